@@ -1,0 +1,1 @@
+"""Batches of rows around one library function, and the ``msd`` data source."""
