@@ -1,0 +1,33 @@
+"""The ``reprise`` command: one sub-command a job, made from the jobs themselves."""
+
+import ast
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.resources import files
+
+
+def jobs() -> dict[str, str]:
+    """Sub-command to the first line of its job's docstring, read without importing any of them."""
+    modules = sorted(f for f in files(__package__).iterdir() if f.name.endswith(".py") and f.name[0] != "_")
+    lines = {}
+    for module in modules:
+        doc = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
+        lines[module.name.removesuffix(".py").replace("_", "-")] = doc.partition("\n")[0]
+    return lines
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sub-command that ``argv`` names and return its exit code; with none, or ``--help``, list them."""
+    argv = sys.argv[1:] if argv is None else argv
+    known = jobs()
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: reprise JOB [--help] …\n\nJobs:")
+        for name, line in known.items():
+            print(f"  {name:20} {line}")
+        return 0
+    if argv[0] not in known:
+        print(f"reprise: no job {argv[0]!r}; there are: {', '.join(known)}", file=sys.stderr)
+        return 2
+    job = import_module(f"{__package__}.{argv[0].replace('-', '_')}")
+    return int(job.main(argv[1:]))

@@ -1,0 +1,141 @@
+"""Listing of a tree of input files, on any file system, without holding it in memory."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.functions import broadcast, col, unix_micros
+
+SCHEMA = pa.schema(
+    [("uri", pa.string()), ("file_size", pa.int64()), ("file_mtime_us", pa.int64()), ("fault", pa.string())]
+)
+_ROWS = 8192
+_GLOB = str.maketrans({c: f"\\{c}" for c in "{}[]*?\\"})
+
+
+class Listing:
+    """Files under a source, in a fixed order, spooled to a temporary file: a million take about 100 MB there.
+
+    Parameters
+    ----------
+    spark
+        Session whose Hadoop file systems list a source that is not local.
+    source
+        Folder or file: a path, a ``file:`` URI, or any URI that Hadoop can read.
+    suffixes
+        Endings of the names that count, lower case; other files are passed over.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such source.
+    """
+
+    def __init__(self, spark: SparkSession, source: str, suffixes: tuple[str, ...]) -> None:
+        self.is_local = "://" not in source
+        if self.is_local:
+            root = Path(source)
+            if not os.path.lexists(root):
+                raise FileNotFoundError(source)
+            found = _walk(root.resolve(), suffixes)
+        else:
+            found = _walk_hadoop(spark, source, suffixes)
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the listing
+        self.count = 0
+        with pa.ipc.new_stream(self._spool, SCHEMA) as stream:
+            for batch in _batches(found, _ROWS):
+                stream.write_batch(batch)
+                self.count += batch.num_rows
+
+    def chunks(self, size: int) -> Iterator[pa.Table]:
+        """Tables of up to ``size`` files, in order; columns as in ``SCHEMA``."""
+        self._spool.seek(0)
+        held: list[pa.RecordBatch] = []
+        for batch in pa.ipc.open_stream(self._spool):
+            while batch.num_rows:
+                take = batch.slice(0, size - sum(b.num_rows for b in held))
+                held.append(take)
+                batch = batch.slice(take.num_rows)  # noqa: PLW2901 - what is left of it
+                if sum(b.num_rows for b in held) == size:
+                    yield pa.Table.from_batches(held)
+                    held = []
+        if held:
+            yield pa.Table.from_batches(held)
+
+    def frame(self, spark: SparkSession, files: pa.Table) -> DataFrame:
+        """``files`` as a data frame, with a ``content`` column where only the driver's file system reads them."""
+        listed = spark.createDataFrame(files)
+        if self.is_local:
+            return listed
+        readable = files.filter(files["fault"].is_null())["uri"].to_pylist()
+        content = _binary(spark, [unquote(uri).translate(_GLOB) for uri in readable]) if readable else None
+        if content is None:
+            return listed
+        return content.select(col("path").alias("uri"), "content").join(broadcast(listed), "uri", "right")
+
+
+def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int, str | None]]:
+    """Local files in the order of their names, folder by folder."""
+    if not root.is_dir():
+        yield _describe(os.fspath(root), root.as_uri(), lambda _: False)
+        return
+
+    def leaves(path: str) -> bool:
+        return not Path(os.path.realpath(path)).is_relative_to(root)
+
+    pending: list[tuple[str, str]] = [(os.fspath(root), root.as_uri())]
+    while pending:
+        folder, uri = pending.pop()
+        subfolders = []
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        for entry in ordered:
+            place = f"{uri}/{quote(os.fsencode(entry.name))}"
+            if entry.is_dir(follow_symlinks=False):
+                subfolders.append((entry.path, place))
+            if entry.name.lower().endswith(suffixes) or (entry.is_symlink() and entry.is_dir() and leaves(entry.path)):
+                yield _describe(entry.path, place, leaves)
+        pending.extend(reversed(subfolders))
+
+
+def _describe(path: str, uri: str, leaves: Callable[[str], bool]) -> tuple[str, int, int, str | None]:
+    name = os.fsencode(os.path.basename(path)).decode("utf-8", "replace")  # noqa: PTH119 - a million times
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        return uri, 0, 0, f"cannot look at {name}: {error.strerror}"
+    fault = None
+    if os.path.islink(path) and leaves(path):  # noqa: PTH114
+        fault = f"{name} is a symbolic link that leaves the tree: give its target as a --source of its own"
+    elif stat.S_ISDIR(status.st_mode):
+        fault = f"{name} is a folder: rename it or remove it; what is in it was looked at"
+    elif not stat.S_ISREG(status.st_mode):
+        fault = f"{name} is not a regular file: remove or rename it"
+    return uri, status.st_size, status.st_mtime_ns // 1000, fault
+
+
+def _binary(spark: SparkSession, paths: list[str] | str) -> DataFrame:
+    return spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(paths)
+
+
+def _walk_hadoop(
+    spark: SparkSession, source: str, suffixes: tuple[str, ...]
+) -> Iterator[tuple[str, int, int, str | None]]:
+    files = _binary(spark, source).select("path", "length", unix_micros("modificationTime")).sort("path")
+    largest = int(spark.conf.get("spark.sql.sources.binaryFile.maxLength") or 2**31 - 1)
+    for path, length, mtime_us in files.toLocalIterator(prefetchPartitions=True):
+        if urlsplit(path).path.lower().endswith(suffixes):
+            fault = None if length <= largest else f"{length:,} bytes are more than Spark reads at once: split it"
+            yield path, length, mtime_us, fault
+
+
+def _batches(found: Iterator[tuple[str, int, int, str | None]], size: int) -> Iterator[pa.RecordBatch]:
+    while rows := list(islice(found, size)):
+        columns = [pa.array(column, type_) for column, type_ in zip(zip(*rows, strict=True), SCHEMA.types, strict=True)]
+        yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

@@ -1,0 +1,350 @@
+"""The only reader and writer of Delta tables.
+
+Two writers stand behind ``append`` and ``merge``; a table's contract names the one it uses.
+
+``arrow``: the rows are Parquet files already (``udfs/staging.py``); here they become one commit. Every commit carries an
+application transaction under one name, so that of two writers who looked at the same version one is told so by Delta,
+looks again and decides again. That makes a key lookup and the commit that follows it one atomic step.
+
+``spark``: Spark's own Delta writer and MERGE, for tables too large to look up keys in one process.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from delta.exceptions import DeltaConcurrentModificationException
+from delta.tables import DeltaTable as SparkDeltaTable
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.functions import col
+
+from reprise.lib.tables import TABLES, Table
+from reprise.udfs.arrow import arrow_schema, spark_schema
+from reprise.udfs.staging import RESULT_DDL, Make, StagedFile, Stager, filesystem, stage
+
+_WRITER = "reprise"  # the application transaction that serialises our commits to one table
+_ATTEMPTS = 50
+_CONFIGURATION = {"delta.enableDeletionVectors": "false"}  # delta-rs, DuckDB and Trino shall read every table
+
+
+@dataclass
+class Staged:
+    """What the workers made of one batch of inputs: uncommitted files, and rows for the driver to decide about."""
+
+    files: dict[str, list[StagedFile]] = field(default_factory=dict)
+    rows: dict[str, list[pa.Table]] = field(default_factory=dict)
+
+    def add(self, other: "Staged") -> None:
+        """Take the contents of ``other`` in, after our own."""
+        for name, files in other.files.items():
+            self.files.setdefault(name, []).extend(files)
+        for name, rows in other.rows.items():
+            self.rows.setdefault(name, []).extend(rows)
+
+    def table(self, table: Table) -> pa.Table:
+        """Rows for the driver of one table, in the contract's schema."""
+        schema = arrow_schema(table)
+        return pa.concat_tables([schema.empty_table(), *(t.cast(schema) for t in self.rows.get(table.name, []))])
+
+
+class Warehouse:
+    """The tables under one root, a folder or any URI; each is made from its contract when it is first written."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
+        self._open: dict[str, DeltaTable] = {}
+
+    def uri(self, table: Table) -> str:
+        """Folder of a table."""
+        return f"{self.root}/{table.name}"
+
+    def versions(self) -> dict[str, int]:
+        """Current Delta version of every table that exists."""
+        return {name: self._delta(table).version() for name, table in TABLES.items() if self.exists(table)}
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table has been made."""
+        return table.name in self._open or DeltaTable.is_deltatable(self.uri(table))
+
+    def read(self, spark: SparkSession, table: Table) -> DataFrame:
+        """All rows of a table; makes the table when it does not exist."""
+        self._delta(table)
+        return spark.read.format("delta").load(self.uri(table))
+
+    def lookup(self, table: Table, column: str, values: Sequence[str]) -> pa.Table:
+        """Rows of a table whose ``column``, a key or owner column, is one of ``values``, on the driver."""
+        schema = arrow_schema(table)
+        found = [schema.empty_table()]
+        if len(values):
+            for path in self._candidates(self._delta(table), {column: (min(values), max(values))}):
+                rows = self._read_file(table, path)
+                found.append(rows.filter(pc.is_in(rows[column], pa.array(values))))
+        return pa.concat_tables(found)
+
+    def stage(self, inputs: DataFrame, make: Make, tables: Iterable[Table], *, to_driver: Iterable[Table]) -> Staged:
+        """Run ``make`` on the workers: rows of ``tables`` become files, rows of ``to_driver`` come here."""
+        run = partial(
+            stage,
+            make=make,
+            folders={t.name: self.uri(t) if t.writer == "arrow" else self._staging(t) for t in tables},
+            seen_by_driver=frozenset(t.name for t in to_driver),
+        )
+        staged = Staged()
+        for row in inputs.mapInArrow(run, RESULT_DDL).toArrow().to_pylist():
+            if row["file"] is None:
+                staged.rows.setdefault(row["table"], []).append(pa.ipc.open_stream(row["rows"]).read_all())
+            else:
+                staged.files.setdefault(row["table"], []).append(StagedFile(**json.loads(row["file"])))
+        return staged
+
+    def staged_frame(self, spark: SparkSession, table: Table, files: Sequence[StagedFile]) -> DataFrame:
+        """Rows that workers staged for a table of the ``spark`` writer."""
+        paths = [f"{self._staging(table)}/{file.path}" for file in files]
+        return spark.read.schema(spark_schema(table)).parquet(*paths)
+
+    def append(self, table: Table, rows: DataFrame, *, transaction: str) -> None:
+        """Append ``rows`` to a table of the ``spark`` writer, once.
+
+        Parameters
+        ----------
+        transaction
+            Names this append, e.g. by a hash of the inputs. A second append of the same name, by a rerun or by
+            another writer at the same time, does nothing.
+        """
+        self._delta(table)
+
+        def write() -> None:
+            writer = rows.write.format("delta").mode("append")
+            writer.option("txnAppId", transaction).option("txnVersion", 1).save(self.uri(table))
+
+        _retry(write)
+
+    def merge(
+        self,
+        table: Table,
+        rows: DataFrame | pa.Table | Sequence[StagedFile],
+        *,
+        scope: tuple[str, Sequence[str]] | None = None,
+        leave_out: Iterable[str] = (),
+        delete: pa.Table | None = None,
+        force: bool = False,
+    ) -> pd.DataFrame:
+        """Put ``rows`` in a table, replacing those with the same key, in one commit; a rerun changes nothing.
+
+        In a table with an owner, a row of the same owner and the same ``sha256`` is left as it is unless ``force``, and
+        a row whose key belongs to another owner is refused. Of rows with one key, the first by owner is taken.
+
+        Parameters
+        ----------
+        rows
+            A data frame for a table of the ``spark`` writer, else rows or staged files. One row a key, but for tables
+            with an owner.
+        scope
+            (column, values): rows of the table within it that are not among ``rows`` are deleted, being what an input
+            held once and holds no more.
+        leave_out
+            Values of the first key column whose rows are not to be written after all. Arrow writer only.
+        delete
+            Keys to delete. Arrow writer only.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The refused rows: key, owner and sha256 as offered, and ``kept_owner``, ``kept_sha256`` of what stands.
+        """
+        self._delta(table)
+        if isinstance(rows, DataFrame):
+            _retry(lambda: self._merge_spark(table, rows, scope))
+            return pd.DataFrame()
+        files = self._write_rows(table, rows) if isinstance(rows, pa.Table) else list(rows)
+        return _retry(lambda: self._merge_arrow(table, files, scope, set(leave_out), delete, force))
+
+    def _merge_spark(self, table: Table, rows: DataFrame, scope: tuple[str, Sequence[str]] | None) -> None:
+        same_key = " AND ".join(f"t.`{k}` = s.`{k}`" for k in table.key)
+        values = [c.name for c in table.columns if c.name not in table.key and c.name != "run_id"]
+        changed = " OR ".join(f"NOT (t.`{c}` <=> s.`{c}`)" for c in values)
+        target = SparkDeltaTable.forPath(rows.sparkSession, self.uri(table)).alias("t")
+        merge = target.merge(rows.alias("s"), same_key).whenMatchedUpdateAll(changed).whenNotMatchedInsertAll()
+        if scope:
+            merge = merge.whenNotMatchedBySourceDelete(col(f"t.{scope[0]}").isin(list(scope[1])))
+        merge.execute()
+
+    def _merge_arrow(
+        self,
+        table: Table,
+        files: list[StagedFile],
+        scope: tuple[str, Sequence[str]] | None,
+        leave_out: set[str],
+        delete: pa.Table | None,
+        force: bool,
+    ) -> pd.DataFrame:
+        delta = self._delta(table)
+        delta.update_incremental()
+        key = list(table.key)
+        everything = self._identities(table, [file.path for file in files])
+        offered = everything[~everything[key[0]].isin(leave_out)]
+        gone = delete.select(key).to_pandas() if delete is not None else pd.DataFrame(columns=key)
+
+        touched = _stack([offered[key], gone])[key[0]]
+        bounds: dict[str, tuple[Any, Any]] = {key[0]: (touched.min(), touched.max())} if len(touched) else {}
+        scope_column, in_scope = scope or (key[0], [])
+        if len(in_scope):
+            bounds[scope_column] = (min(in_scope), max(in_scope))
+        stored = self._identities(table, self._candidates(delta, bounds), scope_column)
+
+        written, refused = _decide(table, offered, stored, force=force)
+        drop = _is_in(stored, _stack([written[key], gone])) | (
+            stored[scope_column].isin(in_scope) & ~_is_in(stored, everything[key])
+        )
+        actions = [*self._additions(table, files, written), *self._removals(table, stored, drop)]
+        if actions:
+            transaction = Transaction(_WRITER, (delta.transaction_version(_WRITER) or 0) + 1)
+            properties = CommitProperties(app_transactions=[transaction])
+            delta.create_write_transaction(actions, "append", delta.schema(), commit_properties=properties)
+        return refused
+
+    def _additions(self, table: Table, files: list[StagedFile], written: pd.DataFrame) -> Iterator[AddAction]:
+        """Commit actions for the files that hold ``written``; a file of which some rows stay out is written again."""
+        wanted = dict(tuple(written.groupby("_path")["_row"]))
+        for file in files:
+            rows = wanted.get(file.path, ())
+            if 0 < len(rows) < file.row_count:
+                (file,) = self._write_rows(table, self._read_file(table, file.path).take(pa.array(sorted(rows))))
+            if len(rows):
+                yield AddAction(file.path, file.size, {}, int(time.time() * 1000), data_change=True, stats=file.stats)
+
+    def _removals(self, table: Table, stored: pd.DataFrame, drop: pd.Series) -> Iterator[AddAction | RemoveAction]:
+        """Commit actions that replace each stored file having a row to drop by one without it."""
+        for path, rows in stored[drop].groupby("_path")["_row"]:
+            path = str(path)  # noqa: PLW2901 - for the type checker
+            held = self._read_file(table, path)
+            keep = np.ones(len(held), dtype=bool)
+            keep[rows] = False
+            yield RemoveAction(path, data_change=True, deletion_timestamp=int(time.time() * 1000))
+            for file in self._write_rows(table, held.filter(pa.array(keep))):
+                yield AddAction(file.path, file.size, {}, int(time.time() * 1000), data_change=True, stats=file.stats)
+
+    def _identities(self, table: Table, paths: Iterable[str], *extra: str) -> pd.DataFrame:
+        """Key (with owner and sha256 in an owners' table) of every row in ``paths``, and where it stands."""
+        columns = list(dict.fromkeys([*table.key, *([table.owner, "sha256"] if table.owner else []), *extra]))
+        frames = [arrow_schema(table).empty_table().select(columns).to_pandas().assign(_path="", _row=0)]
+        for path in paths:
+            frame = self._read_file(table, path, columns).to_pandas()
+            frames.append(frame.assign(_path=path, _row=np.arange(len(frame))))
+        return _stack(frames)
+
+    @staticmethod
+    def _candidates(delta: DeltaTable, bounds: Mapping[str, tuple[Any, Any]]) -> list[str]:
+        """Files of the table that, by their statistics, can hold a value within one of ``bounds``."""
+        files = pa.table(delta.get_add_actions(flatten=True))
+        able = np.zeros(len(files), dtype=bool)
+        for column, (least, greatest) in bounds.items():
+            if f"min.{column}" not in files.column_names:
+                return files["path"].to_pylist()  # type: ignore[no-any-return]
+            apart = pc.or_(pc.greater(files[f"min.{column}"], greatest), pc.less(files[f"max.{column}"], least))
+            able |= ~pc.fill_null(apart, False).to_numpy()  # noqa: FBT003
+        return files.filter(pa.array(able))["path"].to_pylist()  # type: ignore[no-any-return]
+
+    def _read_file(self, table: Table, path: str, columns: list[str] | None = None) -> pa.Table:
+        fs, folder = filesystem(self.uri(table))
+        schema = arrow_schema(table)
+        if columns:
+            schema = pa.schema([schema.field(c) for c in columns])
+        return pq.read_table(f"{folder}/{path}", columns=columns, filesystem=fs, partitioning=None).cast(schema)
+
+    def _write_rows(self, table: Table, rows: pa.Table) -> list[StagedFile]:
+        stager = Stager(table, self.uri(table))
+        for batch in rows.to_batches(max_chunksize=10_000):
+            stager.write(batch)
+        return list(filter(None, [stager.close()]))
+
+    def _staging(self, table: Table) -> str:
+        return f"{self.root}/_staging/{table.name}"
+
+    def _delta(self, table: Table) -> DeltaTable:
+        """The table, made from its contract when it does not exist."""
+        if table.name not in self._open:
+            self._open[table.name] = _retry(lambda: self._make(table))
+        return self._open[table.name]
+
+    def _make(self, table: Table) -> DeltaTable:
+        uri = self.uri(table)
+        if not DeltaTable.is_deltatable(uri):
+            if "://" not in uri:
+                Path(uri).mkdir(parents=True, exist_ok=True)
+            try:
+                DeltaTable.create(
+                    uri, arrow_schema(table), name=table.name, description=table.doc, configuration=_CONFIGURATION
+                )
+            except DeltaError:
+                if not DeltaTable.is_deltatable(uri):  # else another writer was faster
+                    raise
+        delta = DeltaTable(uri)
+        # a killed process may have left the table without its constraints, so this is looked at every time
+        present = delta.metadata().configuration
+        if missing := {k: v for k, v in table.checks.items() if f"delta.constraints.{k}" not in present}:
+            delta.alter.add_constraint(missing)
+        return delta
+
+
+def _decide(
+    table: Table, offered: pd.DataFrame, stored: pd.DataFrame, *, force: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split ``offered`` into rows to write and rows refused; the rest are there already."""
+    key, owner = list(table.key), table.owner
+    if owner is None:
+        if offered.duplicated(key).any():
+            raise ValueError(f"{table.name}: the key {', '.join(key)} is not unique in what is offered")
+        return offered, offered.iloc[:0]
+    offered = offered.sort_values(owner, kind="stable")
+    kept = stored[[*key, owner, "sha256"]]
+    first = offered[~offered.duplicated(key)]
+    kept = _stack([kept, first[~_is_in(first, kept[key])][[*key, owner, "sha256"]]])
+    kept = kept.rename(columns={owner: "kept_owner", "sha256": "kept_sha256"})
+    both = offered.merge(kept, on=key, how="left")
+    is_first = (~both.duplicated(key)).to_numpy()
+    ours = (both[owner] == both["kept_owner"]).to_numpy()
+    there = _is_in(both, stored[key]).to_numpy()
+    same = there & (both["sha256"] == both["kept_sha256"]).to_numpy() & (not force)
+    return both[ours & is_first & ~same], both[~ours | ~is_first]
+
+
+def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Frames one below the other; pandas warns of empty ones, whose types would count."""
+    return pd.concat([f for f in frames if len(f)] or frames[:1], ignore_index=True)
+
+
+def _is_in(rows: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
+    """Whether the key of each of ``rows`` is among ``others``, whose columns are the key."""
+    key = list(others.columns)
+    if len(key) == 1:
+        return rows[key[0]].isin(others[key[0]])
+    return pd.Series(pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(others)), index=rows.index)
+
+
+T = TypeVar("T")
+
+
+def _retry(attempt: Callable[[], T]) -> T:
+    """Call ``attempt`` until no other writer has come between its look at the table and its commit."""
+    for tries in range(_ATTEMPTS):
+        try:
+            return attempt()
+        except (CommitFailedError, DeltaConcurrentModificationException):
+            if tries == _ATTEMPTS - 1:
+                raise
+            time.sleep(random.uniform(0.01, 0.05) * min(tries + 1, 20))  # noqa: S311 - spreads the writers out
+    raise AssertionError("unreachable")

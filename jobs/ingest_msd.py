@@ -1,0 +1,161 @@
+"""Ingest Million Song Dataset HDF5 files into Delta tables.
+
+Reads:  a tree of .h5 files, one song or many each, on any file system that Hadoop can read.
+Writes: msd_tracks, msd_analysis, manifest, quarantine.
+Grain:  one track; one quarantine row a bad file.
+Rerun:  files whose size and modification time are in the manifest are skipped, those with the same content are not read
+        again. A changed file replaces its tracks. Killed at any point and started again, it ends in the same rows.
+"""
+
+import argparse
+import sys
+from functools import partial
+
+import pandas as pd
+import pyarrow as pa
+from pyspark.errors import PySparkException
+
+from reprise.jobs._files import Listing
+from reprise.jobs._ledger import is_done, known_inputs, write_manifest, write_quarantine
+from reprise.jobs._run import Job, Run, UsageError, absolute, run_job
+from reprise.jobs._tables import Staged
+from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
+from reprise.udfs.arrow import arrow_schema
+from reprise.udfs.msd_files import read_files
+
+STAGE = "ingest_msd"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the job's own arguments."""
+    parser.add_argument("--source", required=True, metavar="DIR", help="tree of .h5 files: a path or any URI")
+    parser.add_argument("--force", action="store_true", help="read everything again")
+
+
+def ingest(run: Run) -> None:
+    """List the source, then read what is new in bounded batches, each of which is one commit a table."""
+    source = absolute(run.args.source)
+    try:
+        listing = Listing(run.spark, source, (".h5", ".hdf5"))
+    except (FileNotFoundError, PySparkException) as error:
+        if isinstance(error, PySparkException) and error.getCondition() != "PATH_NOT_FOUND":
+            raise
+        raise UsageError(f"--source {run.args.source} does not exist") from None
+    run.count(files=listing.count, skipped=0, tracks_read=0, duplicates=0, quarantined=0)
+    chunk_size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
+    with run.progress("files") as progress:
+        task = progress.add_task("", total=listing.count)
+        for files in listing.chunks(chunk_size):
+            _ingest_chunk(run, listing, files)
+            progress.advance(task, len(files))
+    run.inputs = listing.count
+
+
+def _ingest_chunk(run: Run, listing: Listing, files: pa.Table) -> None:
+    known = known_inputs(run.warehouse, STAGE, files["uri"].to_pylist())
+    listed = files.to_pandas().merge(known, on="uri", how="left", suffixes=("", "_known"))
+    done = is_done(listed) & (not run.args.force)
+    run.count(skipped=int(done.sum()))
+    run.bad_inputs += int((listed[done]["reject_count"] > 0).sum())
+    todo = listed[~done]
+    if todo.empty:
+        return
+    schema = pa.schema([*files.schema, ("known_sha256", pa.string())])
+    todo = todo.assign(known_sha256=todo["sha256"].where(todo["status"] != "duplicate"))
+    staged = _read(run, listing, pa.Table.from_pandas(todo[schema.names], schema, preserve_index=False))
+    _commit(run, staged, known)
+
+
+def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
+    """Read ``files`` on the workers. A file that kills its worker is found by halving and becomes a quarantine row."""
+    make = partial(read_files, stage=STAGE, run_id=run.run_id, force=run.args.force)
+    try:
+        return run.warehouse.stage(
+            listing.frame(run.spark, files), make, [MSD_ANALYSIS, MSD_TRACKS], to_driver=[MANIFEST, QUARANTINE]
+        )
+    except PySparkException as error:
+        if "Python worker" not in str(error):
+            raise
+    if len(files) == 1:
+        fault = "its reader crashed or hung: the file is damaged or hostile, replace or remove it"
+        files = files.set_column(files.schema.get_field_index("fault"), "fault", pa.array([fault]))
+        return _read(run, listing, files)
+    half = len(files) // 2
+    staged = _read(run, listing, files.slice(0, half))
+    staged.add(_read(run, listing, files.slice(half)))
+    return staged
+
+
+def _commit(run: Run, staged: Staged, known: pd.DataFrame) -> None:
+    """Write one batch. The manifest comes last: what it does not hold is read again, and the same rows stay the same."""
+    manifest = staged.table(MANIFEST).to_pandas()
+    read_again = manifest["uri"].isin(known["uri"]) & (manifest["status"] == "done")
+    options = {"scope": ("uri", sorted(manifest["uri"][read_again])), "force": run.args.force}
+    refused = run.warehouse.merge(MSD_ANALYSIS, staged.files.get(MSD_ANALYSIS.name, []), **options)
+    also_refused = run.warehouse.merge(
+        MSD_TRACKS, staged.files.get(MSD_TRACKS.name, []), leave_out=refused["track_id"], **options
+    )
+    refused = refused if also_refused.empty else also_refused if refused.empty else pd.concat([refused, also_refused])
+    quarantine = pa.concat_tables([staged.table(QUARANTINE), _conflicts(run, refused)])
+    manifest = _settle(manifest, refused, known)
+    run.bad_inputs += int((manifest["reject_count"] > 0).sum())
+    run.count(
+        tracks_read=int(manifest["row_count"][manifest["run_id"] == run.run_id].sum()),
+        duplicates=int((manifest["status"] == "duplicate").sum()),
+        quarantined=len(quarantine),
+    )
+    write_quarantine(run.warehouse, STAGE, quarantine, manifest["uri"].tolist(), force=run.args.force)
+    write_manifest(run.warehouse, manifest, known)
+
+
+def _conflicts(run: Run, refused: pd.DataFrame) -> pa.Table:
+    """Quarantine rows of files with a track that another file holds with other content, or that they hold twice.
+
+    A file that repeats another byte for byte is no fault, only a duplicate.
+    """
+    rows = []
+    differing = refused[(refused["sha256"] != refused["kept_sha256"]) | (refused["uri"] == refused["kept_owner"])]
+    for uri, tracks in differing.groupby("uri"):
+        first, more = tracks.iloc[0], f" and {len(tracks) - 1} more like it" if len(tracks) > 1 else ""
+        where = "twice in this file" if first["kept_owner"] == uri else f"held by {first['kept_owner']} already"
+        rows.append(
+            {
+                "uri": uri,
+                "stage": STAGE,
+                "error_class": "duplicate_track",
+                "message": f"track {first['track_id']} is {where}, with other content{more}: keep one of them",
+                "sha256": first["sha256"],
+                "attempts": 1,
+                "run_id": run.run_id,
+            }
+        )
+    return pa.Table.from_pylist(rows, arrow_schema(QUARANTINE))
+
+
+def _settle(manifest: pd.DataFrame, refused: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Manifest rows with their final status, once it is known which of their tracks other files hold."""
+    manifest = manifest.set_index("uri", drop=False)
+    n_refused = refused.groupby("uri").size()
+    conflicts = refused[(refused["sha256"] != refused["kept_sha256"]) | (refused["uri"] == refused["kept_owner"])]
+    n_conflicts = conflicts.groupby("uri").size()
+    manifest["row_count"] -= n_refused.reindex(manifest.index, fill_value=0)
+    manifest["reject_count"] += n_conflicts.reindex(manifest.index, fill_value=0)
+    nothing_left = manifest.index.isin(n_refused.index) & (manifest["row_count"] == 0)
+    manifest.loc[nothing_left, "status"] = "duplicate"
+    manifest.loc[nothing_left & (manifest["reject_count"] > 0), "status"] = "quarantined"
+    # same content under a new size or time: only those change in the row that stands
+    unchanged = manifest["status"] == "unchanged"
+    if unchanged.any():
+        standing = known.set_index("uri").loc[manifest.index[unchanged]]
+        for column in ("status", "row_count", "reject_count", "run_id"):
+            manifest.loc[unchanged, column] = standing[column]
+    return manifest.reset_index(drop=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the job as the command line says."""
+    return run_job(Job(STAGE, __doc__ or "", add_arguments, ingest), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
