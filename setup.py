@@ -13,7 +13,7 @@ ROOMS = ("conf", "lib", "udfs", "jobs")
 
 
 def link_rooms(top: Path) -> None:
-    """Make ``.src/reprise`` in ``top``: ``__init__.py`` with the version, ``py.typed``, and a relative link per room."""
+    """Make ``.src/reprise`` in ``top``: ``__init__.py`` with the version, ``py.typed``, and a link to each room."""
     package = top / ".src" / "reprise"
     package.mkdir(parents=True, exist_ok=True)
     (package / "__init__.py").write_text(

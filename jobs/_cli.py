@@ -9,9 +9,10 @@ from importlib.resources import files
 
 def jobs() -> dict[str, str]:
     """Sub-command to the first line of its job's docstring, read without importing any of them."""
-    modules = sorted(f for f in files(__package__).iterdir() if f.name.endswith(".py") and f.name[0] != "_")
     lines = {}
-    for module in modules:
+    for module in sorted(files(__package__).iterdir(), key=lambda f: f.name):
+        if not module.name.endswith(".py") or module.name.startswith("_"):
+            continue
         doc = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
         lines[module.name.removesuffix(".py").replace("_", "-")] = doc.partition("\n")[0]
     return lines

@@ -30,22 +30,11 @@ class Listing:
         Folder or file: a path, a ``file:`` URI, or any URI that Hadoop can read.
     suffixes
         Endings of the names that count, lower case; other files are passed over.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is no such source.
     """
 
     def __init__(self, spark: SparkSession, source: str, suffixes: tuple[str, ...]) -> None:
         self.is_local = "://" not in source
-        if self.is_local:
-            root = Path(source)
-            if not os.path.lexists(root):
-                raise FileNotFoundError(source)
-            found = _walk(root.resolve(), suffixes)
-        else:
-            found = _walk_hadoop(spark, source, suffixes)
+        found = _walk(Path(source).resolve(), suffixes) if self.is_local else _walk_hadoop(spark, source, suffixes)
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the listing
         self.count = 0
         with pa.ipc.new_stream(self._spool, SCHEMA) as stream:

@@ -1,9 +1,9 @@
 """Put Delta's jars into this environment's own Spark, once, so that every door works with no jar option.
 
-Run by ``make setup`` as ``python -m reprise.jobs._jars``. The ``delta-spark`` wheel holds no jars, and asking a session to
-resolve them makes each start touch the network and ship 33 files (most of them older copies of Spark's own) to every
-executor. Five are enough; Spark's own Ivy fetches them here into ``pyspark/jars``, and ``spark-defaults.conf`` beside
-them turns Delta on for ``spark-submit``, ``spark-sql``, the Thrift server and our sessions alike.
+Run by ``make setup`` as ``python -m reprise.jobs._jars``. The ``delta-spark`` wheel holds no jars, and asking a session
+to resolve them makes each start touch the network and ship 33 files (most of them older copies of Spark's own) to
+every executor. Five are enough; Spark's own Ivy fetches them here into ``pyspark/jars``, and ``spark-defaults.conf``
+turns Delta on for ``spark-submit``, ``spark-sql``, the Thrift server and our sessions alike.
 """
 
 import shutil
@@ -70,6 +70,7 @@ def main() -> int:
         if still := missing_jars():
             print(f"Delta's jars did not arrive: {', '.join(still)}", file=sys.stderr)
             return 1
+    (SPARK_HOME / "conf").mkdir(exist_ok=True)
     for ours, theirs in (("defaults.conf", "spark-defaults.conf"), ("log4j2.properties", "log4j2.properties")):
         (SPARK_HOME / "conf" / theirs).write_bytes((files("reprise.conf") / "spark" / ours).read_bytes())
     return 0

@@ -1,28 +1,57 @@
 """The two books every ingest job keeps: the manifest of inputs that are done, and the quarantine."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import MANIFEST, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
 
 
-def known_inputs(warehouse: Warehouse, stage: str, uris: Sequence[str]) -> pd.DataFrame:
-    """Manifest rows of ``stage`` for those of ``uris`` that have one."""
-    rows = warehouse.lookup(MANIFEST, "uri", uris).to_pandas()
-    return rows[rows["stage"] == stage]
+@dataclass(frozen=True)
+class Pending:
+    """Which of some listed inputs are to be read.
 
-
-def is_done(listed: pd.DataFrame) -> pd.Series:
-    """Which listed inputs, joined to their manifest rows with the suffix ``_known``, need no second look.
-
-    What could not be read at all has no hash and is tried again.
+    ``todo`` has the listing's columns and ``known_sha256``; ``known`` are the manifest rows of all of them, ``done``
+    those that need no second look.
     """
-    same_size = listed["file_size"] == listed["file_size_known"]
-    return same_size & (listed["file_mtime_us"] == listed["file_mtime_us_known"]) & listed["sha256"].notna()
+
+    todo: pa.Table
+    known: pd.DataFrame
+    done: pd.DataFrame
+
+
+def hold_against_manifest(warehouse: Warehouse, stage: str, listed: pa.Table, *, force: bool) -> Pending:
+    """Hold ``listed`` inputs against the manifest.
+
+    An input is done when its size and modification time are those in the manifest. What could not be read at all has
+    no hash there and is tried again.
+    """
+    bounds = pc.min_max(listed["uri"]).as_py()
+    known = warehouse.lookup(MANIFEST, "uri", bounds["min"], bounds["max"]).to_pandas()
+    known = known[(known["stage"] == stage) & known["uri"].isin(listed["uri"].to_pandas())]
+    both = listed.to_pandas().merge(known, on="uri", how="left", suffixes=("", "_known"))
+    same_size = both["file_size"] == both["file_size_known"]
+    done = same_size & (both["file_mtime_us"] == both["file_mtime_us_known"]) & both["sha256"].notna() & (not force)
+    # a duplicate is read again when its file is touched: the track it repeats may be gone
+    both["known_sha256"] = both["sha256"].where(both["status"] != "duplicate")
+    schema = pa.schema([*listed.schema, ("known_sha256", pa.string())])
+    return Pending(
+        pa.Table.from_pandas(both[~done][schema.names], schema, preserve_index=False),
+        known,
+        both[done],
+    )
+
+
+def settle_unchanged(manifest: pd.DataFrame, known: pd.DataFrame) -> None:
+    """Give rows of the status ``unchanged``, the same content under a new size or time, the rest of the known row."""
+    unchanged = manifest["status"] == "unchanged"
+    standing = known.set_index("uri").reindex(manifest["uri"][unchanged])
+    for column in ("status", "row_count", "reject_count", "run_id"):
+        manifest.loc[unchanged, column] = standing[column].to_numpy()
 
 
 def write_manifest(warehouse: Warehouse, rows: pd.DataFrame, known: pd.DataFrame) -> None:
@@ -34,8 +63,8 @@ def write_manifest(warehouse: Warehouse, rows: pd.DataFrame, known: pd.DataFrame
         warehouse.merge(MANIFEST, new)
 
 
-def write_quarantine(warehouse: Warehouse, stage: str, rows: pa.Table, looked_at: Sequence[str], *, force: bool) -> None:
-    """Write quarantine ``rows`` and remove those of inputs that are well now.
+def write_quarantine(warehouse: Warehouse, stage: str, rows: pa.Table, looked_at: pd.Series, *, force: bool) -> None:
+    """Write quarantine ``rows`` and remove those of inputs, and of lines in them, that are well now.
 
     Parameters
     ----------
@@ -44,8 +73,9 @@ def write_quarantine(warehouse: Warehouse, stage: str, rows: pa.Table, looked_at
     force
         Count another attempt even where the reason is the same.
     """
-    standing = warehouse.lookup(QUARANTINE, "uri", [*looked_at, *rows["uri"].to_pylist()]).to_pandas()
-    standing = standing[standing["stage"] == stage].set_index("uri", drop=False)
+    standing = warehouse.lookup(QUARANTINE, "uri", looked_at.min(), looked_at.max() + "#M").to_pandas()
+    of_these = standing["uri"].str.replace("#L[0-9]+$", "", regex=True).isin(looked_at)
+    standing = standing[of_these & (standing["stage"] == stage)].set_index("uri", drop=False)
     new = rows.to_pandas().set_index("uri", drop=False)
     well_now = standing[~standing.index.isin(new.index)]
     again = new.index.intersection(standing.index)

@@ -3,11 +3,11 @@
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -147,13 +147,28 @@ def absolute(place: str) -> str:
     return place if "://" in place else str(Path(place).absolute())
 
 
+def existing(place: str) -> str:
+    """``absolute(place)``, checked to exist where that takes no Hadoop.
+
+    Raises
+    ------
+    UsageError
+        When there is no such file or folder.
+    """
+    place = absolute(place)
+    if "://" not in place and not os.path.lexists(place):
+        raise UsageError(f"--source {place} does not exist")
+    return place
+
+
 def one_line(error: BaseException) -> str:
     """An exception as one line for a person."""
     if isinstance(error, RepriseError):
         return str(error)
     text = str(getattr(error, "java_exception", None) or error) if isinstance(error, Py4JError) else str(error)
     if isinstance(error, (PySparkException, Py4JError)):
-        text = next((line for line in text.splitlines() if line.strip()), "")
+        lines = [line for line in text.splitlines() if line.strip() and "SQLSTATE" not in line]
+        text = (lines[-1] if "Traceback" in text else lines[0]) if lines else ""
     return f"{type(error).__name__}: {' '.join(text.split())[:500]} (--log-level DEBUG shows more)"
 
 
@@ -203,6 +218,8 @@ def _print_summary(run: Run, outcome: dict[str, Any]) -> None:
         print(json.dumps(summary))
         return
     print(f"{run.job}: {outcome['status'].replace('_', ' ')} in {outcome['seconds']:.1f} s")
+    if not run.counts:
+        return
     grid = Grid()
     grid.add_column("what")
     grid.add_column("count", justify="right")

@@ -7,13 +7,13 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from reprise.conf import Settings
+from reprise.udfs.msd_source import MsdSource
 
 
 def get_session(settings: Settings) -> SparkSession:
-    """Start Spark, or return the session of this process.
+    """Start Spark with the settings, or return the session of this process; ``msd`` is then a format it reads.
 
-    Precedence: ``--conf spark.*`` and the profile's file yield to what ``spark-submit`` was told, except that an
-    explicit ``--conf`` of ours is in ``settings.spark`` already and is set only where spark-submit left it open.
+    What ``spark-submit`` was told wins over ``settings.spark``.
     """
     # Workers take python3 from PATH unless this variable is there before the session starts.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -23,7 +23,8 @@ def get_session(settings: Settings) -> SparkSession:
     conf = SparkConf()
     for key, value in settings.spark.items():
         conf.setIfMissing(key, value)
-    # the file of Spark's logger stays quiet; this line is for whoever asks for more
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
-    spark.sparkContext.setLogLevel(settings.log_level)
+    # at ERROR a failed task would print its Java stack, where the job says in one line what went wrong
+    spark.sparkContext.setLogLevel("FATAL" if settings.log_level == "ERROR" else settings.log_level)
+    spark.dataSource.register(MsdSource)
     return spark

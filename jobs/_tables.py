@@ -3,8 +3,8 @@
 Two writers stand behind ``append`` and ``merge``; a table's contract names the one it uses.
 
 ``arrow``: the rows are Parquet files already (``udfs/staging.py``); here they become one commit. Every commit carries an
-application transaction under one name, so that of two writers who looked at the same version one is told so by Delta,
-looks again and decides again. That makes a key lookup and the commit that follows it one atomic step.
+application transaction under one name, so that of two writers who looked at the same version one is told so by
+Delta and decides again. That makes a key lookup and the commit that follows it one atomic step.
 
 ``spark``: Spark's own Delta writer and MERGE, for tables too large to look up keys in one process.
 """
@@ -84,15 +84,30 @@ class Warehouse:
         self._delta(table)
         return spark.read.format("delta").load(self.uri(table))
 
-    def lookup(self, table: Table, column: str, values: Sequence[str]) -> pa.Table:
-        """Rows of a table whose ``column``, a key or owner column, is one of ``values``, on the driver."""
-        schema = arrow_schema(table)
-        found = [schema.empty_table()]
-        if len(values):
-            for path in self._candidates(self._delta(table), {column: (min(values), max(values))}):
-                rows = self._read_file(table, path)
-                found.append(rows.filter(pc.is_in(rows[column], pa.array(values))))
+    def lookup(self, table: Table, column: str, least: str, greatest: str) -> pa.Table:
+        """Rows of a table with ``least <= column <= greatest``, on the driver; ``column`` is a key or owner column."""
+        found = [arrow_schema(table).empty_table()]
+        for path in self._candidates(self._delta(table), {column: (least, greatest)}):
+            rows = self._read_file(table, path)
+            inside = pc.and_(pc.greater_equal(rows[column], least), pc.less_equal(rows[column], greatest))
+            found.append(rows.filter(inside))
         return pa.concat_tables(found)
+
+    def may_hold(self, table: Table, column: str, values: Sequence[str]) -> bool:
+        """Whether, by the statistics of its files, the table can hold a row whose ``column`` is within ``values``."""
+        delta = self._delta(table)
+        delta.update_incremental()
+        return bool(values and self._candidates(delta, {column: (min(values), max(values))}))
+
+    def sizes(self, table: Table) -> tuple[int, int]:
+        """Rows and bytes of a table's current version."""
+        files = pa.table(self._delta(table).get_add_actions(flatten=True))
+        return self._delta(table).count(), pc.sum(files["size_bytes"]).as_py() or 0
+
+    def head(self, table: Table, columns: Sequence[str], count: int) -> list[dict[str, Any]]:
+        """Some rows of a table: the first ``count`` of one of its files."""
+        paths = self._candidates(self._delta(table), {table.key[0]: ("", "\U0010ffff")})[:1]
+        return [row for path in paths for row in self._read_file(table, path, list(columns))[:count].to_pylist()]
 
     def stage(self, inputs: DataFrame, make: Make, tables: Iterable[Table], *, to_driver: Iterable[Table]) -> Staged:
         """Run ``make`` on the workers: rows of ``tables`` become files, rows of ``to_driver`` come here."""
@@ -112,8 +127,15 @@ class Warehouse:
 
     def staged_frame(self, spark: SparkSession, table: Table, files: Sequence[StagedFile]) -> DataFrame:
         """Rows that workers staged for a table of the ``spark`` writer."""
-        paths = [f"{self._staging(table)}/{file.path}" for file in files]
-        return spark.read.schema(spark_schema(table)).parquet(*paths)
+        if not files:
+            return spark.createDataFrame([], spark_schema(table))
+        return spark.read.schema(spark_schema(table)).parquet(*[f"{self._staging(table)}/{f.path}" for f in files])
+
+    def discard(self, table: Table, files: Sequence[StagedFile]) -> None:
+        """Delete staged files of a table of the ``spark`` writer, once their rows are in it."""
+        fs, folder = filesystem(self._staging(table))
+        for file in files:
+            fs.delete_file(f"{folder}/{file.path}")
 
     def append(self, table: Table, rows: DataFrame, *, transaction: str) -> None:
         """Append ``rows`` to a table of the ``spark`` writer, once.
@@ -145,13 +167,13 @@ class Warehouse:
         """Put ``rows`` in a table, replacing those with the same key, in one commit; a rerun changes nothing.
 
         In a table with an owner, a row of the same owner and the same ``sha256`` is left as it is unless ``force``, and
-        a row whose key belongs to another owner is refused. Of rows with one key, the first by owner is taken.
+        a row whose key belongs to another owner is refused. Of several rows with one key the first is taken, in the
+        order of the owner if there is one.
 
         Parameters
         ----------
         rows
-            A data frame for a table of the ``spark`` writer, else rows or staged files. One row a key, but for tables
-            with an owner.
+            A data frame for a table of the ``spark`` writer, with one row a key; else rows or staged files.
         scope
             (column, values): rows of the table within it that are not among ``rows`` are deleted, being what an input
             held once and holds no more.
@@ -163,7 +185,8 @@ class Warehouse:
         Returns
         -------
         pandas.DataFrame
-            The refused rows: key, owner and sha256 as offered, and ``kept_owner``, ``kept_sha256`` of what stands.
+            The refused rows: their keys, and in a table with an owner also owner and sha256 as offered and
+            ``kept_owner``, ``kept_sha256`` of what stands.
         """
         self._delta(table)
         if isinstance(rows, DataFrame):
@@ -221,10 +244,11 @@ class Warehouse:
         wanted = dict(tuple(written.groupby("_path")["_row"]))
         for file in files:
             rows = wanted.get(file.path, ())
-            if 0 < len(rows) < file.row_count:
-                (file,) = self._write_rows(table, self._read_file(table, file.path).take(pa.array(sorted(rows))))
-            if len(rows):
-                yield AddAction(file.path, file.size, {}, int(time.time() * 1000), data_change=True, stats=file.stats)
+            if len(rows) == file.row_count:
+                yield _add(file)
+            elif len(rows):
+                part = self._read_file(table, file.path).take(pa.array(sorted(rows)))
+                yield from map(_add, self._write_rows(table, part))
 
     def _removals(self, table: Table, stored: pd.DataFrame, drop: pd.Series) -> Iterator[AddAction | RemoveAction]:
         """Commit actions that replace each stored file having a row to drop by one without it."""
@@ -234,8 +258,7 @@ class Warehouse:
             keep = np.ones(len(held), dtype=bool)
             keep[rows] = False
             yield RemoveAction(path, data_change=True, deletion_timestamp=int(time.time() * 1000))
-            for file in self._write_rows(table, held.filter(pa.array(keep))):
-                yield AddAction(file.path, file.size, {}, int(time.time() * 1000), data_change=True, stats=file.stats)
+            yield from map(_add, self._write_rows(table, held.filter(pa.array(keep))))
 
     def _identities(self, table: Table, paths: Iterable[str], *extra: str) -> pd.DataFrame:
         """Key (with owner and sha256 in an owners' table) of every row in ``paths``, and where it stands."""
@@ -255,7 +278,7 @@ class Warehouse:
             if f"min.{column}" not in files.column_names:
                 return files["path"].to_pylist()  # type: ignore[no-any-return]
             apart = pc.or_(pc.greater(files[f"min.{column}"], greatest), pc.less(files[f"max.{column}"], least))
-            able |= ~pc.fill_null(apart, False).to_numpy()  # noqa: FBT003
+            able |= ~pc.fill_null(apart, False).to_numpy()
         return files.filter(pa.array(able))["path"].to_pylist()  # type: ignore[no-any-return]
 
     def _read_file(self, table: Table, path: str, columns: list[str] | None = None) -> pa.Table:
@@ -300,15 +323,18 @@ class Warehouse:
         return delta
 
 
+def _add(file: StagedFile) -> AddAction:
+    return AddAction(file.path, file.size, {}, int(time.time() * 1000), data_change=True, stats=file.stats)
+
+
 def _decide(
     table: Table, offered: pd.DataFrame, stored: pd.DataFrame, *, force: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split ``offered`` into rows to write and rows refused; the rest are there already."""
     key, owner = list(table.key), table.owner
     if owner is None:
-        if offered.duplicated(key).any():
-            raise ValueError(f"{table.name}: the key {', '.join(key)} is not unique in what is offered")
-        return offered, offered.iloc[:0]
+        repeated = offered.duplicated(key)
+        return offered[~repeated], offered[repeated]
     offered = offered.sort_values(owner, kind="stable")
     kept = stored[[*key, owner, "sha256"]]
     first = offered[~offered.duplicated(key)]

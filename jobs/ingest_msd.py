@@ -13,11 +13,11 @@ from functools import partial
 
 import pandas as pd
 import pyarrow as pa
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException, PySparkException
 
 from reprise.jobs._files import Listing
-from reprise.jobs._ledger import is_done, known_inputs, write_manifest, write_quarantine
-from reprise.jobs._run import Job, Run, UsageError, absolute, run_job
+from reprise.jobs._ledger import hold_against_manifest, settle_unchanged, write_manifest, write_quarantine
+from reprise.jobs._run import Job, Run, UsageError, existing, run_job
 from reprise.jobs._tables import Staged
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
@@ -34,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ingest(run: Run) -> None:
     """List the source, then read what is new in bounded batches, each of which is one commit a table."""
-    source = absolute(run.args.source)
+    source = existing(run.args.source)
     try:
         listing = Listing(run.spark, source, (".h5", ".hdf5"))
-    except (FileNotFoundError, PySparkException) as error:
-        if isinstance(error, PySparkException) and error.getCondition() != "PATH_NOT_FOUND":
+    except AnalysisException as error:
+        if error.getCondition() != "PATH_NOT_FOUND":
             raise
-        raise UsageError(f"--source {run.args.source} does not exist") from None
+        raise UsageError(f"--source {source} does not exist") from None
     run.count(files=listing.count, skipped=0, tracks_read=0, duplicates=0, quarantined=0)
     chunk_size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
     with run.progress("files") as progress:
@@ -52,18 +52,11 @@ def ingest(run: Run) -> None:
 
 
 def _ingest_chunk(run: Run, listing: Listing, files: pa.Table) -> None:
-    known = known_inputs(run.warehouse, STAGE, files["uri"].to_pylist())
-    listed = files.to_pandas().merge(known, on="uri", how="left", suffixes=("", "_known"))
-    done = is_done(listed) & (not run.args.force)
-    run.count(skipped=int(done.sum()))
-    run.bad_inputs += int((listed[done]["reject_count"] > 0).sum())
-    todo = listed[~done]
-    if todo.empty:
-        return
-    schema = pa.schema([*files.schema, ("known_sha256", pa.string())])
-    todo = todo.assign(known_sha256=todo["sha256"].where(todo["status"] != "duplicate"))
-    staged = _read(run, listing, pa.Table.from_pandas(todo[schema.names], schema, preserve_index=False))
-    _commit(run, staged, known)
+    pending = hold_against_manifest(run.warehouse, STAGE, files, force=run.args.force)
+    run.count(skipped=len(pending.done))
+    run.bad_inputs += int((pending.done["reject_count"] > 0).sum())
+    if len(pending.todo):
+        _commit(run, _read(run, listing, pending.todo), pending.known)
 
 
 def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
@@ -87,7 +80,7 @@ def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
 
 
 def _commit(run: Run, staged: Staged, known: pd.DataFrame) -> None:
-    """Write one batch. The manifest comes last: what it does not hold is read again, and the same rows stay the same."""
+    """Write one batch. The manifest comes last: what it does not hold is read again, and the rows stay the same."""
     manifest = staged.table(MANIFEST).to_pandas()
     read_again = manifest["uri"].isin(known["uri"]) & (manifest["status"] == "done")
     options = {"scope": ("uri", sorted(manifest["uri"][read_again])), "force": run.args.force}
@@ -104,7 +97,7 @@ def _commit(run: Run, staged: Staged, known: pd.DataFrame) -> None:
         duplicates=int((manifest["status"] == "duplicate").sum()),
         quarantined=len(quarantine),
     )
-    write_quarantine(run.warehouse, STAGE, quarantine, manifest["uri"].tolist(), force=run.args.force)
+    write_quarantine(run.warehouse, STAGE, quarantine, manifest["uri"], force=run.args.force)
     write_manifest(run.warehouse, manifest, known)
 
 
@@ -143,13 +136,9 @@ def _settle(manifest: pd.DataFrame, refused: pd.DataFrame, known: pd.DataFrame) 
     nothing_left = manifest.index.isin(n_refused.index) & (manifest["row_count"] == 0)
     manifest.loc[nothing_left, "status"] = "duplicate"
     manifest.loc[nothing_left & (manifest["reject_count"] > 0), "status"] = "quarantined"
-    # same content under a new size or time: only those change in the row that stands
-    unchanged = manifest["status"] == "unchanged"
-    if unchanged.any():
-        standing = known.set_index("uri").loc[manifest.index[unchanged]]
-        for column in ("status", "row_count", "reject_count", "run_id"):
-            manifest.loc[unchanged, column] = standing[column]
-    return manifest.reset_index(drop=True)
+    manifest = manifest.reset_index(drop=True)
+    settle_unchanged(manifest, known)
+    return manifest
 
 
 def main(argv: list[str] | None = None) -> int:

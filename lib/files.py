@@ -2,13 +2,14 @@
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 
 from reprise.lib.errors import InputError
 
 
-def read_regular(path: Path) -> bytes:
-    """Whole content of a regular file.
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a regular file for reading.
 
     Raises
     ------
@@ -16,12 +17,22 @@ def read_regular(path: Path) -> bytes:
         ``not_a_file`` for a folder, FIFO, socket or device, which are never waited for; ``unreadable`` when the
         operating system refuses.
     """
+    name = os.fsencode(Path(path).name).decode("utf-8", "replace")
     try:
-        # O_NONBLOCK: opening a FIFO otherwise waits for a writer; the check is on what was opened, not on a name
+        # a FIFO opened without O_NONBLOCK waits for a writer; the check is on what was opened, not on a name
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InputError("not_a_file", f"{path.name} is not a regular file: remove or rename it")
-            return stream.read()
-    except OSError as error:
-        raise InputError("unreadable", f"cannot read {path.name}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise InputError("unreadable", f"cannot open {name}: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InputError("not_a_file", f"{name} is a folder, a pipe or a device, not a file: remove or rename it")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """Whole content of a regular file; errors as `open_regular`."""
+    with open_regular(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise InputError("unreadable", f"cannot read {path}: {error.strerror}") from None

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Type = Literal[
-    "string", "int", "bigint", "float", "double", "timestamp", "array<string>", "array<int>", "array<float>"
-]
+Type = Literal["string", "int", "bigint", "float", "double", "timestamp", "array<string>", "array<int>", "array<float>"]
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ COVER_CLIQUES = Table(
         Column("work_ids", "array<int>", "SecondHandSongs works of the clique; negative where unknown there"),
         Column("title", "string", "title of one version, chosen by the list"),
         Column("artist_id", "string", "Echo Nest artist id of the version"),
-        Column("performance_id", "int", "SecondHandSongs performance; NULL where unknown"),
+        Column("performance", "int", "SecondHandSongs performance; NULL where unknown"),
         _RUN,
     ),
 )
@@ -244,7 +242,7 @@ MANIFEST = Table(
     columns=(
         _key("uri", "input file"),
         _key("stage", "job that read it"),
-        Column("status", "string", "done, duplicate (its tracks came from another file) or quarantined", nullable=False),
+        Column("status", "string", "done, duplicate (another file gave its tracks) or quarantined", nullable=False),
         Column("file_size", "bigint", "bytes", nullable=False),
         Column("file_mtime_us", "bigint", "modification time in microseconds since 1970", nullable=False),
         Column("sha256", "string", "SHA-256 of the content; NULL when it could not be read"),

@@ -1,0 +1,75 @@
+# Every task of the project. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+REQUIREMENTS := conf/requirements
+SAMPLE ?= sample
+WAREHOUSE ?= warehouse
+TRACKS ?= 500
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## Make .venv with everything in it; seconds when nothing changed
+
+.venv/.ready: $(REQUIREMENTS)/installer.txt $(REQUIREMENTS)/jobs.txt setup.py jobs/_jars.py $(wildcard conf/spark/*)
+	@$(MAKE) --no-print-directory prerequisites
+	@test -x $(BIN)/uv || { echo "making .venv"; "$(PYTHON)" -m venv --clear .venv; \
+		$(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $(REQUIREMENTS)/installer.txt; }
+	@echo "installing the locked packages"
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes $(REQUIREMENTS)/installer.txt $(REQUIREMENTS)/jobs.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m reprise.jobs._jars
+	@touch $@
+	@echo "ready: $(BIN)/reprise --help"
+
+prerequisites:
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+		|| { echo "reprise needs Python 3.11: install it, or say where it is with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "reprise needs Python's venv module: install your system's python3.11-venv package" >&2; exit 1; }
+	@command -v java >/dev/null && java -version 2>&1 | awk -F '"' '/version/ {split($$2, v, "."); exit v[1] < 17}' \
+		|| { echo "reprise needs Java 17 or newer on the PATH (Spark runs on it): install openjdk-17-jre-headless or the like" >&2; exit 1; }
+
+demo: setup ## Compose a sample, ingest it, and print what is in the tables
+	@$(BIN)/reprise make-sample --out $(SAMPLE) --tracks $(TRACKS) --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise ingest-msd --source $(SAMPLE)/msd --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise ingest-annotations --source $(SAMPLE)/annotations --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise show-tables --warehouse $(WAREHOUSE)
+
+lint: setup ## Check style and types
+	@$(BIN)/ruff check --config conf/ruff.toml .
+	@$(BIN)/ruff format --config conf/ruff.toml --check --quiet .
+	@$(BIN)/mypy --config-file conf/mypy.ini conf lib udfs jobs
+
+test: lint ## Run all tests
+	@$(BIN)/python -m pytest -c conf/pytest.ini --rootdir . tests
+
+bench: setup ## Measure, print ratio beside goal, and keep the figures in tests/bench/
+	@$(BIN)/python tests/bench/run.py
+
+zip: setup ## Make dist/reprise.zip, for --py-files
+	@rm -rf build dist && mkdir -p dist
+	@VIRTUAL_ENV=.venv $(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist .
+	@mv dist/reprise-*.whl dist/reprise.zip && echo dist/reprise.zip
+
+tables: setup ## Write the README's table list anew from the contracts
+	@$(BIN)/python tests/table_list.py README.md
+
+setup-airflow: ## Make .venv-airflow, Airflow's own environment
+	@$(MAKE) --no-print-directory setup
+	@test -x .venv-airflow/bin/python || "$(PYTHON)" -m venv --without-pip .venv-airflow
+	@VIRTUAL_ENV=.venv-airflow $(BIN)/uv pip sync --quiet --require-hashes $(REQUIREMENTS)/airflow.txt
+	@.venv-airflow/bin/airflow version
+
+lock: setup ## Lock the requirement files anew
+	@for name in installer jobs airflow; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links $(REQUIREMENTS)/$$name.in -o $(REQUIREMENTS)/$$name.txt; done
+
+clean: ## Remove what the tasks above made, but the environments
+	@rm -rf build dist .cache $(SAMPLE) $(WAREHOUSE) spark-warehouse metastore_db derby.log
+
+.PHONY: help setup prerequisites demo lint test bench zip tables setup-airflow lock clean

@@ -1,0 +1,58 @@
+"""Show what is in the tables.
+
+Reads:  every table of the warehouse.
+Writes: nothing but its own row in job_runs.
+"""
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from reprise.jobs._run import Job, Run, run_job
+from reprise.lib.tables import COVER_CLIQUES, GENRE_LABELS, MSD_TRACKS, PLAYS, QUARANTINE, TABLES
+
+_EXAMPLES = (
+    (MSD_TRACKS, ("track_id", "artist_name", "title", "year", "tempo", "key", "mode")),
+    (GENRE_LABELS, ("track_id", "genre", "rank", "source")),
+    (COVER_CLIQUES, ("clique_id", "track_id", "title")),
+    (PLAYS, ("user_id", "song_id", "play_count")),
+    (QUARANTINE, ("uri", "error_class", "message")),
+)
+_EXAMPLE_ROWS = 3
+
+
+def add_arguments(_: argparse.ArgumentParser) -> None:
+    """Add the job's own arguments: there are none."""
+
+
+def show(run: Run) -> None:
+    """Print a line a table, and some rows of those a person looks at first."""
+    versions = run.warehouse.versions()
+    counts: dict[str, int] = {}
+    overview = Grid("table", "what it holds", "rows", "MB", "version")
+    for name in versions:
+        rows, size = run.warehouse.sizes(TABLES[name])
+        overview.add_row(name, TABLES[name].doc, f"{rows:,}", f"{size / 1e6:,.1f}", str(versions[name]))
+        counts[name] = rows
+    if run.args.json:
+        run.count(**counts)
+        return
+    console = Console()
+    console.print(overview)
+    for table, columns in _EXAMPLES:
+        if counts.get(table.name):
+            grid = Grid(*columns, title=table.name, title_justify="left")
+            for row in run.warehouse.head(table, columns, _EXAMPLE_ROWS):
+                grid.add_row(*(f"{v:.1f}" if isinstance(v, float) else "" if v is None else str(v) for v in row.values()))
+            console.print(grid)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the job as the command line says."""
+    return run_job(Job("show_tables", __doc__ or "", add_arguments, show), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
