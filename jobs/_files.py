@@ -6,11 +6,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import broadcast, col, unix_micros
+
+from reprise.jobs._run import UsageError
 
 SCHEMA = pa.schema(
     [("uri", pa.string()), ("file_size", pa.int64()), ("file_mtime_us", pa.int64()), ("fault", pa.string())]
@@ -21,6 +25,8 @@ _GLOB = str.maketrans({c: f"\\{c}" for c in "{}[]*?\\"})
 
 class Listing:
     """Files under a source, in a fixed order, spooled to a temporary file: a million take about 100 MB there.
+
+    Use it in a ``with`` statement.
 
     Parameters
     ----------
@@ -41,6 +47,12 @@ class Listing:
             for batch in _batches(found, _ROWS):
                 stream.write_batch(batch)
                 self.count += batch.num_rows
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
 
     def chunks(self, size: int) -> Iterator[pa.Table]:
         """Tables of up to ``size`` files, in order; columns as in ``SCHEMA``."""
@@ -116,12 +128,19 @@ def _binary(spark: SparkSession, paths: list[str] | str) -> DataFrame:
 def _walk_hadoop(
     spark: SparkSession, source: str, suffixes: tuple[str, ...]
 ) -> Iterator[tuple[str, int, int, str | None]]:
-    files = _binary(spark, source).select("path", "length", unix_micros("modificationTime")).sort("path")
+    """Files that Hadoop lists, in the order of their URIs."""
+    try:
+        found = _binary(spark, source).select("path", "length", unix_micros("modificationTime")).sort("path")
+    except AnalysisException as error:
+        if error.getCondition() != "PATH_NOT_FOUND":
+            raise
+        raise UsageError(f"--source {source} does not exist") from None
     largest = int(spark.conf.get("spark.sql.sources.binaryFile.maxLength") or 2**31 - 1)
-    for path, length, mtime_us in files.toLocalIterator(prefetchPartitions=True):
-        if urlsplit(path).path.lower().endswith(suffixes):
-            fault = None if length <= largest else f"{length:,} bytes are more than Spark reads at once: split it"
-            yield path, length, mtime_us, fault
+    return (
+        (path, length, mtime_us, None if length <= largest else f"{length:,} bytes are more than Spark reads at once")
+        for path, length, mtime_us in found.toLocalIterator(prefetchPartitions=True)
+        if urlsplit(path).path.lower().endswith(suffixes)
+    )
 
 
 def _batches(found: Iterator[tuple[str, int, int, str | None]], size: int) -> Iterator[pa.RecordBatch]:

@@ -2,7 +2,7 @@
 
 Two writers stand behind ``append`` and ``merge``; a table's contract names the one it uses.
 
-``arrow``: the rows are Parquet files already (``udfs/staging.py``); here they become one commit. Every commit carries an
+``arrow``: the rows are Parquet files already (``udfs/staging.py``); here they become one commit. Each commit has an
 application transaction under one name, so that of two writers who looked at the same version one is told so by
 Delta and decides again. That makes a key lookup and the commit that follows it one atomic step.
 

@@ -54,9 +54,8 @@ def transform_plays(plays: DataFrame) -> DataFrame:
 
 def ingest(run: Run) -> None:
     """List the source and read what is new."""
-    listing = Listing(run.spark, existing(run.args.source), _SUFFIXES)
-    run.count(files=listing.count, skipped=0, rows_read=0, repeated=0, quarantined=0)
-    with run.progress("files") as progress:
+    with Listing(run.spark, existing(run.args.source), _SUFFIXES) as listing, run.progress("files") as progress:
+        run.count(files=listing.count, skipped=0, rows_read=0, repeated=0, quarantined=0)
         task = progress.add_task("", total=listing.count)
         for files in listing.chunks(_FILES_AT_ONCE):
             pending = hold_against_manifest(run.warehouse, STAGE, files, force=run.args.force)

@@ -13,11 +13,11 @@ from functools import partial
 
 import pandas as pd
 import pyarrow as pa
-from pyspark.errors import AnalysisException, PySparkException
+from pyspark.errors import PySparkException
 
 from reprise.jobs._files import Listing
 from reprise.jobs._ledger import hold_against_manifest, settle_unchanged, write_manifest, write_quarantine
-from reprise.jobs._run import Job, Run, UsageError, existing, run_job
+from reprise.jobs._run import Job, Run, existing, run_job
 from reprise.jobs._tables import Staged
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
@@ -34,21 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ingest(run: Run) -> None:
     """List the source, then read what is new in bounded batches, each of which is one commit a table."""
-    source = existing(run.args.source)
-    try:
-        listing = Listing(run.spark, source, (".h5", ".hdf5"))
-    except AnalysisException as error:
-        if error.getCondition() != "PATH_NOT_FOUND":
-            raise
-        raise UsageError(f"--source {source} does not exist") from None
-    run.count(files=listing.count, skipped=0, tracks_read=0, duplicates=0, quarantined=0)
     chunk_size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
-    with run.progress("files") as progress:
+    with Listing(run.spark, existing(run.args.source), (".h5", ".hdf5")) as listing, run.progress("files") as progress:
+        run.inputs = listing.count
+        run.count(files=listing.count, skipped=0, tracks_read=0, duplicates=0, quarantined=0)
         task = progress.add_task("", total=listing.count)
         for files in listing.chunks(chunk_size):
             _ingest_chunk(run, listing, files)
             progress.advance(task, len(files))
-    run.inputs = listing.count
 
 
 def _ingest_chunk(run: Run, listing: Listing, files: pa.Table) -> None:

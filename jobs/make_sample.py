@@ -40,7 +40,10 @@ def make(run: Run) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     _claim(out, plan)
-    sample.write_annotations(plan, out / "annotations") if not (out / "annotations").exists() else None
+    if not (out / "annotations").exists():
+        unfinished = out / "annotations.unfinished"
+        sample.write_annotations(plan, unfinished)
+        unfinished.rename(out / "annotations")
     write = partial(write_tracks, plan=plan, root=out / "msd")
     run.count(tracks=plan.n_tracks, written=0)
     width = run.spark.sparkContext.defaultParallelism

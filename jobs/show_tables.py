@@ -45,8 +45,12 @@ def show(run: Run) -> None:
         if counts.get(table.name):
             grid = Grid(*columns, title=table.name, title_justify="left")
             for row in run.warehouse.head(table, columns, _EXAMPLE_ROWS):
-                grid.add_row(*(f"{v:.1f}" if isinstance(v, float) else "" if v is None else str(v) for v in row.values()))
+                grid.add_row(*map(_cell, row.values()))
             console.print(grid)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def main(argv: list[str] | None = None) -> int:

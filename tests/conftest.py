@@ -1,15 +1,89 @@
 """Fixtures that every room's tests share."""
 
+import json
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+from reprise import conf
+from reprise.jobs._session import get_session
+from reprise.jobs._tables import Warehouse
+from reprise.lib import sample
+from reprise.lib.tables import Table
+from reprise.udfs.arrow import arrow_schema
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+VOLATILE = {"run_id"}
+"""Columns that name the run, which differ between runs that leave the same content."""
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real data beside the checkout; skips the test where it is absent."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"no real data at {SHARED_DATA}")
+        pytest.skip("no shared/data beside the checkout")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    """The one session of the test process, as jobs start it."""
+    session = get_session(conf.load(environ={}))
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def sample_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A composed sample of 60 tracks: ``msd/`` and ``annotations/``."""
+    folder = tmp_path_factory.mktemp("sample")
+    plan = sample.Plan(60, seed=7)
+    for index in range(60):
+        sample.write_track(plan, index, folder / "msd")
+    sample.write_annotations(plan, folder / "annotations")
+    return folder
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    """An empty warehouse."""
+    return Warehouse(str(tmp_path / "warehouse"))
+
+
+@pytest.fixture
+def run_job(warehouse: Warehouse, request: pytest.FixtureRequest) -> Callable[..., dict[str, Any]]:
+    """Run a job's ``main`` in this process on ``warehouse``; gives its summary, and asserts the exit code."""
+    request.getfixturevalue("spark")
+    capsys: pytest.CaptureFixture[str] = request.getfixturevalue("capsys")
+
+    def run(main: Callable[[list[str]], int], *args: object, exit_code: int = 0) -> dict[str, Any]:
+        capsys.readouterr()
+        code = main([*map(str, args), "--warehouse", warehouse.root, "--json"])
+        printed = capsys.readouterr()
+        assert code == exit_code, printed.err
+        return json.loads(printed.out) if printed.out else {"error": printed.err}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Warehouse, Table], pd.DataFrame]:
+    """Content of a table in the order of its key, without what names the run: what "the same rows" compares."""
+
+    def rows(warehouse: Warehouse, table: Table) -> pd.DataFrame:
+        frame = Warehouse(warehouse.root).lookup(table, table.key[0], "", "\U0010ffff").to_pandas()
+        columns = [c for c in arrow_schema(table).names if c not in VOLATILE]
+        return frame.sort_values(list(table.key))[columns].reset_index(drop=True)
+
+    return rows
+
+
+@pytest.fixture(scope="session")
+def command() -> list[str]:
+    """The ``reprise`` command of this environment, to run as a process of its own."""
+    return [str(Path(sys.executable).with_name("reprise"))]
