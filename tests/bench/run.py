@@ -101,7 +101,7 @@ def make_trees(folder: Path, sizes: tuple[int, ...]) -> dict[int, Path]:
         if size not in trees:
             trees[size] = folder / f"tree{size}"
             step = len(files) // size
-            for path in files[:: step][:size]:
+            for path in files[::step][:size]:
                 place = trees[size] / path.relative_to(whole / "msd")
                 place.parent.mkdir(parents=True, exist_ok=True)
                 os.link(path, place)
@@ -162,16 +162,16 @@ def measure_job(rows: list[dict[str, object]], sizes: tuple[int, ...]) -> None:
                     "goal": "< 1.00",
                 }
             )
-        for size in sizes[1:]:
-            rows.append(
-                {
-                    "what": f"cost a track at {size:,} files",
-                    "figure": f"{costs[size] * 1e3:.2f} ms",
-                    "ratio": costs[size] / costs[sizes[0]],
-                    "beside": f"cost a track at {sizes[0]:,} files",
-                    "goal": "≤ 1.10",
-                }
-            )
+        rows += [
+            {
+                "what": f"cost a track at {size:,} files",
+                "figure": f"{costs[size] * 1e3:.2f} ms",
+                "ratio": costs[size] / costs[sizes[0]],
+                "beside": f"cost a track at {sizes[0]:,} files",
+                "goal": "≤ 1.10",
+            }
+            for size in sizes[1:]
+        ]
 
 
 def measure_sample(rows: list[dict[str, object]]) -> None:

@@ -136,7 +136,9 @@ def environment_without_reprise(folder: Path) -> Path:
     (packages,) = {p for p in sys.path if p.endswith("site-packages")}
     # the .pth file that makes the editable install importable is not followed from a folder named in a .pth file
     (site / "packages.pth").write_text(packages + "\n")
-    missing = subprocess.run([folder / "bin/python", "-c", "import reprise"], cwd="/", capture_output=True, text=True)
+    missing = subprocess.run(
+        [folder / "bin/python", "-c", "import reprise"], cwd="/", capture_output=True, text=True, check=False
+    )
     assert "No module named 'reprise'" in missing.stderr
     return folder / "bin" / "python"
 
@@ -169,7 +171,9 @@ def test_spark_submit_with_a_zip_as_the_only_copy_of_the_code(
     arguments = ["--source", sample_dir / "msd", "--warehouse", tmp_path / "submitted", "--json"]
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_HOME")}
     env |= {"PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python)}
-    done = subprocess.run(map(str, [*command, *arguments]), cwd=tmp_path, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        map(str, [*command, *arguments]), cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     run_job(ingest_msd.main, "--source", sample_dir / "msd")
     for table in (MSD_TRACKS, MSD_ANALYSIS, QUARANTINE, MANIFEST):
