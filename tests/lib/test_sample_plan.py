@@ -1,0 +1,261 @@
+"""The plan of a sample: ids, cliques, listeners, and the annotation files with what was planted."""
+
+import collections
+import csv
+import gzip
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reprise.lib.annotations import (
+    read_cover_cliques,
+    read_genre_labels,
+    read_plays,
+    read_song_mismatches,
+    read_unique_tracks,
+)
+from reprise.lib.sample import (
+    GENRE_NAMES,
+    Audience,
+    Plan,
+    analyse,
+    compose,
+    song_id,
+    track_id,
+    truth,
+    truth_columns,
+    write_annotations,
+)
+from reprise.lib.sample.metadata import describe, make_ids
+from reprise.lib.sample.plan import SHS_CLIQUE_SIZES, layout
+
+PLAN = Plan(1500, seed=8)
+
+
+def truth_of(plan: Plan) -> list[dict]:
+    columns = truth_columns(plan, np.arange(plan.n_tracks))
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def rows_of(chunks) -> list[dict]:
+    rows = []
+    for chunk in chunks:
+        assert chunk.rejects == []
+        rows += [dict(zip(chunk.rows, values, strict=True)) for values in zip(*chunk.rows.values(), strict=True)]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def annotations(tmp_path_factory) -> dict[str, Path]:
+    return {path.name: path for path in write_annotations(PLAN, tmp_path_factory.mktemp("annotations"))}
+
+
+@pytest.fixture(scope="module")
+def planted() -> dict[str, dict]:
+    return {row["track_id"]: row for row in truth_of(PLAN)}
+
+
+def test_a_million_ids_are_unique_and_fill_the_folders():
+    ids = make_ids(PLAN, "TR", np.arange(1_000_000))
+    assert len({name[:7] for name in ids}) == 1_000_000
+    assert all(re.fullmatch("TR[A-Z]{5}1[0-9A-F]{10}", name) for name in ids[:2000])
+    folders = collections.Counter(name[2:5] for name in ids)
+    assert len(folders) == 26**3
+    assert max(folders.values()) < 120
+    assert ids[77] == track_id(PLAN, 77)
+    assert make_ids(PLAN, "SO", np.array([5])) == [song_id(PLAN, 5)]
+
+
+@pytest.mark.parametrize(
+    ("n_tracks", "n_cliques", "n_covers"), [(12960, 4128, 12960), (20000, 500, 1700), (20000, 500, 1000), (10, 1, 10)]
+)
+def test_cliques_are_as_many_and_as_large_as_asked(n_tracks, n_cliques, n_covers):
+    plan = Plan(n_tracks, n_cliques=n_cliques, n_covers=n_covers)
+    tracks = plan.tracks(np.arange(n_tracks))
+    sizes = np.bincount(tracks.clique[tracks.clique >= 0])
+    assert len(sizes) == n_cliques
+    assert sizes.sum() == n_covers
+    assert sizes.min() >= 2
+    assert len(set(tracks.work.tolist())) == n_cliques + n_tracks - n_covers
+    if (n_cliques, n_covers) == (4128, 12960):
+        assert dict(collections.Counter(sizes.tolist())) == SHS_CLIQUE_SIZES
+
+
+def test_default_plan_has_a_fifth_in_cliques():
+    plan = Plan(3000)
+    assert plan.n_covers == 600
+    assert 150 < plan.n_cliques < 250
+    assert Plan(20000, n_cliques=500).n_covers == 1570
+
+
+def test_versions_tell_how_they_differ(planted):
+    cliques = collections.defaultdict(list)
+    for row in planted.values():
+        if row["clique"] is not None:
+            cliques[row["clique"]].append(row)
+    assert len(cliques) == PLAN.n_cliques
+    for rows in cliques.values():
+        rows.sort(key=lambda row: row["version"])
+        assert [row["version"] for row in rows] == list(range(len(rows)))
+        original = rows[0]
+        assert original["transposition"] == 0
+        assert original["tempo_ratio"] == 1.0
+        assert len({row["work"] for row in rows}) == 1
+        for row in rows:
+            assert row["key"] == (original["key"] + row["transposition"]) % 12
+            assert row["tempo_bpm"] == pytest.approx(original["tempo_bpm"] * row["tempo_ratio"])
+            assert row["meter"] == original["meter"]
+            assert row["year"] >= original["year"] or row["genre"] != original["genre"]
+        artists = [row["artist_id"] for row in rows if row["genre"] == original["genre"]]
+        assert len(set(artists)) >= min(len(artists), 3)
+    versions = [row for rows in cliques.values() for row in rows[1:]]
+    assert np.mean([row["transposition"] != 0 for row in versions]) == pytest.approx(0.8, abs=0.08)
+    assert np.mean([row["genre"] != row["work_genre"] for row in versions]) > 0.3
+    assert np.mean([row["form"] != cliques[row["clique"]][0]["form"] for row in versions]) > 0.7
+
+
+def test_rare_cases_are_as_rare_as_in_real_files():
+    plan = Plan(6000, seed=1)
+    rows = truth_of(plan)
+    states = collections.Counter(row["state"] for row in rows)
+    assert states["short"] + states["beatless"] == pytest.approx(6000 * 7 / 282, rel=0.3)
+    assert states["beatless"] == pytest.approx(6000 / 282, rel=0.6)
+    songs = [describe(plan, plan.track(index)) for index in range(1500)]
+    for name, share in (("artist_latitude", 0.6), ("artist_mbid", 0.06), ("song_hotttnesss", 0.46), ("year", 0.5)):
+        assert np.mean([song[name] is None for song in songs]) == pytest.approx(share, abs=0.06), name
+    assert any(not song["artist_name"].isascii() for song in songs)
+    assert any(not song["title"].isascii() for song in songs)
+    assert {row["genre"] for row in rows} == set(GENRE_NAMES)
+
+
+def test_plan_is_small_and_can_be_sent(planted):
+    sent = pickle.dumps(PLAN)
+    assert len(sent) < 1500
+    assert pickle.loads(sent) == PLAN  # noqa: S301  # what this test pickled
+    row = next(iter(planted.values()))
+    assert all(value is None or isinstance(value, str | int | float | bool) for value in row.values())
+
+
+def test_annotation_files_agree_with_the_truth(annotations, planted):
+    cliques = []
+    for name in ("shs_dataset_train.txt", "shs_dataset_test.txt"):
+        with annotations[name].open("rb") as stream:
+            cliques.append(rows_of(read_cover_cliques(stream, source=name)))
+    members = collections.defaultdict(set)
+    for row in cliques[0] + cliques[1]:
+        members[(row["clique_id"], row["title"])].add(row["track_id"])
+        assert planted[row["track_id"]]["artist_id"] == row["artist_id"]
+    wanted = collections.defaultdict(set)
+    for row in planted.values():
+        if row["clique"] is not None:
+            wanted[row["clique"]].add(row["track_id"])
+    assert sorted(map(sorted, members.values())) == sorted(map(sorted, wanted.values()))
+    assert len({row["clique_id"] for row in cliques[0]}) == round(PLAN.n_cliques * 4128 / 5854)
+    assert any(row["performance"] is None for row in cliques[0])
+    assert any(len(row["work_ids"]) == 2 for row in cliques[0])
+
+    with annotations["msd_tagtraum.cls"].open("rb") as stream:
+        labels = rows_of(read_genre_labels(stream, source="cls"))
+    first = {row["track_id"]: row["genre"] for row in labels if row["rank"] == 0}
+    second = {row["track_id"]: row["genre"] for row in labels if row["rank"] == 1}
+    assert first == {name: row["genre"] for name, row in planted.items() if row["labelled"]}
+    assert second == {
+        name: row["second_genre"] for name, row in planted.items() if row["labelled"] and row["second_genre"]
+    }
+
+    with annotations["unique_tracks.txt"].open("rb") as stream:
+        unique = rows_of(read_unique_tracks(stream))
+    assert [(row["track_id"], row["song_id"]) for row in unique] == [(n, r["song_id"]) for n, r in planted.items()]
+    with annotations["sid_mismatches.txt"].open("rb") as stream:
+        mismatches = rows_of(read_song_mismatches(stream))
+    assert {row["track_id"] for row in mismatches} == {name for name, row in planted.items() if row["mismatched"]}
+    assert len(mismatches) > 5
+    titles = {row["track_id"]: (row["artist_name"], row["title"]) for row in unique}
+    assert all(titles[row["track_id"]] == (row["track_artist"], row["track_title"]) for row in mismatches)
+
+    with annotations["truth_tracks.csv"].open(encoding="utf-8", newline="") as stream:
+        told = list(csv.DictReader(stream))
+    assert [row["track_id"] for row in told] == list(planted)
+    assert [float(row["tempo_bpm"]) for row in told] == [row["tempo_bpm"] for row in planted.values()]
+
+
+def test_unique_tracks_name_what_the_files_name(annotations):
+    with annotations["unique_tracks.txt"].open("rb") as stream:
+        unique = rows_of(read_unique_tracks(stream))
+    for index in (0, 700, 1499):
+        song = analyse(compose(PLAN, index))
+        assert {name: song[name] for name in unique[index]} == unique[index]
+
+
+def test_listeners_tastes_can_be_counted(annotations, planted):
+    genre = {row["song_id"]: row["genre"] for row in planted.values()}
+    with gzip.open(annotations["train_triplets.txt.gz"], "rb") as stream:
+        plays = rows_of(read_plays(stream, source="triplets"))
+    keys = [(row["user_id"], row["song_id"]) for row in plays]
+    assert len(keys) == len(set(keys))
+    assert all(re.fullmatch("[0-9a-f]{40}", row["user_id"]) for row in plays)
+    counts = collections.defaultdict(collections.Counter)
+    totals = collections.Counter()
+    for row in plays:
+        counts[row["user_id"]][genre[row["song_id"]]] += np.sqrt(row["play_count"])
+        totals[row["user_id"]] += row["play_count"]
+    with annotations["truth_listeners.csv"].open(encoding="utf-8", newline="") as stream:
+        listeners = {row["user_id"]: row for row in csv.DictReader(stream)}
+    assert len(listeners) == PLAN.n_listeners
+    assert {user: int(row["plays"]) for user, row in listeners.items()} == dict(totals)
+    heavy = [user for user, total in totals.items() if total >= 20]
+    assert len(heavy) > 200
+    found = [counts[user].most_common(1)[0][0] == listeners[user]["top_genre"] for user in heavy]
+    assert np.mean(found) >= 0.95
+
+
+def test_listeners_do_not_depend_on_the_chunk():
+    audience = Audience(PLAN)
+    whole, plays = audience.listen(0, 50)
+    part, some = audience.listen(30, 50)
+    assert whole.user_id[30:] == part.user_id
+    late = plays.listener >= 30
+    np.testing.assert_array_equal(plays.track[late], some.track)
+    np.testing.assert_array_equal(plays.count[late], some.count)
+
+
+def test_annotations_are_the_same_bytes_each_time(annotations, tmp_path):
+    for path in write_annotations(PLAN, tmp_path):
+        assert path.read_bytes() == annotations[path.name].read_bytes()
+
+
+@pytest.mark.parametrize("n_tracks", [0, 1, 2])
+def test_the_smallest_samples(n_tracks, tmp_path):
+    plan = Plan(n_tracks, seed=3)
+    assert len(write_annotations(plan, tmp_path)) == 8
+    with (tmp_path / "unique_tracks.txt").open("rb") as stream:
+        assert len(rows_of(read_unique_tracks(stream))) == n_tracks
+    for index in range(n_tracks):
+        assert analyse(compose(plan, index))["track_id"] == truth(plan, index)["track_id"]
+    for function in (compose, truth):
+        with pytest.raises(IndexError):
+            function(plan, n_tracks)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"n_tracks": -1},
+        {"n_tracks": 26**5 + 1},
+        {"n_tracks": 10, "n_cliques": 6, "n_covers": 10},
+        {"n_tracks": 10, "n_cliques": 2, "n_covers": 11},
+        {"n_tracks": 10, "n_cliques": 0, "n_covers": 5},
+        {"n_tracks": 10, "n_cliques": -1},
+    ],
+)
+def test_plans_that_contradict_themselves_are_refused(arguments):
+    with pytest.raises(ValueError, match=r"cannot be|must lie"):
+        Plan(**arguments)
+
+
+def test_layout_has_room_for_every_genre():
+    starts = layout(Plan(1)).artist_starts
+    assert (np.diff(starts) >= 3).all()
