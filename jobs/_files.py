@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import broadcast, col, unix_micros
 
 from reprise.jobs._run import UsageError
+from reprise.lib.files import printable_name
 
 SCHEMA = pa.schema(
     [("uri", pa.string()), ("file_size", pa.int64()), ("file_mtime_us", pa.int64()), ("fault", pa.string())]
@@ -94,8 +95,14 @@ def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int
     while pending:
         folder, uri = pending.pop()
         subfolders = []
-        with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        try:
+            with os.scandir(folder) as entries:
+                ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            if uri == root.as_uri():
+                raise UsageError(f"--source {root} cannot be read: {error.strerror}") from None
+            yield uri, 0, 0, f"cannot look into {printable_name(folder)}: {error.strerror}"
+            continue
         for entry in ordered:
             place = f"{uri}/{quote(os.fsencode(entry.name))}"
             if entry.is_dir(follow_symlinks=False):
@@ -106,7 +113,7 @@ def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int
 
 
 def _describe(path: str, uri: str, leaves: Callable[[str], bool]) -> tuple[str, int, int, str | None]:
-    name = os.fsencode(os.path.basename(path)).decode("utf-8", "replace")  # noqa: PTH119 - a million times
+    name = printable_name(path)
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError as error:

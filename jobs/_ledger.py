@@ -69,10 +69,12 @@ def write_quarantine(warehouse: Warehouse, stage: str, rows: pa.Table, looked_at
     Parameters
     ----------
     looked_at
-        URIs of all inputs that were read, good or bad.
+        URIs of all inputs that were read, good or bad; what was found unchanged is not among them.
     force
         Count another attempt even where the reason is the same.
     """
+    if looked_at.empty:
+        return
     standing = warehouse.lookup(QUARANTINE, "uri", looked_at.min(), looked_at.max() + "#M").to_pandas()
     of_these = standing["uri"].str.replace("#L[0-9]+$", "", regex=True).isin(looked_at)
     standing = standing[of_these & (standing["stage"] == stage)].set_index("uri", drop=False)

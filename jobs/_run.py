@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 import time
 import uuid
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pyarrow as pa
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -30,6 +31,8 @@ from reprise.lib.errors import RepriseError
 from reprise.lib.tables import JOB_RUNS
 from reprise.udfs.arrow import arrow_schema
 
+# "spark.hadoop.fs.s3a.secret.key": "…" in the settings, "spark.hadoop.fs.s3a.secret.key=…" among the arguments
+_SECRET = re.compile(r"""((?:secret|password|token|access\.?key)[^"=]*(?:": "|=))(?:\\.|[^"\\])*""", re.IGNORECASE)
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_TOO_MANY_BAD, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -75,7 +78,8 @@ class Run:
     @cached_property
     def spark(self) -> SparkSession:
         """The session, started when it is first needed."""
-        return get_session(self.settings)
+        with Console(stderr=True).status("starting Spark"):  # shows on a terminal only
+            return get_session(self.settings)
 
     def count(self, **figures: int) -> None:
         """Add ``figures`` to the summary."""
@@ -164,12 +168,26 @@ def existing(place: str) -> str:
 def one_line(error: BaseException) -> str:
     """An exception as one line for a person."""
     if isinstance(error, RepriseError):
-        return str(error)
-    text = str(getattr(error, "java_exception", None) or error) if isinstance(error, Py4JError) else str(error)
+        return _on_one_line(str(error))
+    text = _reason(error) if isinstance(error, Py4JJavaError) else str(error)
     if isinstance(error, (PySparkException, Py4JError)):
-        lines = [line for line in text.splitlines() if line.strip() and "SQLSTATE" not in line]
+        lines = [line for line in re.sub(r" ?SQLSTATE: \w+", "", text).splitlines() if line.strip()]
         text = (lines[-1] if "Traceback" in text else lines[0]) if lines else ""
-    return f"{type(error).__name__}: {' '.join(text.split())[:500]} (--log-level DEBUG shows more)"
+    return _on_one_line(f"{type(error).__name__}: {' '.join(text.split())[:500]} (--log-level DEBUG shows more)")
+
+
+def _on_one_line(text: str) -> str:
+    """``text`` as a table can hold it: a path in it may have line breaks, or be no utf-8."""
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").splitlines())
+
+
+def _reason(error: Py4JJavaError) -> str:
+    """The innermost exception that says anything: what it is wrapped in tells of Spark's threads."""
+    java, text = error.java_exception, str(error)
+    while java is not None:
+        text = java.toString() if java.getMessage() else text
+        java = java.getCause()
+    return text
 
 
 def _run_recorded(job: Job, run: Run) -> int:
@@ -177,7 +195,9 @@ def _run_recorded(job: Job, run: Run) -> int:
     record: dict[str, Any] = {
         "run_id": run.run_id,
         "job": run.job,
-        "arguments": json.dumps({**vars(run.args), "settings": run.settings.model_dump()}, default=str),
+        "arguments": _SECRET.sub(
+            r"\1(not shown)", json.dumps({**vars(run.args), "settings": run.settings.model_dump()})
+        ),
         "status": "running",
         "started_at": started,
         "input_versions": json.dumps(run.warehouse.versions()),
@@ -229,7 +249,7 @@ def _print_summary(run: Run, outcome: dict[str, Any]) -> None:
 
 
 def _fail(job: Job, message: str, code: int) -> int:
-    print(f"reprise {job.name.replace('_', '-')}: {message}", file=sys.stderr)
+    print(f"reprise {job.name.replace('_', '-')}: {_on_one_line(message)}", file=sys.stderr)
     return code
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from delta.exceptions import DeltaConcurrentModificationException
+from delta import exceptions as delta_exceptions
 from delta.tables import DeltaTable as SparkDeltaTable
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
@@ -37,6 +37,8 @@ from reprise.udfs.staging import RESULT_DDL, Make, StagedFile, Stager, filesyste
 
 _WRITER = "reprise"  # the application transaction that serialises our commits to one table
 _ATTEMPTS = 50
+# Delta's "basic class for all commit conflicts" is the base of none of them
+_CONFLICTS = (CommitFailedError, *(getattr(delta_exceptions, name) for name in delta_exceptions.__all__))
 _CONFIGURATION = {"delta.enableDeletionVectors": "false"}  # delta-rs, DuckDB and Trino shall read every table
 
 
@@ -95,14 +97,14 @@ class Warehouse:
 
     def may_hold(self, table: Table, column: str, values: Sequence[str]) -> bool:
         """Whether, by the statistics of its files, the table can hold a row whose ``column`` is within ``values``."""
-        delta = self._delta(table)
-        delta.update_incremental()
-        return bool(values and self._candidates(delta, {column: (min(values), max(values))}))
+        within = {column: (min(values), max(values))} if values else {}
+        return bool(self._candidates(self._delta(table), within))
 
     def sizes(self, table: Table) -> tuple[int, int]:
         """Rows and bytes of a table's current version."""
-        files = pa.table(self._delta(table).get_add_actions(flatten=True))
-        return self._delta(table).count(), pc.sum(files["size_bytes"]).as_py() or 0
+        delta = self._delta(table)
+        files = pa.table(delta.get_add_actions(flatten=True))
+        return delta.count(), pc.sum(files["size_bytes"]).as_py() or 0
 
     def head(self, table: Table, columns: Sequence[str], count: int) -> list[dict[str, Any]]:
         """Some rows of a table: the first ``count`` of one of its files."""
@@ -160,7 +162,7 @@ class Warehouse:
         rows: DataFrame | pa.Table | Sequence[StagedFile],
         *,
         scope: tuple[str, Sequence[str]] | None = None,
-        leave_out: Iterable[str] = (),
+        leave_out: pd.DataFrame | None = None,
         delete: pa.Table | None = None,
         force: bool = False,
     ) -> pd.DataFrame:
@@ -178,7 +180,7 @@ class Warehouse:
             (column, values): rows of the table within it that are not among ``rows`` are deleted, being what an input
             held once and holds no more.
         leave_out
-            Values of the first key column whose rows are not to be written after all. Arrow writer only.
+            Keys and owners of rows that are not to be written after all. Arrow writer only.
         delete
             Keys to delete. Arrow writer only.
 
@@ -193,7 +195,7 @@ class Warehouse:
             _retry(lambda: self._merge_spark(table, rows, scope))
             return pd.DataFrame()
         files = self._write_rows(table, rows) if isinstance(rows, pa.Table) else list(rows)
-        return _retry(lambda: self._merge_arrow(table, files, scope, set(leave_out), delete, force))
+        return _retry(lambda: self._merge_arrow(table, files, scope, leave_out, delete, force))
 
     def _merge_spark(self, table: Table, rows: DataFrame, scope: tuple[str, Sequence[str]] | None) -> None:
         same_key = " AND ".join(f"t.`{k}` = s.`{k}`" for k in table.key)
@@ -210,15 +212,14 @@ class Warehouse:
         table: Table,
         files: list[StagedFile],
         scope: tuple[str, Sequence[str]] | None,
-        leave_out: set[str],
+        leave_out: pd.DataFrame | None,
         delete: pa.Table | None,
         force: bool,
     ) -> pd.DataFrame:
         delta = self._delta(table)
-        delta.update_incremental()
         key = list(table.key)
         everything = self._identities(table, [file.path for file in files])
-        offered = everything[~everything[key[0]].isin(leave_out)]
+        offered = everything if leave_out is None else everything[~_is_in(everything, leave_out)]
         gone = delete.select(key).to_pandas() if delete is not None else pd.DataFrame(columns=key)
 
         touched = _stack([offered[key], gone])[key[0]]
@@ -228,10 +229,11 @@ class Warehouse:
             bounds[scope_column] = (min(in_scope), max(in_scope))
         stored = self._identities(table, self._candidates(delta, bounds), scope_column)
 
-        written, refused = _decide(table, offered, stored, force=force)
-        drop = _is_in(stored, _stack([written[key], gone])) | (
-            stored[scope_column].isin(in_scope) & ~_is_in(stored, everything[key])
-        )
+        # a key that its owner holds no more is free for another in the same commit
+        identity = [*key, table.owner] if table.owner else key
+        given_up = stored[scope_column].isin(in_scope) & ~_is_in(stored, everything[identity])
+        written, refused = _decide(table, offered, stored[~given_up], force=force)
+        drop = given_up | _is_in(stored, _stack([written[key], gone]))
         actions = [*self._additions(table, files, written), *self._removals(table, stored, drop)]
         if actions:
             transaction = Transaction(_WRITER, (delta.transaction_version(_WRITER) or 0) + 1)
@@ -298,8 +300,10 @@ class Warehouse:
         return f"{self.root}/_staging/{table.name}"
 
     def _delta(self, table: Table) -> DeltaTable:
-        """The table, made from its contract when it does not exist."""
-        if table.name not in self._open:
+        """The table at its newest version, made from its contract when it does not exist."""
+        if table.name in self._open:
+            self._open[table.name].update_incremental()
+        else:
             self._open[table.name] = _retry(lambda: self._make(table))
         return self._open[table.name]
 
@@ -341,7 +345,7 @@ def _decide(
     kept = _stack([kept, first[~_is_in(first, kept[key])][[*key, owner, "sha256"]]])
     kept = kept.rename(columns={owner: "kept_owner", "sha256": "kept_sha256"})
     both = offered.merge(kept, on=key, how="left")
-    is_first = (~both.duplicated(key)).to_numpy()
+    is_first = (~both.duplicated([*key, owner])).to_numpy()
     ours = (both[owner] == both["kept_owner"]).to_numpy()
     there = _is_in(both, stored[key]).to_numpy()
     same = there & (both["sha256"] == both["kept_sha256"]).to_numpy() & (not force)
@@ -369,7 +373,7 @@ def _retry(attempt: Callable[[], T]) -> T:
     for tries in range(_ATTEMPTS):
         try:
             return attempt()
-        except (CommitFailedError, DeltaConcurrentModificationException):
+        except _CONFLICTS:
             if tries == _ATTEMPTS - 1:
                 raise
             time.sleep(random.uniform(0.01, 0.05) * min(tries + 1, 20))  # noqa: S311 - spreads the writers out

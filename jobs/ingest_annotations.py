@@ -54,7 +54,8 @@ def transform_plays(plays: DataFrame) -> DataFrame:
 
 def ingest(run: Run) -> None:
     """List the source and read what is new."""
-    with Listing(run.spark, existing(run.args.source), _SUFFIXES) as listing, run.progress("files") as progress:
+    source = existing(run.args.source)
+    with Listing(run.spark, source, _SUFFIXES) as listing, run.progress("files") as progress:
         run.count(files=listing.count, skipped=0, rows_read=0, repeated=0, quarantined=0)
         task = progress.add_task("", total=listing.count)
         for files in listing.chunks(_FILES_AT_ONCE):
@@ -89,9 +90,9 @@ def _ingest_files(run: Run, listing: Listing, files: pa.Table, known: pd.DataFra
     _write_plays(run, staged, manifest, known)
     settle_unchanged(manifest, known)
     _weigh(run, manifest)
-    read_now = manifest["row_count"][manifest["run_id"] == run.run_id]
-    run.count(rows_read=int(read_now.sum()), quarantined=len(staged.table(QUARANTINE)))
-    write_quarantine(run.warehouse, STAGE, staged.table(QUARANTINE), manifest["uri"], force=run.args.force)
+    read = manifest[manifest["run_id"] == run.run_id]
+    run.count(rows_read=int(read["row_count"].sum()), quarantined=len(staged.table(QUARANTINE)))
+    write_quarantine(run.warehouse, STAGE, staged.table(QUARANTINE), read["uri"], force=run.args.force)
     write_manifest(run.warehouse, manifest, known)
 
 

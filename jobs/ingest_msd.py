@@ -8,11 +8,13 @@ Rerun:  files whose size and modification time are in the manifest are skipped, 
 """
 
 import argparse
+import re
 import sys
 from functools import partial
 
 import pandas as pd
 import pyarrow as pa
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from reprise.jobs._files import Listing
@@ -21,9 +23,10 @@ from reprise.jobs._run import Job, Run, existing, run_job
 from reprise.jobs._tables import Staged
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.msd_files import read_files
+from reprise.udfs.msd_files import CRASHED, read_files
 
 STAGE = "ingest_msd"
+_WORKER_DIED = re.compile("Python worker (exited unexpectedly|process terminated due to idle timeout)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ingest(run: Run) -> None:
     """List the source, then read what is new in bounded batches, each of which is one commit a table."""
+    source = existing(run.args.source)
     chunk_size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
-    with Listing(run.spark, existing(run.args.source), (".h5", ".hdf5")) as listing, run.progress("files") as progress:
+    with Listing(run.spark, source, (".h5", ".hdf5")) as listing, run.progress("files") as progress:
         run.inputs = listing.count
         run.count(files=listing.count, skipped=0, tracks_read=0, duplicates=0, quarantined=0)
         task = progress.add_task("", total=listing.count)
@@ -59,12 +63,12 @@ def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
         return run.warehouse.stage(
             listing.frame(run.spark, files), make, [MSD_ANALYSIS, MSD_TRACKS], to_driver=[MANIFEST, QUARANTINE]
         )
-    except PySparkException as error:
-        if "Python worker" not in str(error):
+    except (PySparkException, Py4JJavaError) as error:
+        # a worker that dies although it reads no file does so for another reason
+        if not _WORKER_DIED.search(str(error)) or files["fault"].to_pylist() == [CRASHED]:
             raise
     if len(files) == 1:
-        fault = "its reader crashed or hung: the file is damaged or hostile, replace or remove it"
-        files = files.set_column(files.schema.get_field_index("fault"), "fault", pa.array([fault]))
+        files = files.set_column(files.schema.get_field_index("fault"), "fault", pa.array([CRASHED]))
         return _read(run, listing, files)
     half = len(files) // 2
     staged = _read(run, listing, files.slice(0, half))
@@ -78,19 +82,24 @@ def _commit(run: Run, staged: Staged, known: pd.DataFrame) -> None:
     read_again = manifest["uri"].isin(known["uri"]) & (manifest["status"] == "done")
     options = {"scope": ("uri", sorted(manifest["uri"][read_again])), "force": run.args.force}
     refused = run.warehouse.merge(MSD_ANALYSIS, staged.files.get(MSD_ANALYSIS.name, []), **options)
+    # what another file holds in one table stays out of the other, even if that file's writer has not come so far
+    others = refused[refused["uri"] != refused["kept_owner"]]
     also_refused = run.warehouse.merge(
-        MSD_TRACKS, staged.files.get(MSD_TRACKS.name, []), leave_out=refused["track_id"], **options
+        MSD_TRACKS, staged.files.get(MSD_TRACKS.name, []), leave_out=others[["track_id", "uri"]], **options
     )
+    offers = [pd.MultiIndex.from_frame(rows[["track_id", "uri"]]) for rows in (refused, also_refused)]
+    also_refused = also_refused[~offers[1].isin(offers[0])]
     refused = refused if also_refused.empty else also_refused if refused.empty else pd.concat([refused, also_refused])
     quarantine = pa.concat_tables([staged.table(QUARANTINE), _conflicts(run, refused)])
     manifest = _settle(manifest, refused, known)
     run.bad_inputs += int((manifest["reject_count"] > 0).sum())
+    read = manifest[manifest["run_id"] == run.run_id]
     run.count(
-        tracks_read=int(manifest["row_count"][manifest["run_id"] == run.run_id].sum()),
+        tracks_read=int(read["row_count"].sum()),
         duplicates=int((manifest["status"] == "duplicate").sum()),
         quarantined=len(quarantine),
     )
-    write_quarantine(run.warehouse, STAGE, quarantine, manifest["uri"], force=run.args.force)
+    write_quarantine(run.warehouse, STAGE, quarantine, read["uri"], force=run.args.force)
     write_manifest(run.warehouse, manifest, known)
 
 

@@ -17,7 +17,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
         ``not_a_file`` for a folder, FIFO, socket or device, which are never waited for; ``unreadable`` when the
         operating system refuses.
     """
-    name = os.fsencode(Path(path).name).decode("utf-8", "replace")
+    name = printable_name(path)
     try:
         # a FIFO opened without O_NONBLOCK waits for a writer; the check is on what was opened, not on a name
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -35,4 +35,10 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
         try:
             return file.read()
         except OSError as error:
-            raise InputError("unreadable", f"cannot read {path}: {error.strerror}") from None
+            raise InputError("unreadable", f"cannot read {printable_name(path)}: {error.strerror}") from None
+
+
+def printable_name(path: str | os.PathLike[str]) -> str:
+    """Name of a file as text for a line and a table: what is no utf-8, or does not print, is replaced."""
+    name = os.fsencode(Path(path).name).decode("utf-8", "replace")
+    return name if name.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)

@@ -108,15 +108,15 @@ MSD_TRACKS = Table(
         Column("track_7digitalid", "int", "7digital track id"),
         Column("audio_md5", "string", "md5 of the audio that was analysed"),
         Column("analysis_sample_rate", "int", "sample rate of the analysis in Hz"),
+        _key("uri", "file the track was read from"),
+        _key("sha256", "SHA-256 of that file, hexadecimal"),
+        _RUN,
         Column("artist_terms", "array<string>", "Echo Nest tags of the artist"),
         Column("artist_terms_freq", "array<float>", "frequency of each artist_terms tag, 0 to 1"),
         Column("artist_terms_weight", "array<float>", "weight of each artist_terms tag, 0 to 1"),
         Column("artist_mbtags", "array<string>", "MusicBrainz tags of the artist"),
         Column("artist_mbtags_count", "array<int>", "votes for each artist_mbtags tag"),
         Column("similar_artists", "array<string>", "Echo Nest artist ids, most similar first"),
-        _key("uri", "file the track was read from"),
-        _key("sha256", "SHA-256 of that file, hexadecimal"),
-        _RUN,
     ),
 )
 
@@ -175,11 +175,11 @@ COVER_CLIQUES = Table(
         _key("clique_id", "identifies the clique over all lists"),
         _key("track_id", "MSD track id"),
         _SOURCE,
-        Column("work_ids", "array<int>", "SecondHandSongs works of the clique; negative where unknown there"),
         Column("title", "string", "title of one version, chosen by the list"),
         Column("artist_id", "string", "Echo Nest artist id of the version"),
         Column("performance", "int", "SecondHandSongs performance; NULL where unknown"),
         _RUN,
+        Column("work_ids", "array<int>", "SecondHandSongs works of the clique; negative where unknown there"),
     ),
 )
 
@@ -271,7 +271,7 @@ QUARANTINE = Table(
 
 JOB_RUNS = Table(
     name="job_runs",
-    doc="Every run of every job. A run that was killed stays 'running'.",
+    doc="Every run of every job. The status of a run that was killed stays running.",
     grain="one run",
     key=("run_id",),
     checks={"status_known": "status in ('running', 'succeeded', 'too_many_bad', 'failed')"},
@@ -284,7 +284,7 @@ JOB_RUNS = Table(
         Column("seconds", "double", "wall-clock time; NULL while running"),
         Column("input_versions", "string", "Delta version of each table at the start, JSON", nullable=False),
         Column("output_versions", "string", "Delta version of each table at the end, JSON; NULL while running"),
-        Column("counts", "string", "the summary's counts, JSON; NULL while running"),
+        Column("counts", "string", "counts of the summary, JSON; NULL while running"),
         Column("error", "string", "one line when it failed"),
         Column("reprise_version", "string", "version of the code", nullable=False),
     ),

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from reprise.lib import msd
 from reprise.lib.errors import InputError
-from reprise.lib.files import read_regular
+from reprise.lib.files import printable_name, read_regular
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE, Table
 from reprise.udfs.arrow import arrow_schema, to_batch
 
@@ -22,6 +22,9 @@ SONGS_A_BATCH = 64
 
 WHOLE_FILE_BYTES = 64 << 20
 """Files up to this size are read at once and hashed in memory; larger ones, aggregates, are read in slices."""
+
+CRASHED = "its reader crashed or hung: the file is damaged or hostile, replace or remove it"
+"""Fault of a file that ended its worker each time."""
 
 _TRACK_FILE = re.compile(r"TR[A-Z0-9]{16}\.h5")
 _TABLES = (MSD_ANALYSIS, MSD_TRACKS, MANIFEST, QUARANTINE)
@@ -59,15 +62,16 @@ def read_files(
 
 
 def _read_file(rows: "_Rows", listed: dict[str, Any], *, force: bool) -> Iterator[tuple[str, pa.RecordBatch]]:
-    sha256 = None
+    sha256, name = None, printable_name(local_path(listed["uri"]))
     try:
+        if listed["fault"] == CRASHED:
+            raise InputError("crashed", f"{name}: {CRASHED}")
         if listed["fault"]:
             raise InputError("not_a_file", listed["fault"])
         source, sha256 = _content(listed)
         if sha256 == listed["known_sha256"] and not force:
             rows.add_manifest(listed, sha256, "unchanged", 0)
             return
-        name = local_path(listed["uri"]).name
         with msd.open_msd(source, name=name) as file:
             slices = [(i, min(i + SONGS_A_BATCH, file.n_songs)) for i in range(0, file.n_songs, SONGS_A_BATCH)]
             if len(slices) > 1:

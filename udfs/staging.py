@@ -53,7 +53,9 @@ class Stager:
         self._row_count = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add ``batch`` as a row group."""
+        """Add ``batch`` as a row group; one of no rows, which has no bounds, adds nothing."""
+        if not batch.num_rows:
+            return
         if self._writer is None:
             self._fs.create_dir(self._folder, recursive=True)
             self._writer = pq.ParquetWriter(

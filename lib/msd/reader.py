@@ -2,9 +2,9 @@
 
 import os
 import re
-import stat
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from io import BufferedReader
 from itertools import pairwise
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reprise.lib.errors import InputError
+from reprise.lib.files import open_regular
 from reprise.lib.msd.datasets import Dataset
 from reprise.lib.msd.fields import FIELDS, MATRIX_WIDTH, SEGMENTS, TABLES, Field
 from reprise.lib.msd.image import Image, Unusual
@@ -122,9 +123,11 @@ class MsdFile:
     def __init__(self, source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> None:
         self.name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
         self._datasets: dict[str, Dataset] = {}
+        self._source, self._size = _load(source)
         with self._guarded():
-            self._source, self._size = _load(source)
             try:
+                if not self._source:
+                    raise InputError("empty_file", "has no bytes")
                 self._structure: Image | Hdf5File | None = self._open_structure()
                 self.n_songs = self._dataset(FIELDS["track_id"]).rows
                 if not self.n_songs:
@@ -144,11 +147,11 @@ class MsdFile:
     def _open_library(self) -> Hdf5File:
         try:
             # through the handle, so that what was checked is what HDF5 opens
-            return Hdf5File(self._source if isinstance(self._source, bytes) else f"/dev/fd/{self._source}")
+            return Hdf5File(self._source if isinstance(self._source, bytes) else f"/dev/fd/{self._source.fileno()}")
         except InputError:
             raise
         except _HOSTILE as error:
-            head = self._source[:8] if isinstance(self._source, bytes) else os.pread(self._source, 8, 0)
+            head = self._source[:8] if isinstance(self._source, bytes) else os.pread(self._source.fileno(), 8, 0)
             raise _not_opened(error, head) from error
 
     def __enter__(self) -> Self:
@@ -163,8 +166,8 @@ class MsdFile:
         """Close the file; the arrays that were read stay valid."""
         self._datasets = {}
         self._structure = None
-        if isinstance(self._source, int):
-            os.close(self._source)
+        if not isinstance(self._source, bytes):
+            self._source.close()
         self._source = b""
 
     def read(
@@ -361,30 +364,17 @@ def _check_monotone(starts: npt.NDArray[np.float32], field: Field) -> None:
         raise InputError("not_monotone", f"{field.path} decreases or holds a value that is not finite")
 
 
-def _load(source: str | os.PathLike[str] | bytes) -> tuple[bytes | int, int]:
-    """Content of a source, or an open handle where that is large, and its size."""
+def _load(source: str | os.PathLike[str] | bytes) -> tuple[bytes | BufferedReader, int]:
+    """Content of a source, or the open file where that is large, and its size."""
     if isinstance(source, bytes):
-        if not source:
-            raise InputError("empty_file", "has no bytes")
         return source, len(source)
-    try:
-        # a FIFO opened without O_NONBLOCK waits for a writer for ever
-        handle = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        raise InputError("not_a_file", f"cannot be opened: {_one_line(error)}") from error
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError("not_a_file", "is a folder, a pipe or a device, not a file")
-        if not status.st_size:
-            raise InputError("empty_file", "has no bytes")
-        if status.st_size > MAX_CONTENT:
-            return os.dup(handle), status.st_size
-        with os.fdopen(handle, "rb", buffering=0, closefd=False) as file:
-            content = file.read()
-        return content, len(content)
-    finally:
-        os.close(handle)
+    file = open_regular(source)
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_CONTENT:
+        return file, size
+    with file:
+        content = file.read()
+    return content, len(content)
 
 
 def _not_opened(error: BaseException, head: bytes) -> InputError:

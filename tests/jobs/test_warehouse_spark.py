@@ -1,0 +1,243 @@
+"""Spark and other engines on the tables: the ``spark`` writer, constraints, and what an ingested sample looks like."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reprise.jobs import ingest_annotations, ingest_msd
+from reprise.jobs._tables import Warehouse
+from reprise.lib.tables import GENRE_LABELS, PLAYS, TABLES, Table
+from reprise.udfs.arrow import arrow_schema, spark_schema
+from reprise.udfs.staging import Stager
+
+EVERYTHING = ("", "\U0010ffff")
+EACH_TABLE = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
+Play = tuple[str, str, str, int, str]
+
+
+def plays(spark: Any, *rows: Play) -> DataFrame:
+    frame: DataFrame = spark.createDataFrame(
+        list(rows), "user_id string, song_id string, source string, play_count int, run_id string"
+    )
+    return frame
+
+
+def stored(warehouse: Warehouse) -> list[Play]:
+    rows = Warehouse(warehouse.root).lookup(PLAYS, "user_id", *EVERYTHING).to_pylist()
+    return sorted(tuple(row[c.name] for c in PLAYS.columns) for row in rows)  # type: ignore[misc]
+
+
+A, B, C = ("ann", "SO1", "s", 1, "r1"), ("bob", "SO1", "s", 2, "r1"), ("cy", "SO2", "t", 3, "r1")
+
+
+def test_append_of_one_name_adds_once(spark: Any, warehouse: Warehouse) -> None:
+    warehouse.append(PLAYS, plays(spark, A, B), transaction="first")
+    warehouse.append(PLAYS, plays(spark, A, B), transaction="first")
+    Warehouse(warehouse.root).append(PLAYS, plays(spark, A, B), transaction="first")
+    assert stored(warehouse) == [A, B]
+    warehouse.append(PLAYS, plays(spark, C), transaction="second")
+    warehouse.append(PLAYS, plays(spark, A, B), transaction="first")
+    assert stored(warehouse) == [A, B, C]
+
+
+def test_append_of_one_name_by_two_writers_at_once_adds_once(spark: Any, warehouse: Warehouse) -> None:
+    warehouse.append(PLAYS, plays(spark, C), transaction="before")
+    with ThreadPoolExecutor(3) as pool:
+        each = [Warehouse(warehouse.root) for _ in range(3)]
+        list(pool.map(lambda one: one.append(PLAYS, plays(spark, A, B), transaction="same"), each))
+    assert stored(warehouse) == [A, B, C]
+
+
+def test_merge_inserts_updates_what_changed_and_deletes_in_scope(spark: Any, warehouse: Warehouse) -> None:
+    warehouse.merge(PLAYS, plays(spark, A, B, C))
+    assert stored(warehouse) == [A, B, C]
+    more = ("bob", "SO1", "s", 9, "r2")
+    new = ("dee", "SO1", "s", 1, "r2")
+    other_source = ("ann", "SO1", "t", 1, "r2")
+    warehouse.merge(PLAYS, plays(spark, (*A[:4], "r2"), more, new, other_source))
+    assert stored(warehouse) == [A, other_source, more, C, new]  # what did not change keeps its run
+    warehouse.merge(PLAYS, plays(spark, more), scope=("source", ["s", "unknown"]))
+    assert stored(warehouse) == [other_source, more, C]
+    warehouse.merge(PLAYS, plays(spark), scope=("source", ["t"]))
+    assert stored(warehouse) == [more]
+
+
+def test_merges_at_once_wait_for_each_other(spark: Any, warehouse: Warehouse) -> None:
+    warehouse.merge(PLAYS, plays(spark, A))
+
+    def merge(writer: int) -> None:
+        rows = [("ann", "SO1", "s", 10 + writer, f"w{writer}"), (f"user{writer}", "SO1", "s", 1, f"w{writer}")]
+        Warehouse(warehouse.root).merge(PLAYS, plays(spark, *rows))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(merge, range(2)))
+    rows = stored(warehouse)
+    assert [row[0] for row in rows] == ["ann", "user0", "user1"]
+    assert rows[0][3] in (10, 11)
+
+
+def test_staged_rows_of_the_spark_writer_are_read_and_discarded(spark: Any, warehouse: Warehouse) -> None:
+    assert warehouse.staged_frame(spark, PLAYS, []).count() == 0
+    folder = Path(warehouse.root) / "_staging" / PLAYS.name
+    stager = Stager(PLAYS, str(folder))
+    names = [c.name for c in PLAYS.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in (A, B)]
+    stager.write(pa.RecordBatch.from_pylist(rows, schema=arrow_schema(PLAYS)))
+    file = stager.close()
+    assert file is not None
+    (folder / "part-of-another-run.parquet").touch()
+    frame = warehouse.staged_frame(spark, PLAYS, [file])
+    assert sorted(map(tuple, frame.select(names).collect())) == [A, B]
+    warehouse.discard(PLAYS, [file])
+    assert [path.name for path in folder.iterdir()] == ["part-of-another-run.parquet"]
+
+
+def test_what_spark_wrote_is_seen(spark: Any, warehouse: Warehouse) -> None:
+    assert not warehouse.may_hold(PLAYS, "source", ["s"])
+    assert warehouse.sizes(PLAYS) == (0, 0)
+    warehouse.append(PLAYS, plays(spark, A, C), transaction="one")
+    assert warehouse.may_hold(PLAYS, "source", ["s"])
+    assert not warehouse.may_hold(PLAYS, "source", ["u", "v"])
+    assert warehouse.sizes(PLAYS)[0] == 2
+    assert warehouse.lookup(PLAYS, "user_id", "b", "d")["song_id"].to_pylist() == ["SO2"]
+    assert len(warehouse.head(PLAYS, ["user_id", "play_count"], 1)) == 1
+    assert warehouse.versions() == {PLAYS.name: DeltaTable(warehouse.uri(PLAYS)).version()}
+
+
+GOOD: dict[str, Any] = {
+    "string": "x", "int": 1, "bigint": 1, "double": 1.0, "timestamp": datetime(2011, 2, 11, tzinfo=UTC),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "says"),
+    [
+        ("msd_tracks", {"track_id": "TR1"}, "track_id_shape"),
+        ("msd_tracks", {"track_id": "TRAAAAA128F42D8ABC", "mode": 2}, "mode_known"),
+        ("msd_analysis", {"segments_start": [0.0], "segments_pitches": [1.0] * 11}, "segments_agree"),
+        ("genre_labels", {"rank": 2}, "rank_known"),
+        ("plays", {"play_count": 0}, "play_count_positive"),
+        ("manifest", {"status": "lost"}, "status_known"),
+        ("job_runs", {"status": "lost"}, "status_known"),
+        ("plays", {"run_id": None}, "NOT NULL"),
+        ("quarantine", {"message": None}, "NOT NULL"),
+    ],
+)
+def test_spark_rejects_a_row_that_breaks_the_contract(
+    name: str, wrong: dict[str, Any], says: str, spark: Any, warehouse: Warehouse
+) -> None:
+    table = TABLES[name]
+    good = {"track_id": "TRAAAAA128F42D8ABC", "status": "running" if name == "job_runs" else "done"}
+    row = {c.name: good.get(c.name, GOOD.get(c.type)) for c in table.columns} | wrong
+    frame = spark.createDataFrame([tuple(row[c.name] for c in table.columns)], spark_schema(table))
+    warehouse.lookup(table, table.key[0], "", "")
+    with pytest.raises(Exception, match=says):
+        frame.write.format("delta").mode("append").save(warehouse.uri(table))
+    assert warehouse.sizes(table)[0] == 0
+
+
+@pytest.fixture(scope="module")
+def ingested(sample_dir: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Warehouse:
+    """A warehouse that holds the sample, and in quarantine one bad file and one bad line."""
+    request.getfixturevalue("spark")
+    folder = tmp_path_factory.mktemp("ingested")
+    (folder / "bad").mkdir()
+    (folder / "bad" / "TRAAAAA128F42D8ABC.h5").write_bytes(b"not HDF5")
+    lines = (sample_dir / "annotations" / "unique_tracks.txt").read_text("utf-8").splitlines(keepends=True)
+    (folder / "bad" / "some_tracks.txt").write_text("".join(lines[:2]) + "no separators\n", "utf-8")
+    common = ["--warehouse", str(folder / "warehouse"), "--max-bad", "1"]
+    for source in (sample_dir / "msd", folder / "bad"):
+        assert ingest_msd.main(["--source", str(source), *common]) == 0
+    for source in (sample_dir / "annotations", folder / "bad"):
+        assert ingest_annotations.main(["--source", str(source), *common]) == 0
+    return Warehouse(str(folder / "warehouse"))
+
+
+def duck(warehouse: Warehouse, table: Table, query: str) -> tuple[Any, ...]:
+    """One row from DuckDB, which sees the table as ``t``."""
+    with duckdb.connect() as connection:
+        connection.register("t", DeltaTable(warehouse.uri(table)).to_pyarrow_dataset())
+        (row,) = connection.sql(query).fetchall()
+    return tuple(row)
+
+
+@EACH_TABLE
+def test_every_row_keeps_the_contract(table: Table, spark: Any, ingested: Warehouse) -> None:
+    """The arrow writer does not evaluate constraints: its rows must satisfy them by construction."""
+    frame = ingested.read(spark, table)
+    broken = [F.count_if(~F.coalesce(F.expr(check), F.lit(False))).alias(name) for name, check in table.checks.items()]
+    nulls = [F.count_if(F.col(c.name).isNull()).alias(c.name) for c in table.columns if not c.nullable]
+    keys = F.count_distinct(*[F.col(k) for k in table.key]).alias("distinct_keys")
+    found = frame.select(F.count("*").alias("all_rows"), keys, *broken, *nulls).first().asDict()
+    assert found.pop("all_rows") == found.pop("distinct_keys") > 0
+    assert {name: n for name, n in found.items() if n} == {}
+
+
+@EACH_TABLE
+def test_duckdb_and_spark_agree(table: Table, spark: Any, ingested: Warehouse) -> None:
+    numbers = [c for c in table.columns if c.type in ("int", "bigint", "float", "double")]
+    lists = [c for c in table.columns if c.type.startswith("array")]
+    floats = [c for c in lists if c.type == "array<float>"]
+    figures = ["count(*)", f"count(DISTINCT ({', '.join(table.key)}))", *(f"count({c.name})" for c in table.columns)]
+    texts = [f"sum(length({c.name}))" for c in table.columns if c.type == "string"]
+    sums = [f"sum(CAST({c.name} AS double))" for c in numbers]
+    ours = ingested.read(spark, table).selectExpr(
+        *figures, *texts, *sums, *(f"sum(size({c.name}))" for c in lists),
+        *(f"sum(aggregate({c.name}, 0D, (s, x) -> s + x))" for c in floats),
+    ).first()  # fmt: skip
+    select = [
+        *figures, *texts, *sums, *(f"sum(len({c.name}))" for c in lists),
+        *(f"sum(list_sum(CAST({c.name} AS double[])))" for c in floats),
+    ]  # fmt: skip
+    theirs = duck(ingested, table, f"SELECT {', '.join(select)} FROM t")
+    assert ours[0] > 0
+    sums_of_nothing = [x is None for x in ours]
+    assert [x is None for x in theirs] == sums_of_nothing
+    assert [float(x or 0) for x in ours] == pytest.approx([float(x or 0) for x in theirs], rel=1e-9, abs=1e-6)
+
+
+@EACH_TABLE
+def test_comments_are_seen_by_every_reader(table: Table, spark: Any, ingested: Warehouse) -> None:
+    expected = {c.name: c.comment for c in table.columns}
+    described = spark.sql(f"DESCRIBE delta.`{ingested.uri(table)}`").collect()
+    assert {row.col_name: row.comment for row in described if row.col_name in expected} == expected
+    types = {c.name: c.type for c in table.columns}
+    assert {row.col_name: row.data_type for row in described if row.col_name in expected} == types
+    detail = spark.sql(f"DESCRIBE DETAIL delta.`{ingested.uri(table)}`").first()
+    assert (detail.name, detail.description) == (table.name, table.doc)
+    fields = json.loads(DeltaTable(ingested.uri(table)).schema().to_json())["fields"]
+    assert {f["name"]: f["metadata"]["comment"] for f in fields} == expected
+
+
+def test_statistics_of_files_hold_their_rows(ingested: Warehouse) -> None:
+    """Lookups leave files out by these; a wrong bound would lose rows."""
+    for table in TABLES.values():
+        files = pa.table(DeltaTable(ingested.uri(table)).get_add_actions(flatten=True)).to_pylist()
+        for file in files:
+            rows = pa.parquet.read_table(Path(ingested.uri(table)) / file["path"], partitioning=None).to_pylist()
+            assert file["num_records"] == len(rows)
+            for name in {*table.key, table.owner or table.key[0]}:
+                values = [row[name] for row in rows]
+                assert file[f"min.{name}"] <= min(values)
+                assert max(values) <= file[f"max.{name}"]
+
+
+def test_time_travel(spark: Any, warehouse: Warehouse) -> None:
+    """Training records (table, version): an older version must stay readable after a merge."""
+    row = {"track_id": "T", "source": "s", "rank": 0, "genre": "old", "run_id": "r"}
+    warehouse.merge(GENRE_LABELS, pa.Table.from_pylist([row], schema=arrow_schema(GENRE_LABELS)))
+    version = warehouse.versions()[GENRE_LABELS.name]
+    changed = row | {"genre": "new"}
+    warehouse.merge(GENRE_LABELS, pa.Table.from_pylist([changed], schema=arrow_schema(GENRE_LABELS)))
+    old = spark.read.format("delta").option("versionAsOf", version).load(warehouse.uri(GENRE_LABELS))
+    assert [r.genre for r in old.collect()] == ["old"]
+    assert [r.genre for r in warehouse.read(spark, GENRE_LABELS).collect()] == ["new"]

@@ -1,0 +1,89 @@
+"""Opening what may be anything: nothing hangs, and every refusal is one line."""
+
+import os
+import pickle
+import socket
+from pathlib import Path
+
+import pytest
+
+from reprise.lib.errors import InputError, RepriseError
+from reprise.lib.files import open_regular, read_regular
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 999
+    (tmp_path / "song.h5").write_bytes(content)
+    assert read_regular(tmp_path / "song.h5") == content
+    assert read_regular(os.fspath(tmp_path / "song.h5")) == content
+    with open_regular(tmp_path / "song.h5") as file:
+        assert file.read(3) == content[:3]
+    (tmp_path / "empty").touch()
+    assert read_regular(tmp_path / "empty") == b""
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "song.h5").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("song.h5")
+    assert read_regular(tmp_path / "link") == b"x"
+
+
+@pytest.mark.parametrize("make", [make_folder, os.mkfifo, make_socket, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_refused_at_once(make: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A FIFO without a writer would otherwise be waited for, and /dev/zero never ends."""
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "odd.h5")  # type: ignore[operator]
+    with pytest.raises(InputError, match=r"odd\.h5") as caught:
+        read_regular(tmp_path / "odd.h5")
+    assert caught.value.kind in ("not_a_file", "unreadable")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "says"), [("gone.h5", "No such file"), ("a\0b", "null"), ("n" * 300, "too long")])
+def test_what_cannot_be_opened_is_unreadable(name: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        read_regular(tmp_path / name)
+    assert caught.value.kind == "unreadable"
+
+
+def test_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="cannot open loop") as caught:
+        read_regular(tmp_path / "loop")
+    assert caught.value.kind == "unreadable"
+
+
+def test_a_name_that_is_no_utf8_is_told_in_utf8(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.h5")
+    with pytest.raises(InputError, match=r"cannot open caf\N{REPLACEMENT CHARACTER}\.h5"):
+        read_regular(odd)
+    odd.symlink_to("/proc/self/mem")  # a regular file whose first page cannot be read
+    with pytest.raises(InputError, match=r"cannot read caf\N{REPLACEMENT CHARACTER}\.h5: Input/output error"):
+        read_regular(odd)
+    odd.unlink()
+    odd.mkdir()
+    with pytest.raises(InputError, match=r"caf\N{REPLACEMENT CHARACTER}\.h5 is a folder"):
+        read_regular(odd)
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    for _ in range(5):
+        with pytest.raises(InputError):
+            read_regular(tmp_path)
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_errors_survive_the_way_from_a_worker() -> None:
+    error = pickle.loads(pickle.dumps(InputError("not_hdf5", "song.h5 is no HDF5 file")))  # noqa: S301
+    assert (error.kind, error.message, str(error)) == ("not_hdf5", "song.h5 is no HDF5 file", "song.h5 is no HDF5 file")
+    assert isinstance(error, RepriseError)
