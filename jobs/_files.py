@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.functions import broadcast, col, unix_micros
+from pyspark.sql.functions import broadcast, unix_micros
 
 from reprise.jobs._run import UsageError
 from reprise.lib.files import printable_name
@@ -41,13 +41,17 @@ class Listing:
 
     def __init__(self, spark: SparkSession, source: str, suffixes: tuple[str, ...]) -> None:
         self.is_local = "://" not in source
+        self.count = 0
         found = _walk(Path(source).resolve(), suffixes) if self.is_local else _walk_hadoop(spark, source, suffixes)
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the listing
-        self.count = 0
-        with pa.ipc.new_stream(self._spool, SCHEMA) as stream:
-            for batch in _batches(found, _ROWS):
-                stream.write_batch(batch)
-                self.count += batch.num_rows
+        try:
+            with pa.ipc.new_stream(self._spool, SCHEMA) as stream:
+                for batch in _batches(found, _ROWS):
+                    stream.write_batch(batch)
+                    self.count += batch.num_rows
+        except BaseException:
+            self._spool.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -72,14 +76,12 @@ class Listing:
 
     def frame(self, spark: SparkSession, files: pa.Table) -> DataFrame:
         """``files`` as a data frame, with a ``content`` column where only the driver's file system reads them."""
-        listed = spark.createDataFrame(files)
-        if self.is_local:
-            return listed
         readable = files.filter(files["fault"].is_null())["uri"].to_pylist()
-        content = _binary(spark, [unquote(uri).translate(_GLOB) for uri in readable]) if readable else None
-        if content is None:
-            return listed
-        return content.select(col("path").alias("uri"), "content").join(broadcast(listed), "uri", "right")
+        if self.is_local or not readable:
+            return spark.createDataFrame(files)
+        listed = spark.createDataFrame(files.append_column("path", pa.array(map(unquote, files["uri"].to_pylist()))))
+        content = _binary(spark, [unquote(uri) for uri in readable]).select("path", "content")
+        return content.join(broadcast(listed), "path", "right").drop("path")
 
 
 def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int, str | None]]:
@@ -128,25 +130,31 @@ def _describe(path: str, uri: str, leaves: Callable[[str], bool]) -> tuple[str, 
     return uri, status.st_size, status.st_mtime_ns // 1000, fault
 
 
-def _binary(spark: SparkSession, paths: list[str] | str) -> DataFrame:
-    return spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(paths)
+def _binary(spark: SparkSession, paths: list[str]) -> DataFrame:
+    literal = [path.translate(_GLOB) for path in paths]
+    return spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(literal)
 
 
 def _walk_hadoop(
     spark: SparkSession, source: str, suffixes: tuple[str, ...]
 ) -> Iterator[tuple[str, int, int, str | None]]:
-    """Files that Hadoop lists, in the order of their URIs."""
+    """Files that Hadoop lists, in the order of their paths, which Spark gives as they are and not as URIs."""
     try:
-        found = _binary(spark, source).select("path", "length", unix_micros("modificationTime")).sort("path")
+        found = _binary(spark, [source]).select("path", "length", unix_micros("modificationTime")).sort("path")
     except AnalysisException as error:
         if error.getCondition() != "PATH_NOT_FOUND":
             raise
         raise UsageError(f"--source {source} does not exist") from None
     largest = int(spark.conf.get("spark.sql.sources.binaryFile.maxLength") or 2**31 - 1)
     return (
-        (path, length, mtime_us, None if length <= largest else f"{length:,} bytes are more than Spark reads at once")
+        (
+            quote(path, safe="/:@"),
+            length,
+            mtime_us,
+            None if length <= largest else f"{length:,} bytes are more than Spark reads at once",
+        )
         for path, length, mtime_us in found.toLocalIterator(prefetchPartitions=True)
-        if urlsplit(path).path.lower().endswith(suffixes)
+        if path.lower().endswith(suffixes)
     )
 
 

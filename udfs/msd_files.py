@@ -97,6 +97,8 @@ def _content(listed: dict[str, Any]) -> tuple[bytes | Path, str]:
     """Content of a listed file, or its path where it is large, and its SHA-256."""
     content = listed.get("content")
     if content is None:
+        if urlsplit(listed["uri"]).scheme != "file":
+            raise InputError("unreadable", "is gone since it was listed")
         path = local_path(listed["uri"])
         if listed["file_size"] > WHOLE_FILE_BYTES:
             with path.open("rb") as stream:

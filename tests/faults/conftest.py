@@ -1,0 +1,65 @@
+"""Jobs as processes of their own, to be killed or set against each other."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reprise.jobs._tables import Warehouse
+from reprise.lib import sample
+from reprise.lib.tables import Table
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start(command: list[str], tmp_path: Path) -> Iterator[Start]:
+    """Start ``reprise`` as the leader of a process group; what it says goes to ``tmp_path / "said.txt"``."""
+    started = []
+    with (tmp_path / "said.txt").open("ab") as said:
+
+        def run(*arguments: object) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(
+                [*command, *map(str, arguments)], stdout=said, stderr=said, start_new_session=True, cwd=tmp_path
+            )
+            started.append(process)
+            return process
+
+        yield run
+        for process in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def big_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A composed sample of 150 tracks, with two bad files and a bad line: ``msd/`` and ``annotations/``."""
+    folder = tmp_path_factory.mktemp("big_sample")
+    plan = sample.Plan(150, seed=11)
+    paths = [sample.write_track(plan, index, folder / "msd") for index in range(plan.n_tracks)]
+    os.truncate(paths[40], 1000)
+    os.truncate(paths[90], 0)
+    sample.write_annotations(plan, folder / "annotations")
+    with (folder / "annotations" / "msd_tagtraum.cls").open("a") as labels:
+        labels.write("a line that is none\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def assert_same(rows_of: Callable[..., pd.DataFrame]) -> Callable[[Warehouse, Warehouse, list[Table]], None]:
+    """Assert that two warehouses hold the same rows, each key once."""
+
+    def check(ours: Warehouse, other: Warehouse, tables: list[Table]) -> None:
+        for table in tables:
+            rows = rows_of(ours, table)
+            assert len(rows), table.name
+            assert not rows.duplicated(list(table.key)).any(), table.name
+            pd.testing.assert_frame_equal(rows, rows_of(other, table), obj=table.name)
+
+    return check
