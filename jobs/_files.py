@@ -146,13 +146,9 @@ def _walk_hadoop(
             raise
         raise UsageError(f"--source {source} does not exist") from None
     largest = int(spark.conf.get("spark.sql.sources.binaryFile.maxLength") or 2**31 - 1)
+    too_large = f"is more than {largest:,} bytes, which is what Spark reads at once"
     return (
-        (
-            quote(path, safe="/:@"),
-            length,
-            mtime_us,
-            None if length <= largest else f"{length:,} bytes are more than Spark reads at once",
-        )
+        (quote(path, safe="/:@"), length, mtime_us, None if length <= largest else too_large)
         for path, length, mtime_us in found.toLocalIterator(prefetchPartitions=True)
         if path.lower().endswith(suffixes)
     )

@@ -221,6 +221,13 @@ def test_force_reads_everything_again(tree: Path, ingest: Ingest, warehouse: War
     assert rows_of(warehouse, QUARANTINE)["attempts"].tolist() == [2]
 
 
+def test_the_summary_names_the_versions_that_were_left(tree: Path, run_job: Ingest, warehouse: Warehouse) -> None:
+    for _ in range(2):
+        summary = run_job(ingest_msd.main, "--source", tree, "--force")
+        left = {name: v for name, v in summary["output_versions"].items() if name != JOB_RUNS.name}
+        assert left == versions(warehouse)
+
+
 def run_ids(warehouse: Warehouse, table: Any) -> set[str]:
     rows = Warehouse(warehouse.root).lookup(table, table.key[0], "", "\U0010ffff")
     return set(rows["run_id"].to_pylist())

@@ -42,8 +42,11 @@ def test_ingest_msd_of_trees_that_overlap(
     rows_of: Callable[..., Any],
     tmp_path: Path,
 ) -> None:
-    whole = big_sample / "msd"
-    part = max(whole.iterdir(), key=lambda folder: sum(1 for _ in folder.rglob("*.h5")))
+    whole, part = tmp_path / "whole", tmp_path / "whole" / "most"
+    shutil.copytree(big_sample / "msd", part)
+    (whole / "rest").mkdir()
+    for path in sorted(part.rglob("*.h5"))[-10:]:
+        path.rename(whole / "rest" / path.name)
     both = Warehouse(str(tmp_path / "both"))
     options = ("--conf", f"files_per_task={files_per_task}", "--max-bad", 1, "--warehouse", both.root)
     processes = [start("ingest-msd", "--source", source, *options) for source in (part, whole)]
