@@ -60,6 +60,9 @@ def fetch(wanted: list[str]) -> None:
 
 def main() -> int:
     """Fetch what is missing and write ``spark-defaults.conf``; exit 1 with one line when it cannot."""
+    (SPARK_HOME / "conf").mkdir(exist_ok=True)
+    for ours, theirs in (("defaults.conf", "spark-defaults.conf"), ("log4j2.properties", "log4j2.properties")):
+        (SPARK_HOME / "conf" / theirs).write_bytes((files("reprise.conf") / "spark" / ours).read_bytes())
     if wanted := missing_jars():
         print(f"fetching {len(wanted)} Delta jars")
         try:
@@ -70,9 +73,6 @@ def main() -> int:
         if still := missing_jars():
             print(f"Delta's jars did not arrive: {', '.join(still)}", file=sys.stderr)
             return 1
-    (SPARK_HOME / "conf").mkdir(exist_ok=True)
-    for ours, theirs in (("defaults.conf", "spark-defaults.conf"), ("log4j2.properties", "log4j2.properties")):
-        (SPARK_HOME / "conf" / theirs).write_bytes((files("reprise.conf") / "spark" / ours).read_bytes())
     return 0
 
 
