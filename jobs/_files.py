@@ -3,13 +3,14 @@
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import broadcast, unix_micros
@@ -41,6 +42,7 @@ class Listing:
 
     def __init__(self, spark: SparkSession, source: str, suffixes: tuple[str, ...]) -> None:
         self.is_local = "://" not in source
+        self._root = Path(source).resolve().as_uri() if self.is_local else source
         self.count = 0
         found = _walk(Path(source).resolve(), suffixes) if self.is_local else _walk_hadoop(spark, source, suffixes)
         self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the listing
@@ -58,6 +60,16 @@ class Listing:
 
     def __exit__(self, *_: object) -> None:
         self._spool.close()
+
+    def missing(self, uris: Iterable[str]) -> set[str]:
+        """Those of ``uris`` below a local source that are not listed; a Hadoop source gives none."""
+        below = f"{self._root}/"
+        wanted = {uri for uri in uris if self.is_local and (uri == self._root or uri.startswith(below))}
+        self._spool.seek(0)
+        for batch in pa.ipc.open_stream(self._spool) if wanted else ():
+            found = pc.is_in(batch["uri"], pa.array(sorted(wanted)))
+            wanted.difference_update(batch["uri"].filter(found).to_pylist())
+        return wanted
 
     def chunks(self, size: int) -> Iterator[pa.Table]:
         """Tables of up to ``size`` files, in order; columns as in ``SCHEMA``."""

@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reprise.jobs._files import Listing
 from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import MANIFEST, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
@@ -92,3 +93,14 @@ def write_quarantine(warehouse: Warehouse, stage: str, rows: pa.Table, looked_at
             pa.Table.from_pandas(new, schema, preserve_index=False),
             delete=pa.Table.from_pandas(well_now, schema, preserve_index=False),
         )
+
+
+def forget_removed(warehouse: Warehouse, stage: str, listing: Listing) -> None:
+    """Remove the quarantine and manifest rows of bad inputs below the source that are no longer there."""
+    standing = warehouse.lookup(QUARANTINE, "uri", "", "\U0010ffff").to_pandas()
+    inputs = standing["uri"].str.replace("#L[0-9]+$", "", regex=True)
+    gone = listing.missing(inputs[standing["stage"] == stage])
+    for table, uris in ((QUARANTINE, standing["uri"][inputs.isin(gone)]), (MANIFEST, sorted(gone))):
+        if len(uris):
+            keys = pa.table({"uri": pa.array(uris, pa.string()), "stage": [stage] * len(uris)})
+            warehouse.merge(table, [], delete=keys)

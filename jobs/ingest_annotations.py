@@ -20,7 +20,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reprise.jobs._files import Listing
-from reprise.jobs._ledger import hold_against_manifest, settle_unchanged, write_manifest, write_quarantine
+from reprise.jobs._ledger import (
+    forget_removed,
+    hold_against_manifest,
+    settle_unchanged,
+    write_manifest,
+    write_quarantine,
+)
 from reprise.jobs._run import Job, Run, existing, run_job
 from reprise.jobs._tables import Staged
 from reprise.lib.tables import (
@@ -65,6 +71,7 @@ def ingest(run: Run) -> None:
             if len(pending.todo):
                 _ingest_files(run, listing, _refuse_namesakes(pending.todo), pending.known)
             progress.advance(task, len(files))
+        forget_removed(run.warehouse, STAGE, listing)
 
 
 def _refuse_namesakes(files: pa.Table) -> pa.Table:

@@ -8,6 +8,7 @@ Rerun:  files whose size and modification time are in the manifest are skipped, 
 """
 
 import argparse
+import math
 import re
 import sys
 from functools import partial
@@ -18,7 +19,13 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from reprise.jobs._files import Listing
-from reprise.jobs._ledger import hold_against_manifest, settle_unchanged, write_manifest, write_quarantine
+from reprise.jobs._ledger import (
+    forget_removed,
+    hold_against_manifest,
+    settle_unchanged,
+    write_manifest,
+    write_quarantine,
+)
 from reprise.jobs._run import Job, Run, existing, run_job
 from reprise.jobs._tables import Staged
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
@@ -26,6 +33,7 @@ from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.msd_files import CRASHED, read_files
 
 STAGE = "ingest_msd"
+_DIVISOR = 8
 _WORKER_DIED = re.compile("Python worker (exited unexpectedly|process terminated due to idle timeout)")
 
 
@@ -46,6 +54,7 @@ def ingest(run: Run) -> None:
         for files in listing.chunks(chunk_size):
             _ingest_chunk(run, listing, files)
             progress.advance(task, len(files))
+        forget_removed(run.warehouse, STAGE, listing)
 
 
 def _ingest_chunk(run: Run, listing: Listing, files: pa.Table) -> None:
@@ -57,7 +66,7 @@ def _ingest_chunk(run: Run, listing: Listing, files: pa.Table) -> None:
 
 
 def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
-    """Read ``files`` on the workers. A file that kills its worker is found by halving and becomes a quarantine row."""
+    """Read ``files`` on the workers. A file that kills its worker is found by dividing and becomes a quarantine row."""
     make = partial(read_files, stage=STAGE, run_id=run.run_id, force=run.args.force)
     try:
         return run.warehouse.stage(
@@ -70,9 +79,11 @@ def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
     if len(files) == 1:
         files = files.set_column(files.schema.get_field_index("fault"), "fault", pa.array([CRASHED]))
         return _read(run, listing, files)
-    half = len(files) // 2
-    staged = _read(run, listing, files.slice(0, half))
-    staged.add(_read(run, listing, files.slice(half)))
+    staged = Staged()
+    # a reader that hangs costs the idle timeout at every level of this: few levels, then
+    size = math.ceil(len(files) / _DIVISOR)
+    for start in range(0, len(files), size):
+        staged.add(_read(run, listing, files.slice(start, size)))
     return staged
 
 

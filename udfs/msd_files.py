@@ -64,11 +64,12 @@ def read_files(
 def _read_file(rows: "_Rows", listed: dict[str, Any], *, force: bool) -> Iterator[tuple[str, pa.RecordBatch]]:
     sha256, name = None, printable_name(local_path(listed["uri"]))
     try:
-        if listed["fault"] == CRASHED:
-            raise InputError("crashed", f"{name}: {CRASHED}")
-        if listed["fault"]:
+        if listed["fault"] and listed["fault"] != CRASHED:
             raise InputError("not_a_file", listed["fault"])
         source, sha256 = _content(listed)
+        if listed["fault"]:
+            # with its hash in the manifest it is not tried again at every run
+            raise InputError("crashed", f"{name}: {CRASHED}")
         if sha256 == listed["known_sha256"] and not force:
             rows.add_manifest(listed, sha256, "unchanged", 0)
             return

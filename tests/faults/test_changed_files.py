@@ -259,3 +259,21 @@ def test_max_bad(tree: Path, ingest: Ingest, warehouse: Warehouse, rows_of: Rows
     ingest("--max-bad", 1 / N_FILES)
     ingest("--max-bad", 0.99 / N_FILES, exit_code=3)
     ingest("--force", "--max-bad", 1)
+
+
+def test_rows_of_a_bad_file_go_with_it(
+    tree: Path, run_job: Ingest, warehouse: Warehouse, rows_of: Rows, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for bad in (tree / "bad.h5", tree / "worse.h5", elsewhere / "bad.h5"):
+        bad.write_bytes(b"no HDF5")
+    run_job(ingest_msd.main, "--source", elsewhere, exit_code=3)
+    run_job(ingest_msd.main, "--source", tree, "--max-bad", 1)
+    before = len(rows_of(warehouse, MANIFEST))
+    (tree / "bad.h5").unlink()
+    run_job(ingest_msd.main, "--source", tree, "--max-bad", 1)
+    left = {(elsewhere / "bad.h5").as_uri(), (tree / "worse.h5").as_uri()}
+    assert left <= set(rows_of(warehouse, QUARANTINE)["uri"])
+    assert (tree / "bad.h5").as_uri() not in set(rows_of(warehouse, QUARANTINE)["uri"])
+    assert len(rows_of(warehouse, MANIFEST)) == before - 1
