@@ -106,7 +106,8 @@ def make_trees(folder: Path, sizes: tuple[int, ...]) -> dict[int, Path]:
                 place = trees[size] / path.relative_to(whole / "msd")
                 place.parent.mkdir(parents=True, exist_ok=True)
                 os.link(path, place)
-    return trees
+    os.sync()  # or the measurement shares the disk with the writing of the sample
+    return dict(sorted(trees.items()))
 
 
 def measure_reader(rows: list[dict[str, object]]) -> None:
