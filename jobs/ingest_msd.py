@@ -120,8 +120,7 @@ def _conflicts(run: Run, refused: pd.DataFrame) -> pa.Table:
     A file that repeats another byte for byte is no fault, only a duplicate.
     """
     rows = []
-    differing = refused[(refused["sha256"] != refused["kept_sha256"]) | (refused["uri"] == refused["kept_owner"])]
-    for uri, tracks in differing.groupby("uri"):
+    for uri, tracks in refused[_differs(refused)].groupby("uri"):
         first, more = tracks.iloc[0], f" and {len(tracks) - 1} more like it" if len(tracks) > 1 else ""
         where = "twice in this file" if first["kept_owner"] == uri else f"held by {first['kept_owner']} already"
         rows.append(
@@ -138,12 +137,16 @@ def _conflicts(run: Run, refused: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pylist(rows, arrow_schema(QUARANTINE))
 
 
+def _differs(refused: pd.DataFrame) -> pd.Series:
+    """Which refused rows are not just copies of a file that is kept."""
+    return (refused["sha256"] != refused["kept_sha256"]) | (refused["uri"] == refused["kept_owner"])
+
+
 def _settle(manifest: pd.DataFrame, refused: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """Manifest rows with their final status, once it is known which of their tracks other files hold."""
     manifest = manifest.set_index("uri", drop=False)
     n_refused = refused.groupby("uri").size()
-    conflicts = refused[(refused["sha256"] != refused["kept_sha256"]) | (refused["uri"] == refused["kept_owner"])]
-    n_conflicts = conflicts.groupby("uri").size()
+    n_conflicts = refused[_differs(refused)].groupby("uri").size()
     manifest["row_count"] -= n_refused.reindex(manifest.index, fill_value=0)
     manifest["reject_count"] += n_conflicts.reindex(manifest.index, fill_value=0)
     nothing_left = manifest.index.isin(n_refused.index) & (manifest["row_count"] == 0)
