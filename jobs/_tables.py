@@ -31,6 +31,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Tra
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import col
 
+from reprise.jobs._rows import decide, is_in, stack
 from reprise.lib.tables import TABLES, Table
 from reprise.udfs.arrow import arrow_schema, spark_schema
 from reprise.udfs.staging import RESULT_DDL, Make, StagedFile, Stager, filesystem, stage
@@ -62,6 +63,19 @@ class Staged:
         return pa.concat_tables([schema.empty_table(), *(t.cast(schema) for t in self.rows.get(table.name, []))])
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some whole files of one version of a table: as much as a job takes at once.
+
+    ``least`` and ``greatest`` bound the first key column in them.
+    """
+
+    paths: tuple[str, ...]
+    least: str
+    greatest: str
+    row_count: int
+
+
 class Warehouse:
     """The tables under one root, a folder or any URI; each is made from its contract when it is first written."""
 
@@ -81,19 +95,49 @@ class Warehouse:
         """Whether the table has been made."""
         return table.name in self._open or DeltaTable.is_deltatable(self.uri(table))
 
-    def read(self, spark: SparkSession, table: Table) -> DataFrame:
-        """All rows of a table; makes the table when it does not exist."""
+    def read(self, spark: SparkSession, table: Table, *, version: int | None = None) -> DataFrame:
+        """All rows of a table, now or as of a version; makes the table when it does not exist."""
         self._delta(table)
-        return spark.read.format("delta").load(self.uri(table))
+        reader = spark.read.format("delta")
+        return (reader if version is None else reader.option("versionAsOf", version)).load(self.uri(table))
 
-    def lookup(self, table: Table, column: str, least: str, greatest: str) -> pa.Table:
+    def lookup(
+        self, table: Table, column: str, least: str, greatest: str, columns: Sequence[str] | None = None
+    ) -> pa.Table:
         """Rows of a table with ``least <= column <= greatest``, on the driver; ``column`` is a key or owner column."""
-        found = [arrow_schema(table).empty_table()]
+        names = list(columns or arrow_schema(table).names)
+        found = [arrow_schema(table).empty_table().select(names)]
         for path in self._candidates(self._delta(table), {column: (least, greatest)}):
-            rows = self._read_file(table, path)
+            rows = self._read_file(table, path, list(dict.fromkeys([*names, column])))
             inside = pc.and_(pc.greater_equal(rows[column], least), pc.less_equal(rows[column], greatest))
-            found.append(rows.filter(inside))
+            found.append(rows.filter(inside).select(names))
         return pa.concat_tables(found)
+
+    def parts(self, table: Table, row_count: int) -> list[Part]:
+        """Cut a table of the ``arrow`` writer into parts of at least ``row_count`` rows, in the order of its first key.
+
+        The cut costs the driver the same whatever the rows hold; each part is of whole files, so that reading all parts
+        reads every file once.
+        """
+        files = pa.table(self._delta(table).get_add_actions(flatten=True)).to_pandas()
+        if files.empty:
+            return []
+        least, greatest = f"min.{table.key[0]}", f"max.{table.key[0]}"
+        files = files.sort_values([least, "path"])
+        number = (files["num_records"].cumsum() - files["num_records"]) // row_count
+        return [
+            Part(tuple(part["path"]), part[least].min(), part[greatest].max(), int(part["num_records"].sum()))
+            for _, part in files.groupby(number)
+        ]
+
+    def read_part(self, spark: SparkSession, table: Table, part: Part) -> DataFrame:
+        """Rows of a part, for workers."""
+        return spark.read.schema(spark_schema(table)).parquet(*[f"{self.uri(table)}/{path}" for path in part.paths])
+
+    def look_into(self, table: Table, paths: Iterable[str], columns: Sequence[str]) -> pa.Table:
+        """Some columns of some files of a table, committed or staged, on the driver."""
+        empty = arrow_schema(table).empty_table().select(list(columns))
+        return pa.concat_tables([empty, *(self._read_file(table, path, list(columns)) for path in paths)])
 
     def may_hold(self, table: Table, column: str, values: Sequence[str]) -> bool:
         """Whether, by the statistics of its files, the table can hold a row whose ``column`` is within ``values``."""
@@ -219,10 +263,10 @@ class Warehouse:
         delta = self._delta(table)
         key = list(table.key)
         everything = self._identities(table, [file.path for file in files])
-        offered = everything if leave_out is None else everything[~_is_in(everything, leave_out)]
+        offered = everything if leave_out is None else everything[~is_in(everything, leave_out)]
         gone = delete.select(key).to_pandas() if delete is not None else pd.DataFrame(columns=key)
 
-        touched = _stack([offered[key], gone])[key[0]]
+        touched = stack([offered[key], gone])[key[0]]
         bounds: dict[str, tuple[Any, Any]] = {key[0]: (touched.min(), touched.max())} if len(touched) else {}
         scope_column, in_scope = scope or (key[0], [])
         if len(in_scope):
@@ -231,9 +275,9 @@ class Warehouse:
 
         # a key that its owner holds no more is free for another in the same commit
         identity = [*key, table.owner] if table.owner else key
-        given_up = stored[scope_column].isin(in_scope) & ~_is_in(stored, everything[identity])
-        written, refused = _decide(table, offered, stored[~given_up], force=force)
-        drop = given_up | _is_in(stored, _stack([written[key], gone]))
+        given_up = stored[scope_column].isin(in_scope) & ~is_in(stored, everything[identity])
+        written, refused = decide(table, offered, stored[~given_up], force=force)
+        drop = given_up | is_in(stored, stack([written[key], gone]))
         actions = [*self._additions(table, files, written), *self._removals(table, stored, drop)]
         if actions:
             transaction = Transaction(_WRITER, (delta.transaction_version(_WRITER) or 0) + 1)
@@ -269,7 +313,7 @@ class Warehouse:
         for path in paths:
             frame = self._read_file(table, path, columns).to_pandas()
             frames.append(frame.assign(_path=path, _row=np.arange(len(frame))))
-        return _stack(frames)
+        return stack(frames)
 
     @staticmethod
     def _candidates(delta: DeltaTable, bounds: Mapping[str, tuple[Any, Any]]) -> list[str]:
@@ -329,40 +373,6 @@ class Warehouse:
 
 def _add(file: StagedFile) -> AddAction:
     return AddAction(file.path, file.size, {}, int(time.time() * 1000), data_change=True, stats=file.stats)
-
-
-def _decide(
-    table: Table, offered: pd.DataFrame, stored: pd.DataFrame, *, force: bool
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split ``offered`` into rows to write and rows refused; the rest are there already."""
-    key, owner = list(table.key), table.owner
-    if owner is None:
-        repeated = offered.duplicated(key)
-        return offered[~repeated], offered[repeated]
-    offered = offered.sort_values(owner, kind="stable")
-    kept = stored[[*key, owner, "sha256"]]
-    first = offered[~offered.duplicated(key)]
-    kept = _stack([kept, first[~_is_in(first, kept[key])][[*key, owner, "sha256"]]])
-    kept = kept.rename(columns={owner: "kept_owner", "sha256": "kept_sha256"})
-    both = offered.merge(kept, on=key, how="left")
-    is_first = (~both.duplicated([*key, owner])).to_numpy()
-    ours = (both[owner] == both["kept_owner"]).to_numpy()
-    there = _is_in(both, stored[key]).to_numpy()
-    same = there & (both["sha256"] == both["kept_sha256"]).to_numpy() & (not force)
-    return both[ours & is_first & ~same], both[~ours | ~is_first]
-
-
-def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Frames one below the other; pandas warns of empty ones, whose types would count."""
-    return pd.concat([f for f in frames if len(f)] or frames[:1], ignore_index=True)
-
-
-def _is_in(rows: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
-    """Whether the key of each of ``rows`` is among ``others``, whose columns are the key."""
-    key = list(others.columns)
-    if len(key) == 1:
-        return rows[key[0]].isin(others[key[0]])
-    return pd.Series(pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(others)), index=rows.index)
 
 
 T = TypeVar("T")

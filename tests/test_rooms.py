@@ -20,7 +20,7 @@ TOP_LEVEL = {*ROOMS, "README.md", "setup.py", "Makefile", "LICENSE", "CHANGELOG.
 
 ALLOWED = {
     "conf": {"yaml", "pydantic", "reprise.conf"},
-    "lib": {"numpy", "scipy", "h5py", "isal", "librosa", "sklearn", "reprise.lib"},
+    "lib": {"numpy", "scipy", "numba", "h5py", "isal", "librosa", "sklearn", "safetensors", "reprise.lib"},
     "udfs": {
         *("numpy", "pandas", "pyarrow", "reprise.lib", "reprise.udfs"),
         *("pyspark.sql.datasource", "pyspark.sql.types", "pyspark.sql.pandas.types"),
@@ -31,13 +31,16 @@ ALLOWED = {
     },
     "airflow": {"airflow"},
 }
-LATE = {"lib": {"torch", "tensorflow", "demucs", "ddsp"}}
+LATE = {"lib": {"torch", "tensorflow", "demucs", "ddsp", "matplotlib"}}
 """Seconds to import: only inside functions, so that no command waits for what it does not use."""
 
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 SESSION_MAKER = "jobs/_session.py"
 DELTA_USER = "jobs/_tables.py"
-VERBS = {"analyse", "check", "find", "ingest", "make", "match", "mix", "profile", "score", "show", "split", "train"}
+VERBS = {
+    *("analyse", "check", "evaluate", "extract", "find", "ingest", "make", "match", "mix", "profile", "score", "show"),
+    *("split", "train"),
+}
 """First words of job names; extend it with a verb when a new job needs one."""
 
 

@@ -1,6 +1,7 @@
 """Arrow schemas and record batches from the contracts of ``lib.tables``."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,13 @@ def arrow_schema(table: Table) -> pa.Schema:
 def spark_schema(table: Table) -> str:
     """Spark's DDL form of a table's columns, for the schema of a data source or a Python function."""
     return ", ".join(f"`{c.name}` {c.type}" for c in table.columns)
+
+
+def to_vectors(column: pa.Array) -> list[np.ndarray[Any, Any]]:
+    """Each row of a list column as a numpy array that shares its memory; a NULL is an empty array."""
+    offsets = column.offsets.to_numpy()
+    flat = column.values.to_numpy()
+    return [flat[start:stop] for start, stop in pairwise(offsets)]
 
 
 def to_batch(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:

@@ -1,73 +1,8 @@
-"""The contract of every table: name, grain, key, columns, comments, constraints. Declared once, and free of Spark.
+"""Tables of the Million Song Dataset and of what is annotated about its tracks."""
 
-From these come the tables themselves (``jobs/_tables.py``), the Arrow schemas of the functions that fill them
-(``udfs/arrow.py``), the merge condition, the uniqueness test and the README's table list. A breaking change is a new
-table name with the suffix ``_v2``.
-"""
+from reprise.lib.tables.contract import RUN_ID, Column, Table, key
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
-
-Type = Literal["string", "int", "bigint", "float", "double", "timestamp", "array<string>", "array<int>", "array<float>"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: Spark SQL type, a comment with unit and meaning, and whether NULL is allowed."""
-
-    name: str
-    type: Type
-    comment: str
-    nullable: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table's contract.
-
-    Parameters
-    ----------
-    name, doc, grain
-        Folder under the warehouse root; one line of purpose; what one row is.
-    key
-        Columns that identify a row. No two rows share them, and none of them is NULL.
-    columns
-        In the order of storage: key and scalars first.
-    checks
-        CHECK constraints, name to SQL condition. Delta enforces them on SQL writers; our own writer's rows satisfy
-        them by construction, which a test asserts.
-    writer
-        ``arrow``: workers write Parquet themselves and the driver commits it, for wide rows and for tables small
-        enough that one process can look up their keys. ``spark``: Spark's own Delta writer, for the rest.
-    owner
-        Column that names the input a row came from. A row with an owner is replaced only by the same input; the same
-        key from another input is refused and reported. NULL for tables where the last writer wins.
-    """
-
-    name: str
-    doc: str
-    grain: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    checks: Mapping[str, str]
-    writer: Literal["arrow", "spark"] = "arrow"
-    owner: str | None = None
-
-    def column(self, name: str) -> Column:
-        """Look up one column by its name; KeyError when the table has none."""
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise KeyError(f"{self.name} has no column {name}")
-
-
-def _key(name: str, comment: str, type_: Type = "string") -> Column:
-    return Column(name, type_, comment, nullable=False)
-
-
-_RUN = Column("run_id", "string", "run that wrote the row, see job_runs", nullable=False)
-_SOURCE = _key("source", "annotation file it came from: the name without .txt, .cls and .gz")
+_SOURCE = key("source", "annotation file it came from: the name without .txt, .cls and .gz")
 
 MSD_TRACKS = Table(
     name="msd_tracks",
@@ -77,7 +12,7 @@ MSD_TRACKS = Table(
     owner="uri",
     checks={"track_id_shape": "track_id like 'TR________________'", "mode_known": "mode is null or mode in (0, 1)"},
     columns=(
-        _key("track_id", "MSD track id: TR and 16 characters"),
+        key("track_id", "MSD track id: TR and 16 characters"),
         Column("song_id", "string", "MSD song id: SO and 16 characters; several tracks may share one"),
         Column("title", "string", "track title"),
         Column("artist_id", "string", "Echo Nest artist id: AR and 16 characters"),
@@ -108,9 +43,9 @@ MSD_TRACKS = Table(
         Column("track_7digitalid", "int", "7digital track id"),
         Column("audio_md5", "string", "md5 of the audio that was analysed"),
         Column("analysis_sample_rate", "int", "sample rate of the analysis in Hz"),
-        _key("uri", "file the track was read from"),
-        _key("sha256", "SHA-256 of that file, hexadecimal"),
-        _RUN,
+        key("uri", "file the track was read from"),
+        key("sha256", "SHA-256 of that file, hexadecimal"),
+        RUN_ID,
         Column("artist_terms", "array<string>", "Echo Nest tags of the artist"),
         Column("artist_terms_freq", "array<float>", "frequency of each artist_terms tag, 0 to 1"),
         Column("artist_terms_weight", "array<float>", "weight of each artist_terms tag, 0 to 1"),
@@ -128,10 +63,10 @@ MSD_ANALYSIS = Table(
     owner="uri",
     checks={"segments_agree": "cardinality(segments_pitches) = 12 * cardinality(segments_start)"},
     columns=(
-        _key("track_id", "MSD track id"),
-        _key("uri", "file the track was read from"),
-        _key("sha256", "SHA-256 of that file, hexadecimal"),
-        _RUN,
+        key("track_id", "MSD track id"),
+        key("uri", "file the track was read from"),
+        key("sha256", "SHA-256 of that file, hexadecimal"),
+        RUN_ID,
         Column("segments_start", "array<float>", "start of each of N segments in s"),
         Column("segments_confidence", "array<float>", "confidence of each segment, 0 to 1"),
         Column("segments_pitches", "array<float>", "chroma C to B of each segment, row-major N x 12, row maximum 1"),
@@ -157,11 +92,11 @@ GENRE_LABELS = Table(
     key=("track_id", "source", "rank"),
     checks={"rank_known": "rank in (0, 1)"},
     columns=(
-        _key("track_id", "MSD track id"),
+        key("track_id", "MSD track id"),
         _SOURCE,
-        _key("rank", "0 = first genre, 1 = second", "int"),
+        key("rank", "0 = first genre, 1 = second", "int"),
         Column("genre", "string", "genre name as the annotation writes it", nullable=False),
-        _RUN,
+        RUN_ID,
     ),
 )
 
@@ -172,13 +107,13 @@ COVER_CLIQUES = Table(
     key=("clique_id", "track_id"),
     checks={},
     columns=(
-        _key("clique_id", "identifies the clique over all lists"),
-        _key("track_id", "MSD track id"),
+        key("clique_id", "identifies the clique over all lists"),
+        key("track_id", "MSD track id"),
         _SOURCE,
         Column("title", "string", "title of one version, chosen by the list"),
         Column("artist_id", "string", "Echo Nest artist id of the version"),
         Column("performance", "int", "SecondHandSongs performance; NULL where unknown"),
-        _RUN,
+        RUN_ID,
         Column("work_ids", "array<int>", "SecondHandSongs works of the clique; negative where unknown there"),
     ),
 )
@@ -191,11 +126,11 @@ PLAYS = Table(
     writer="spark",
     checks={"play_count_positive": "play_count > 0"},
     columns=(
-        _key("user_id", "listener, as the source names them"),
-        _key("song_id", "MSD song id"),
+        key("user_id", "listener, as the source names them"),
+        key("song_id", "MSD song id"),
         _SOURCE,
         Column("play_count", "int", "number of plays", nullable=False),
-        _RUN,
+        RUN_ID,
     ),
 )
 
@@ -206,14 +141,14 @@ SONG_MISMATCHES = Table(
     key=("song_id", "track_id"),
     checks={},
     columns=(
-        _key("song_id", "MSD song id"),
-        _key("track_id", "MSD track id"),
+        key("song_id", "MSD song id"),
+        key("track_id", "MSD track id"),
         _SOURCE,
         Column("song_artist", "string", "artist the song id stands for"),
         Column("song_title", "string", "title the song id stands for"),
         Column("track_artist", "string", "artist of the track"),
         Column("track_title", "string", "title of the track"),
-        _RUN,
+        RUN_ID,
     ),
 )
 
@@ -224,84 +159,11 @@ UNIQUE_TRACKS = Table(
     key=("track_id",),
     checks={},
     columns=(
-        _key("track_id", "MSD track id"),
+        key("track_id", "MSD track id"),
         Column("song_id", "string", "MSD song id", nullable=False),
         _SOURCE,
         Column("artist_name", "string", "artist name"),
         Column("title", "string", "track title"),
-        _RUN,
+        RUN_ID,
     ),
 )
-
-MANIFEST = Table(
-    name="manifest",
-    doc="Inputs that are done, so that a rerun skips them.",
-    grain="one input file of one stage",
-    key=("uri", "stage"),
-    checks={"status_known": "status in ('done', 'duplicate', 'quarantined')"},
-    columns=(
-        _key("uri", "input file"),
-        _key("stage", "job that read it"),
-        Column("status", "string", "done, duplicate (another file gave its tracks) or quarantined", nullable=False),
-        Column("file_size", "bigint", "bytes", nullable=False),
-        Column("file_mtime_us", "bigint", "modification time in microseconds since 1970", nullable=False),
-        Column("sha256", "string", "SHA-256 of the content; NULL when it could not be read"),
-        Column("row_count", "bigint", "rows it gave", nullable=False),
-        Column("reject_count", "bigint", "lines or rows of it that went to quarantine", nullable=False),
-        _RUN,
-    ),
-)
-
-QUARANTINE = Table(
-    name="quarantine",
-    doc="Rejected inputs, each with a reason a person can act on.",
-    grain="one rejected input of one stage",
-    key=("uri", "stage"),
-    checks={},
-    columns=(
-        _key("uri", "input file; for a line of a text file with #L and its number at the end"),
-        _key("stage", "job that rejected it"),
-        Column("error_class", "string", "short name of the fault, for grouping", nullable=False),
-        Column("message", "string", "what is wrong and what to do", nullable=False),
-        Column("sha256", "string", "SHA-256 of the file; NULL when it could not be read"),
-        Column("attempts", "int", "how often it was tried", nullable=False),
-        _RUN,
-    ),
-)
-
-JOB_RUNS = Table(
-    name="job_runs",
-    doc="Every run of every job. The status of a run that was killed stays running.",
-    grain="one run",
-    key=("run_id",),
-    checks={"status_known": "status in ('running', 'succeeded', 'too_many_bad', 'failed')"},
-    columns=(
-        _key("run_id", "UUID of the run"),
-        Column("job", "string", "job name", nullable=False),
-        Column("arguments", "string", "arguments and settings as JSON", nullable=False),
-        Column("status", "string", "running, succeeded, too_many_bad or failed", nullable=False),
-        Column("started_at", "timestamp", "start, UTC", nullable=False),
-        Column("seconds", "double", "wall-clock time; NULL while running"),
-        Column("input_versions", "string", "Delta version of each table at the start, JSON", nullable=False),
-        Column("output_versions", "string", "Delta version of each table at the end, JSON; NULL while running"),
-        Column("counts", "string", "counts of the summary, JSON; NULL while running"),
-        Column("error", "string", "one line when it failed"),
-        Column("reprise_version", "string", "version of the code", nullable=False),
-    ),
-)
-
-TABLES: Mapping[str, Table] = {
-    table.name: table
-    for table in (
-        MSD_TRACKS,
-        MSD_ANALYSIS,
-        GENRE_LABELS,
-        COVER_CLIQUES,
-        PLAYS,
-        SONG_MISMATCHES,
-        UNIQUE_TRACKS,
-        MANIFEST,
-        QUARANTINE,
-        JOB_RUNS,
-    )
-}

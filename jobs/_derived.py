@@ -1,0 +1,102 @@
+"""Tables of one row a track that are made from other tables of one row a track."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from reprise.jobs._run import Run, UsageError
+from reprise.jobs._tables import Part, Warehouse
+from reprise.lib.tables import MSD_ANALYSIS, QUARANTINE, Table, row_uri
+
+ANALYSES = (MSD_ANALYSIS,)
+"""Where tracks' analyses come from. All have the same columns."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The tracks of a part of ``source`` that the target has not, or has from another content."""
+
+    source: Table
+    part: Part
+    track_ids: Sequence[str]
+
+    def frame(self, run: Run, columns: Sequence[str]) -> DataFrame:
+        """Their rows, for workers; ``source`` is among the columns as the name of the table."""
+        rows = run.warehouse.read_part(run.spark, self.source, self.part).select(*columns)
+        if len(self.track_ids) < self.part.row_count:
+            ids = run.spark.createDataFrame([(i,) for i in self.track_ids], "track_id string")
+            rows = rows.join(F.broadcast(ids), "track_id", "left_semi")
+        return rows.withColumn("source", F.lit(self.source.name))
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add ``--force``."""
+    parser.add_argument("--force", action="store_true", help="make every row again")
+
+
+def find_pending(
+    run: Run, sources: Sequence[Table], target: Table, *, where: Mapping[str, str] | None = None, first: str
+) -> Iterator[Pending]:
+    """Go through ``sources`` part by part and give the tracks that are to be done.
+
+    A track is done when ``target`` has a row of it made from the same content, told by its ``sha256``.
+
+    Parameters
+    ----------
+    where
+        Further columns of ``target`` and the values they must have for a row to count.
+    first
+        Job that fills the sources, for the message when there is nothing in them.
+
+    Raises
+    ------
+    UsageError
+        When there is no row in any source.
+    """
+    warehouse, identity, where = run.warehouse, ["track_id", "sha256"], where or {}
+    size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
+    parts = [(source, part) for source in sources for part in warehouse.parts(source, size)]
+    if not parts:
+        raise UsageError(f"there is nothing in {' or '.join(s.name for s in sources)}: run {first} first")
+    run.inputs = sum(part.row_count for _, part in parts)
+    run.count(tracks=run.inputs, skipped=0)
+    with run.progress("tracks") as progress:
+        task = progress.add_task("", total=run.inputs)
+        for source, part in parts:
+            offered = warehouse.look_into(source, part.paths, identity).to_pandas()
+            there = warehouse.lookup(target, "track_id", part.least, part.greatest, [*identity, *where]).to_pandas()
+            for column, value in where.items():
+                there = there[there[column] == value]
+            both = offered.merge(there[identity], on=identity, how="left", indicator=True)
+            todo = offered["track_id"][(both["_merge"] == "left_only").to_numpy() | run.args.force]
+            run.count(skipped=len(offered) - len(todo))
+            if len(todo):
+                yield Pending(source, part, sorted(todo))
+            progress.advance(task, part.row_count)
+
+
+def forget_removed(warehouse: Warehouse, stage: str, sources: Sequence[Table], targets: Sequence[Table]) -> None:
+    """Delete from ``targets`` the tracks that none of ``sources`` has any more, and their quarantine rows."""
+    for target in targets:
+        for part in warehouse.parts(target, 100_000):
+            gone = set(warehouse.look_into(target, part.paths, ["track_id"])["track_id"].to_pylist())
+            for source in sources:
+                stay = warehouse.lookup(source, "track_id", part.least, part.greatest, ["track_id"])
+                gone -= set(stay["track_id"].to_pylist())
+            if gone:
+                rows = warehouse.look_into(target, part.paths, target.key).to_pandas()
+                keys = rows[rows["track_id"].isin(gone)]
+                warehouse.merge(target, [], delete=pa.Table.from_pandas(keys, preserve_index=False))
+    for source in sources:
+        named = warehouse.lookup(QUARANTINE, "uri", row_uri(source.name, ""), row_uri(source.name, "\U0010ffff"))
+        named = named.to_pandas()
+        ids = named["uri"].str.split("#").str[1]
+        stay = warehouse.lookup(source, "track_id", ids.min(), ids.max(), ["track_id"]) if len(ids) else None
+        gone_rows = named[(named["stage"] == stage) & ~ids.isin(stay["track_id"].to_pylist() if stay else [])]
+        if len(gone_rows):
+            keys = gone_rows[list(QUARANTINE.key)]
+            warehouse.merge(QUARANTINE, [], delete=pa.Table.from_pandas(keys, preserve_index=False))

@@ -1,0 +1,65 @@
+"""The contract of every table: name, grain, key, columns, comments, constraints. Declared once, and free of Spark.
+
+From these come the tables themselves (``jobs/_tables.py``), the Arrow schemas of the functions that fill them
+(``udfs/arrow.py``), the merge condition, the uniqueness test and the README's table list. A breaking change is a new
+table name with the suffix ``_v2``.
+"""
+
+from collections.abc import Mapping
+
+from reprise.lib.tables.books import JOB_RUNS, MANIFEST, MODELS, QUARANTINE, row_uri
+from reprise.lib.tables.contract import Column, Table, Type
+from reprise.lib.tables.covers import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS
+from reprise.lib.tables.sources import (
+    COVER_CLIQUES,
+    GENRE_LABELS,
+    MSD_ANALYSIS,
+    MSD_TRACKS,
+    PLAYS,
+    SONG_MISMATCHES,
+    UNIQUE_TRACKS,
+)
+
+TABLES: Mapping[str, Table] = {
+    table.name: table
+    for table in (
+        MSD_TRACKS,
+        MSD_ANALYSIS,
+        GENRE_LABELS,
+        COVER_CLIQUES,
+        PLAYS,
+        SONG_MISMATCHES,
+        UNIQUE_TRACKS,
+        BEAT_CHROMA,
+        CHROMA_PATCHES,
+        COVER_VECTORS,
+        COVER_MATCHES,
+        MODELS,
+        MANIFEST,
+        QUARANTINE,
+        JOB_RUNS,
+    )
+}
+
+__all__ = [
+    "BEAT_CHROMA",
+    "CHROMA_PATCHES",
+    "COVER_CLIQUES",
+    "COVER_MATCHES",
+    "COVER_VECTORS",
+    "GENRE_LABELS",
+    "JOB_RUNS",
+    "MANIFEST",
+    "MODELS",
+    "MSD_ANALYSIS",
+    "MSD_TRACKS",
+    "PLAYS",
+    "QUARANTINE",
+    "SONG_MISMATCHES",
+    "TABLES",
+    "UNIQUE_TRACKS",
+    "Column",
+    "Table",
+    "Type",
+    "row_uri",
+]
