@@ -34,11 +34,17 @@ prerequisites:
 	@command -v java >/dev/null && java -version 2>&1 | awk -F '"' '/version/ {split($$2, v, "."); exit v[1] < 17}' \
 		|| { echo "reprise needs Java 17 or newer on the PATH (Spark runs on it): install openjdk-17-jre-headless or the like" >&2; exit 1; }
 
-demo: setup ## Compose a sample, ingest it, and print what is in the tables
+demo: setup ## Compose a sample, ingest it, train on its covers and find one that was planted
 	@$(BIN)/reprise make-sample --out $(SAMPLE) --tracks $(TRACKS) --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise ingest-msd --source $(SAMPLE)/msd --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise ingest-annotations --source $(SAMPLE)/annotations --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise extract-chroma --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise train-cover-index --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise show-tables --warehouse $(WAREHOUSE)
+	@echo "versions planted of one song that the model was not trained on:" \
+		$$(awk '/^%/ {clique++} clique == 1 && /^TR/ {print substr($$0, 1, 18)}' $(SAMPLE)/annotations/shs_dataset_test.txt)
+	@$(BIN)/reprise find-covers --warehouse $(WAREHOUSE) --plot $(SAMPLE)/cover.png \
+		--track $$(awk '/^TR/ {print substr($$0, 1, 18); exit}' $(SAMPLE)/annotations/shs_dataset_test.txt)
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --config conf/ruff.toml .
@@ -48,8 +54,8 @@ lint: setup ## Check style and types
 test: lint ## Run all tests
 	@$(BIN)/python -m pytest -c conf/pytest.ini --rootdir . tests
 
-bench: setup ## Measure, print ratio beside goal, and keep the figures in tests/bench/
-	@$(BIN)/python tests/bench/run.py
+bench: setup ## Measure and keep the figures in tests/bench/; ONLY="search …" for a part
+	@$(BIN)/python tests/bench/run.py $(ONLY)
 
 zip: setup ## Make dist/reprise.zip, for --py-files
 	@rm -rf build dist && mkdir -p dist

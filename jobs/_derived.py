@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -14,6 +15,9 @@ from reprise.lib.tables import MSD_ANALYSIS, QUARANTINE, Table, row_uri
 
 ANALYSES = (MSD_ANALYSIS,)
 """Where tracks' analyses come from. All have the same columns."""
+
+
+_ANY: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Pending:
         if len(self.track_ids) < self.part.row_count:
             ids = run.spark.createDataFrame([(i,) for i in self.track_ids], "track_id string")
             rows = rows.join(F.broadcast(ids), "track_id", "left_semi")
-        return rows.withColumn("source", F.lit(self.source.name))
+        named: DataFrame = rows.withColumn("source", F.lit(self.source.name))
+        return named
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +44,13 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def find_pending(
-    run: Run, sources: Sequence[Table], target: Table, *, where: Mapping[str, str] | None = None, first: str
+    run: Run,
+    sources: Sequence[Table],
+    target: Table,
+    *,
+    of: Mapping[str, str] = _ANY,
+    where: Mapping[str, str] = _ANY,
+    first: str,
 ) -> Iterator[Pending]:
     """Go through ``sources`` part by part and give the tracks that are to be done.
 
@@ -47,8 +58,8 @@ def find_pending(
 
     Parameters
     ----------
-    where
-        Further columns of ``target`` and the values they must have for a row to count.
+    of, where
+        Columns of the sources, and of ``target``, and the values they must have for a row to count.
     first
         Job that fills the sources, for the message when there is nothing in them.
 
@@ -57,7 +68,7 @@ def find_pending(
     UsageError
         When there is no row in any source.
     """
-    warehouse, identity, where = run.warehouse, ["track_id", "sha256"], where or {}
+    warehouse, identity = run.warehouse, ["track_id", "sha256"]
     size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
     parts = [(source, part) for source in sources for part in warehouse.parts(source, size)]
     if not parts:
@@ -67,26 +78,42 @@ def find_pending(
     with run.progress("tracks") as progress:
         task = progress.add_task("", total=run.inputs)
         for source, part in parts:
-            offered = warehouse.look_into(source, part.paths, identity).to_pandas()
-            there = warehouse.lookup(target, "track_id", part.least, part.greatest, [*identity, *where]).to_pandas()
-            for column, value in where.items():
-                there = there[there[column] == value]
+            offered = _select(warehouse.look_into(source, part.paths, [*identity, *of]), of)
+            there = warehouse.lookup(target, "track_id", part.least, part.greatest, [*identity, *where])
+            there = _select(there, where)
             both = offered.merge(there[identity], on=identity, how="left", indicator=True)
             todo = offered["track_id"][(both["_merge"] == "left_only").to_numpy() | run.args.force]
-            run.count(skipped=len(offered) - len(todo))
+            run.count(skipped=part.row_count - len(todo))
             if len(todo):
                 yield Pending(source, part, sorted(todo))
             progress.advance(task, part.row_count)
 
 
-def forget_removed(warehouse: Warehouse, stage: str, sources: Sequence[Table], targets: Sequence[Table]) -> None:
-    """Delete from ``targets`` the tracks that none of ``sources`` has any more, and their quarantine rows."""
+def _select(rows: pa.Table, values: Mapping[str, str]) -> pd.DataFrame:
+    frame: pd.DataFrame = rows.to_pandas()
+    for column, value in values.items():
+        frame = frame[frame[column] == value]
+    return frame.reset_index(drop=True)
+
+
+def forget_removed(
+    warehouse: Warehouse,
+    stage: str,
+    sources: Sequence[Table],
+    targets: Sequence[Table],
+    *,
+    of: Mapping[str, str] = _ANY,
+) -> None:
+    """Delete from ``targets`` the tracks that none of ``sources`` has any more, and their quarantine rows.
+
+    ``of`` is as in `find_pending`.
+    """
     for target in targets:
         for part in warehouse.parts(target, 100_000):
             gone = set(warehouse.look_into(target, part.paths, ["track_id"])["track_id"].to_pylist())
             for source in sources:
-                stay = warehouse.lookup(source, "track_id", part.least, part.greatest, ["track_id"])
-                gone -= set(stay["track_id"].to_pylist())
+                stay = warehouse.lookup(source, "track_id", part.least, part.greatest, ["track_id", *of])
+                gone -= set(_select(stay, of)["track_id"])
             if gone:
                 rows = warehouse.look_into(target, part.paths, target.key).to_pandas()
                 keys = rows[rows["track_id"].isin(gone)]

@@ -33,6 +33,7 @@ from reprise.udfs.arrow import arrow_schema
 
 # "spark.hadoop.fs.s3a.secret.key": "…" in the settings, "spark.hadoop.fs.s3a.secret.key=…" among the arguments
 _SECRET = re.compile(r"""((?:secret|password|token|access\.?key)[^"=]*(?:": "|=))(?:\\.|[^"\\])*""", re.IGNORECASE)
+_PAGE_WIDTH = 120
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_TOO_MANY_BAD, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -245,7 +246,13 @@ def _print_summary(run: Run, outcome: dict[str, Any]) -> None:
     grid.add_column("count", justify="right")
     for name, figure in run.counts.items():
         grid.add_row(name.replace("_", " "), f"{figure:,}")
-    Console().print(grid)
+    print_grid(grid)
+
+
+def print_grid(grid: Grid) -> None:
+    """Print a table, as wide as the terminal or where there is none as a page."""
+    console = Console()
+    (console if console.is_terminal else Console(width=_PAGE_WIDTH)).print(grid)
 
 
 def _fail(job: Job, message: str, code: int) -> int:

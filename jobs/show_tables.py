@@ -7,10 +7,9 @@ Writes: nothing but its own row in job_runs.
 import argparse
 import sys
 
-from rich.console import Console
 from rich.table import Table as Grid
 
-from reprise.jobs._run import Job, Run, run_job
+from reprise.jobs._run import Job, Run, print_grid, run_job
 from reprise.lib.tables import COVER_CLIQUES, GENRE_LABELS, MSD_TRACKS, PLAYS, QUARANTINE, TABLES
 
 _EXAMPLES = (
@@ -39,14 +38,13 @@ def show(run: Run) -> None:
     if run.args.json:
         run.count(**counts)
         return
-    console = Console()
-    console.print(overview)
+    print_grid(overview)
     for table, columns in _EXAMPLES:
         if counts.get(table.name):
             grid = Grid(*columns, title=table.name, title_justify="left")
             for row in run.warehouse.head(table, columns, _EXAMPLE_ROWS):
                 grid.add_row(*map(_cell, row.values()))
-            console.print(grid)
+            print_grid(grid)
 
 
 def _cell(value: object) -> str:

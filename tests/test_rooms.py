@@ -20,7 +20,18 @@ TOP_LEVEL = {*ROOMS, "README.md", "setup.py", "Makefile", "LICENSE", "CHANGELOG.
 
 ALLOWED = {
     "conf": {"yaml", "pydantic", "reprise.conf"},
-    "lib": {"numpy", "scipy", "numba", "h5py", "isal", "librosa", "sklearn", "safetensors", "reprise.lib"},
+    "lib": {
+        "numpy",
+        "scipy",
+        "numba",
+        "h5py",
+        "isal",
+        "librosa",
+        "sklearn",
+        "threadpoolctl",
+        "safetensors",
+        "reprise.lib",
+    },
     "udfs": {
         *("numpy", "pandas", "pyarrow", "reprise.lib", "reprise.udfs"),
         *("pyspark.sql.datasource", "pyspark.sql.types", "pyspark.sql.pandas.types"),

@@ -92,16 +92,17 @@ def _to_batch(table: Table, rows: list[dict[str, Any]]) -> pa.RecordBatch:
     return to_batch(arrow_schema(table), {name: [row[name] for row in rows] for name in rows[0]})
 
 
-def to_chroma(column: pa.Array) -> list[Floats]:
-    """Matrices of shape (12, B) from a column of ``beat_chroma``."""
-    return [flat.reshape(12, -1) for flat in to_vectors(column)]
+def to_features(batch: pa.RecordBatch, column: str) -> list[Floats]:
+    """Chroma of shape (12, B) from ``beat_chroma``, or half patches of (451,) from ``median_patch``: one a row."""
+    vectors = to_vectors(batch.column(column))
+    return vectors if column == "median_patch" else [flat.reshape(12, -1) for flat in vectors]
 
 
 def cut_windows(batches: Iterable[pa.RecordBatch], *, hop_beats: int) -> Iterator[pa.RecordBatch]:
     """Half patches of the tracks in ``batches`` (columns ``track_id``, ``beat_chroma``), every ``hop_beats`` beats."""
     for batch in batches:
         for track_id, chroma in zip(
-            batch.column("track_id").to_pylist(), to_chroma(batch.column("beat_chroma")), strict=True
+            batch.column("track_id").to_pylist(), to_features(batch, "beat_chroma"), strict=True
         ):
             patches = patch_magnitudes(chroma)[::hop_beats]
             yield pa.RecordBatch.from_arrays(

@@ -68,6 +68,7 @@ MODELS = Table(
     columns=(
         key("model_id", "kind and a hash of what it was made from: the same data and parameters give the same id"),
         Column("kind", "string", "what it does and how", nullable=False),
+        Column("trained_at", "timestamp", "end of the training, UTC", nullable=False),
         Column("params", "string", "parameters of the training, JSON", nullable=False),
         Column("metrics", "string", "figures of the training, JSON", nullable=False),
         Column("artifact", "string", "safetensors file, below the warehouse root", nullable=False),

@@ -1,0 +1,126 @@
+"""Blocks of vectors against queries, and candidates' chroma against that of the queries they were found for."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from reprise.lib.detect.alignment import RERANKERS
+from reprise.lib.detect.search import MateRanks, TopK
+from reprise.udfs.arrow import to_vectors
+from reprise.udfs.beat_chroma import to_features
+from reprise.udfs.kernels import compiling
+
+Floats = NDArray[np.float32]
+
+NEAREST_DDL = "query int, candidate_id string, distance double"
+_NEAREST = pa.schema([("query", pa.int32()), ("candidate_id", pa.string()), ("distance", pa.float64())])
+COUNTS_DDL = "mate int, before bigint"
+_COUNTS = pa.schema([("mate", pa.int32()), ("before", pa.int64())])
+ALIGNED_DDL = "query int, candidate_id string, alignment_distance double, transposition int, tempo_ratio double"
+_ALIGNED = pa.schema(
+    [
+        ("query", pa.int32()),
+        ("candidate_id", pa.string()),
+        ("alignment_distance", pa.float64()),
+        ("transposition", pa.int32()),
+        ("tempo_ratio", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Tracks to search for: identifiers (Q,), vectors float32 (Q, d), groups of known duplicates int64 (Q,)."""
+
+    ids: list[str]
+    vectors: Floats
+    groups: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Mates:
+    """Tracks whose ranks are sought: row of the query, identifier and distance, each of length P."""
+
+    queries: NDArray[np.int64]
+    ids: list[str]
+    distances: NDArray[np.float64]
+
+
+def read_block(batch: pa.RecordBatch) -> tuple[Floats, list[str], NDArray[np.int64]]:
+    """Vectors, identifiers and groups of a batch, not empty, of ``track_id``, ``vector`` and ``duplicates``."""
+    column = batch.column("vector")
+    return (
+        np.stack(to_vectors(column)),
+        batch.column("track_id").to_pylist(),
+        batch.column("duplicates").to_numpy(),
+    )
+
+
+def _not_empty(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    return (batch for batch in batches if batch.num_rows)
+
+
+def find_nearest(batches: Iterable[pa.RecordBatch], *, queries: Queries, k: int) -> Iterator[pa.RecordBatch]:
+    """The k nearest of each query in this part of the gallery (columns ``track_id``, ``vector``, ``duplicates``)."""
+    top = TopK(queries.vectors, queries.ids, queries.groups, k)
+    for batch in _not_empty(batches):
+        with compiling("TopK"):
+            top.add(*read_block(batch))
+    matches = top.matches()
+    found = np.arange(k) < matches.counts[:, None]
+    yield pa.RecordBatch.from_arrays(
+        [
+            pa.array(np.nonzero(found)[0].astype(np.int32)),
+            pa.array(matches.ids[found].astype("U")),
+            pa.array(matches.distances[found]),
+        ],
+        schema=_NEAREST,
+    )
+
+
+def count_before(batches: Iterable[pa.RecordBatch], *, queries: Queries, mates: Mates) -> Iterator[pa.RecordBatch]:
+    """How many tracks of this part of the gallery come before each mate in the ranking of its query."""
+    ranks = MateRanks(queries.vectors, queries.ids, queries.groups, mates.queries, mates.ids, mates.distances)
+    for batch in _not_empty(batches):
+        with compiling("MateRanks"):
+            ranks.add(*read_block(batch))
+    yield pa.RecordBatch.from_arrays(
+        [pa.array(np.arange(len(mates.ids), dtype=np.int32)), pa.array(ranks.counts)], schema=_COUNTS
+    )
+
+
+def align_candidates(
+    batches: Iterable[pa.RecordBatch], *, chromas: Mapping[int, Floats], reranker: str
+) -> Iterator[pa.RecordBatch]:
+    """Align each candidate with the queries it was found for.
+
+    Parameters
+    ----------
+    batches
+        Columns ``track_id``, ``beat_chroma`` and ``queries``, a list of numbers.
+    chromas
+        Beat chroma (12, B) of each query by its number.
+    reranker
+        Name of the measure.
+    """
+    align = RERANKERS[reranker]
+    for batch in batches:
+        features = to_features(batch, "beat_chroma")
+        for track_id, chroma, numbers in zip(
+            batch.column("track_id").to_pylist(), features, batch.column("queries").to_pylist(), strict=True
+        ):
+            with compiling(reranker):
+                found = [align(chromas[number], chroma) for number in numbers]
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pa.array(numbers, pa.int32()),
+                    pa.array([track_id] * len(numbers)),
+                    pa.array([alignment.distance for alignment in found], pa.float64()),
+                    pa.array([alignment.transposition for alignment in found], pa.int32()),
+                    pa.array([alignment.tempo_ratio for alignment in found], pa.float64()),
+                ],
+                schema=_ALIGNED,
+            )
