@@ -31,7 +31,7 @@ def calibrate(run: Run, model: Model, held_out: pd.DataFrame) -> dict[str, dict[
         fit on the other. Empty where no version was found, or nothing else.
     """
     cliques = held_out.set_index("track_id")["clique_id"]
-    chosen = sorted(np.random.default_rng(0).permutation(sorted(cliques.index))[:N_QUERIES])
+    chosen = sorted(np.random.default_rng(run.settings.seed).permutation(sorted(cliques.index))[:N_QUERIES])
     tracks = gallery(run, model)
     queries = fetch_queries(run, tracks, chosen)
     if not queries.ids:

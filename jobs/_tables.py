@@ -9,11 +9,9 @@ Delta and decides again. That makes a key lookup and the commit that follows it 
 ``spark``: Spark's own Delta writer and MERGE, for tables too large to look up keys in one process.
 """
 
-import hashlib
 import json
 import random
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -184,18 +182,6 @@ class Warehouse:
         fs, folder = filesystem(self._staging(table))
         for file in files:
             fs.delete_file(f"{folder}/{file.path}")
-
-    def write_artifact(self, data: bytes, suffix: str) -> tuple[str, str]:
-        """Keep a model's bytes below the root, named by their SHA-256; gives path below the root and that hash."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        path = f"_artifacts/{sha256}{suffix}"
-        fs, place = filesystem(f"{self.root}/{path}")
-        fs.create_dir(place.rpartition("/")[0], recursive=True)
-        unfinished = f"{place}.{uuid.uuid4()}"  # a killed writer leaves nothing under the name
-        with fs.open_output_stream(unfinished) as file:
-            file.write(data)
-        fs.move(unfinished, place)
-        return path, sha256
 
     def append(self, table: Table, rows: DataFrame, *, transaction: str) -> None:
         """Append ``rows`` to a table of the ``spark`` writer, once.

@@ -7,6 +7,7 @@ Rerun:  tracks whose analysis is that of the last time are skipped, those that h
         at any point and started again, it ends in the same rows.
 """
 
+import argparse
 import sys
 from functools import partial
 
@@ -21,6 +22,11 @@ from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, QUARANTINE, row_uri
 from reprise.udfs.beat_chroma import INPUTS, extract_chroma
 
 STAGE = "extract_chroma"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the job's own arguments."""
+    add_force(parser)
 
 
 def extract(run: Run) -> None:
@@ -51,7 +57,7 @@ def _extract_part(run: Run, pending: Pending) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the job as the command line says."""
-    return run_job(Job(STAGE, __doc__ or "", add_force, extract), argv)
+    return run_job(Job(STAGE, __doc__ or "", add_arguments, extract), argv)
 
 
 if __name__ == "__main__":

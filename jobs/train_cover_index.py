@@ -28,6 +28,7 @@ from reprise.lib.detect.embeddings import dump
 from reprise.lib.errors import RepriseError
 from reprise.lib.tables import COVER_CLIQUES, COVER_VECTORS, MODELS
 from reprise.udfs.arrow import arrow_schema
+from reprise.udfs.artifacts import write_artifact
 from reprise.udfs.cover_vectors import embed_tracks
 
 STAGE = "train_cover_index"
@@ -87,7 +88,7 @@ def _train(run: Run) -> Model:
         return load_model(run, model_id)
     samples = Samples(run, trained_on, params["cliques"], params["seed"])
     data, seconds = _fit(samples, kind, params)
-    path, sha256 = run.warehouse.write_artifact(data, ".safetensors")
+    path, sha256 = write_artifact(run.warehouse.root, data)
     row = {
         "model_id": model_id,
         "kind": kind,

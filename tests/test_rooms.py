@@ -56,11 +56,12 @@ VERBS = {
 
 
 def imports(path: str, tree: ast.AST) -> Iterator[tuple[str, bool]]:
-    """Full dotted name of all that is imported, ``import_module("…")`` included, and whether inside a function."""
+    """Full dotted name of all that is imported, ``import_module("…")`` included, and whether late or never."""
     late = {
         id(inner)
         for outer in ast.walk(tree)
         if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        or (isinstance(outer, ast.If) and ast.unparse(outer.test) == "TYPE_CHECKING")
         for inner in ast.walk(outer)
     }
     for node in ast.walk(tree):
@@ -288,6 +289,7 @@ def test_checker_complains(path: str, source: str, complaint: str) -> None:
             "from .fields import FIELDS\nfrom .. import errors\nfrom reprise.lib.errors import InputError",
         ),
         ("lib/keys.py", "def f():\n    import torch\n    from ddsp import core"),
+        ("lib/keys.py", "if TYPE_CHECKING:\n    from matplotlib.axes import Axes"),
         (
             "udfs/keys.py",
             "import pyarrow as pa\nfrom pyspark.sql import types\nfrom pyspark.sql.types import StructType",
