@@ -171,11 +171,18 @@ def align(run: Run, queries: Queries, candidates: pd.DataFrame, reranker: str) -
 
     Takes what `search` gives and adds ``alignment_distance``, ``transposition`` and ``tempo_ratio``, NULL where there
     is no reranker.
+
+    Raises
+    ------
+    UsageError
+        A query has no chroma: it was removed since its vector was made.
     """
     if reranker == NO_RERANKER or candidates.empty:
         empty = pd.DataFrame(index=candidates.index, columns=["alignment_distance", "transposition", "tempo_ratio"])
         return candidates.join(empty.astype("float64"))
     chromas = fetch_chroma(run, queries.ids)
+    if missing := sorted(set(queries.ids) - set(chromas)):
+        raise UsageError(f"{missing[0]} has a vector and no chroma any more: run train-cover-index, which forgets it")
     wanted = candidates.groupby("candidate_id")["query"].agg(list).rename("queries").reset_index()
     schema = pa.schema([("candidate_id", pa.string()), ("queries", pa.list_(pa.int32()))])
     sought = run.spark.createDataFrame(pa.Table.from_pandas(wanted, schema, preserve_index=False))

@@ -109,7 +109,8 @@ class Evaluation:
         """Binary queries, as rows of ``queries`` or -1: ``query``, ``cover``, ``other``."""
         named = self.given_triplets if self.given_triplets is not None else self._draw_triplets()
         rows = {track_id: row for row, track_id in enumerate(self.queries.ids)}
-        return pd.DataFrame({c.removesuffix("_id"): [rows.get(i, -1) for i in named[c]] for c in named.columns})
+        found = {c.removesuffix("_id"): [rows.get(i, -1) for i in named[c]] for c in named.columns}
+        return pd.DataFrame(found, dtype=np.int64)
 
     def _draw_triplets(self) -> pd.DataFrame:
         """A query, a mate, and a track of another clique, up to 500 times."""
@@ -184,6 +185,7 @@ def evaluate_measure(evaluation: Evaluation, reranker: str) -> Measured:
     vote = models.vote_cliques(distance, evaluation.cliques, train, test)
     answers = models.check_versions(distance, evaluation.cliques, evaluation.questions)
     checks = models.score_checks(answers, evaluation.questions)
+    trust = _judge_probabilities(evaluation, answers)
     to_cover, to_other = np.full((2, len(triplets)), np.nan)
     to_cover[asked.index] = distance(asked["query"].to_numpy(), asked["cover"].to_numpy())
     to_other[asked.index] = distance(asked["query"].to_numpy(), asked["other"].to_numpy())
@@ -197,6 +199,9 @@ def evaluate_measure(evaluation: Evaluation, reranker: str) -> Measured:
         "model_2_accuracy": checks.accuracy,
         "model_2_roc_area": checks.roc_area,
         "model_2_questions": checks.questions,
+        "model_2_false_positive_rate": trust.false_positive_rate,
+        "model_2_true_positive_rate": trust.true_positive_rate,
+        "model_2_calibration_error": trust.expected_calibration_error,
     }
     figures = {}
     for name, worst, accuracy in (
@@ -212,6 +217,18 @@ def evaluate_measure(evaluation: Evaluation, reranker: str) -> Measured:
         retrieval.precision_recall(pairs["query_id"].to_numpy(), pairs["rank"].to_numpy()),
         retrieval.rank_histogram(pairs.loc[pairs["rank"] > 0].groupby("query_id")["rank"].min().to_numpy()),
     )
+
+
+def _judge_probabilities(evaluation: Evaluation, answers: models.Checks) -> models.Reliability:
+    """How far Model 2's probabilities hold, each half of the cliques judged by a calibration on the other half."""
+    truth, features = evaluation.questions.is_version, answers.features
+    half = pd.factorize(evaluation.cliques[evaluation.questions.track])[0] % 2 == 0
+    probability = np.full(len(truth), np.nan)
+    for here in (half, ~half):
+        if truth[~here].any() and not truth[~here].all():
+            probability[here] = models.Calibration.fit(features[~here], truth[~here]).probability(features[here])
+    judged = np.isfinite(probability)
+    return models.measure_reliability(probability[judged], truth[judged])
 
 
 def _ranks(evaluation: Evaluation, reranker: str) -> Integers:

@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 
 from reprise.jobs._covers import MEASURES, NO_RERANKER, Model, clique_members, gallery, load_model
 from reprise.jobs._evaluation import Evaluation, Measured, evaluate_measure, read_triplets
-from reprise.jobs._run import Job, Run, UsageError, existing, print_grid, run_job
+from reprise.jobs._run import Job, Run, UsageError, print_grid, run_job
 from reprise.lib.detect.alignment import DEFAULT_RERANKER
 from reprise.lib.detect.plots import draw_precision_recall, draw_rank_histogram
 from reprise.lib.tables import CHROMA_PATCHES
@@ -55,7 +55,9 @@ def evaluate(run: Run) -> None:
     args, model = run.args, load_model(run, run.args.model)
     if args.candidates < 1:
         raise UsageError(f"--candidates must be at least 1, not {args.candidates}")
-    triplets = read_triplets(existing(args.triplets)) if args.triplets else None
+    if args.triplets and not Path(args.triplets).is_file():
+        raise UsageError(f"--triplets {args.triplets} does not exist")
+    triplets = read_triplets(args.triplets) if args.triplets else None
     evaluation = _set_up(run, model, triplets)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)

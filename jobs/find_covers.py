@@ -89,7 +89,7 @@ def find(run: Run) -> None:
         for track_id in dict.fromkeys(args.track):
             _print(run, track_id)
     if args.plot:
-        _plot(run, wanted[0])
+        _plot(run, [*args.track, *wanted][0])
 
 
 def _wanted(run: Run) -> list[str]:
