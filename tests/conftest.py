@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from reprise import conf
+from reprise.jobs import extract_chroma, ingest_annotations, ingest_msd, train_cover_index
 from reprise.jobs._session import get_session
 from reprise.jobs._tables import Warehouse
 from reprise.lib import sample
@@ -47,6 +49,30 @@ def sample_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sample.write_track(plan, index, folder / "msd")
     sample.write_annotations(plan, folder / "annotations")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cover_states(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> dict[str, Path]:
+    """Warehouses of 80 composed tracks, some too short for a vector, with two clique lists: to be copied, not used.
+
+    ``ingested``; with chroma ``extracted``; with a principal component analysis of ten components ``trained``.
+    """
+    folder = tmp_path_factory.mktemp("covers")
+    plan = sample.Plan(80, seed=5, n_cliques=12, n_covers=36)
+    for index in range(plan.n_tracks):
+        sample.write_track(plan, index, folder / "msd")
+    sample.write_annotations(plan, folder / "annotations")
+    states = {name: folder / name for name in ("ingested", "extracted", "trained")}
+    root = ["--warehouse", str(states["ingested"])]
+    # several files a table
+    assert ingest_msd.main(["--source", str(folder / "msd"), "--conf", "files_per_task=10", *root]) == 0
+    assert ingest_annotations.main(["--source", str(folder / "annotations"), *root]) == 0
+    shutil.copytree(states["ingested"], states["extracted"])
+    assert extract_chroma.main(["--warehouse", str(states["extracted"])]) == 0
+    shutil.copytree(states["extracted"], states["trained"])
+    pca = ["--method", "median_pca", "--param", "dimensions=10"]
+    assert train_cover_index.main([*pca, "--warehouse", str(states["trained"])]) == 0
+    return states
 
 
 @pytest.fixture

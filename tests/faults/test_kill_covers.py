@@ -14,19 +14,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reprise.jobs import extract_chroma, find_covers, ingest_annotations, ingest_msd, train_cover_index
+from reprise.jobs import extract_chroma, find_covers, train_cover_index
 from reprise.jobs._tables import Warehouse
-from reprise.lib import sample
 from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS, JOB_RUNS, MODELS, Table
 
 SEED = 20120509
-KILLS = 3
-PLAN = sample.Plan(80, seed=5, n_cliques=12, n_covers=36)
+KILLS = 2
 JOBS: list[tuple[Any, tuple[str, ...], list[Table]]] = [
-    (extract_chroma, ("--conf", "files_per_task=1"), [BEAT_CHROMA, CHROMA_PATCHES]),
+    (extract_chroma, ("--conf", "files_per_task=10"), [BEAT_CHROMA, CHROMA_PATCHES]),
     (
         train_cover_index,
-        ("--method", "median_pca", "--param", "dimensions=10", "--conf", "files_per_task=1"),
+        ("--method", "median_pca", "--param", "dimensions=10", "--conf", "files_per_task=10"),
         [COVER_VECTORS],
     ),
     (find_covers, ("--cliques", "shs_dataset_train", "--candidates", "5"), [COVER_MATCHES]),
@@ -35,22 +33,12 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> list[Path]:
+def quiet(cover_states: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The warehouse before the first job, and after each of them."""
-    folder = tmp_path_factory.mktemp("quiet")
-    for index in range(PLAN.n_tracks):
-        sample.write_track(PLAN, index, folder / "msd")
-    sample.write_annotations(PLAN, folder / "annotations")
-    states = [folder / "ingested"]
-    root = ["--warehouse", str(states[0])]
-    # several files, hence parts and commits
-    assert ingest_msd.main(["--source", str(folder / "msd"), "--conf", "files_per_task=10", *root]) == 0
-    assert ingest_annotations.main(["--source", str(folder / "annotations"), *root]) == 0
-    for job, arguments, _ in JOBS:
-        states.append(folder / job.__name__)
-        shutil.copytree(states[-2], states[-1])
-        assert job.main([*arguments, "--warehouse", str(states[-1])]) == 0
-    return states
+    found = tmp_path_factory.mktemp("found") / "warehouse"
+    shutil.copytree(cover_states["trained"], found)
+    assert find_covers.main([*JOBS[-1][1], "--warehouse", str(found)]) == 0
+    return [*cover_states.values(), found]
 
 
 def written(folder: Path) -> int:
@@ -96,7 +84,7 @@ def test_killed_and_started_again(
             kills.append((files - first, round(delay_s, 3), written(Path(killed.root)) - first))
         process.wait()
     print(f"seed {SEED}, killed (after files, and seconds, files then there): {kills} of {most - first}")
-    assert len(kills) >= 2, (tmp_path / "said.txt").read_text()
+    assert kills, (tmp_path / "said.txt").read_text()
     assert job.main([*arguments, "--warehouse", killed.root]) == 0
     assert_same(killed, done, tables)
     if MODELS.name in done.versions():

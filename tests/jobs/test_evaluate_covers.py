@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from reprise.jobs import evaluate_covers, extract_chroma, ingest_annotations, ingest_msd, train_cover_index
+from reprise.jobs import evaluate_covers, ingest_annotations
 from reprise.jobs._tables import Warehouse
 from reprise.lib import sample
 from reprise.lib.annotations import write_cover_triplets
@@ -29,19 +29,10 @@ TEST = ("--cliques", "shs_dataset_test", "--rerank", "none")
 N_CANDIDATES = 12
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
-    """A warehouse of 80 tracks, two of the test list too short for a vector, with a trained model."""
-    folder = tmp_path_factory.mktemp("trained")
-    for index in range(PLAN.n_tracks):
-        sample.write_track(PLAN, index, folder / "msd")
-    sample.write_annotations(PLAN, folder / "annotations")
-    root = ["--warehouse", str(folder / "warehouse")]
-    assert ingest_msd.main(["--source", str(folder / "msd"), *root]) == 0
-    assert ingest_annotations.main(["--source", str(folder / "annotations"), *root]) == 0
-    assert extract_chroma.main(root) == 0
-    assert train_cover_index.main(["--method", "median_pca", "--param", "dimensions=10", *root]) == 0
-    return folder / "warehouse"
+@pytest.fixture(scope="session")
+def trained(cover_states: dict[str, Path]) -> Path:
+    """A warehouse with a trained model; two tracks of the test list are too short for a vector."""
+    return cover_states["trained"]
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from reprise.jobs import extract_chroma, find_covers, ingest_annotations, ingest_msd, train_cover_index
+from reprise.jobs import extract_chroma, find_covers, train_cover_index
 from reprise.jobs._tables import Warehouse
-from reprise.lib import sample
 from reprise.lib.detect.alignment import RERANKERS
 from reprise.lib.detect.cliques import Calibration
 from reprise.lib.tables import (
@@ -35,32 +34,20 @@ from reprise.udfs.arrow import arrow_schema
 Run = Callable[..., dict[str, Any]]
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
 
-PLAN = sample.Plan(80, seed=5, n_cliques=12, n_covers=36)
 PCA = ("--method", "median_pca", "--param", "dimensions=10")
 PLAIN = ("--rerank", "none")
 
 
-@pytest.fixture(scope="module")
-def ingested(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
-    """A warehouse of 80 tracks, three of them too short for a vector, and two clique lists."""
-    folder = tmp_path_factory.mktemp("ingested")
-    for index in range(PLAN.n_tracks):
-        sample.write_track(PLAN, index, folder / "msd")
-    sample.write_annotations(PLAN, folder / "annotations")
-    root = ["--warehouse", str(folder / "warehouse")]
-    assert ingest_msd.main(["--source", str(folder / "msd"), *root]) == 0
-    assert ingest_annotations.main(["--source", str(folder / "annotations"), *root]) == 0
-    return folder / "warehouse"
+@pytest.fixture(scope="session")
+def ingested(cover_states: dict[str, Path]) -> Path:
+    """Tracks and two clique lists."""
+    return cover_states["ingested"]
 
 
-@pytest.fixture(scope="module")
-def trained(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def trained(cover_states: dict[str, Path]) -> Path:
     """The same with chroma, a trained model, and its vectors."""
-    folder = tmp_path_factory.mktemp("trained") / "warehouse"
-    shutil.copytree(ingested, folder)
-    assert extract_chroma.main(["--warehouse", str(folder)]) == 0
-    assert train_cover_index.main([*PCA, "--warehouse", str(folder)]) == 0
-    return folder
+    return cover_states["trained"]
 
 
 @pytest.fixture

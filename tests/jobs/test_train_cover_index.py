@@ -12,10 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from reprise.jobs import extract_chroma, ingest_annotations, ingest_msd, train_cover_index
+from reprise.jobs import extract_chroma, train_cover_index
 from reprise.jobs._tables import Warehouse
 from reprise.jobs._training import is_held_out
-from reprise.lib import sample
 from reprise.lib.detect.embeddings import load
 from reprise.lib.detect.median_pca import MedianPca
 from reprise.lib.tables import (
@@ -33,31 +32,19 @@ from reprise.udfs.arrow import arrow_schema
 Run = Callable[..., dict[str, Any]]
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
 
-PLAN = sample.Plan(80, seed=5, n_cliques=12, n_covers=36)
 PCA = ("--method", "median_pca", "--param", "dimensions=10")
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Path:
-    """A warehouse of 80 tracks with their chroma, three of them too short for a vector, and two clique lists."""
-    folder = tmp_path_factory.mktemp("prepared")
-    for index in range(PLAN.n_tracks):
-        sample.write_track(PLAN, index, folder / "msd")
-    sample.write_annotations(PLAN, folder / "annotations")
-    root = ["--warehouse", str(folder / "warehouse")]
-    assert ingest_msd.main(["--source", str(folder / "msd"), *root]) == 0
-    assert ingest_annotations.main(["--source", str(folder / "annotations"), *root]) == 0
-    assert extract_chroma.main(root) == 0
-    return folder / "warehouse"
+@pytest.fixture(scope="session")
+def prepared(cover_states: dict[str, Path]) -> Path:
+    """With chroma."""
+    return cover_states["extracted"]
 
 
-@pytest.fixture(scope="module")
-def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def trained(cover_states: dict[str, Path]) -> Path:
     """The same with a trained model."""
-    folder = tmp_path_factory.mktemp("trained") / "warehouse"
-    shutil.copytree(prepared, folder)
-    assert train_cover_index.main([*PCA, "--warehouse", str(folder)]) == 0
-    return folder
+    return cover_states["trained"]
 
 
 @pytest.fixture
