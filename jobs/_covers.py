@@ -180,8 +180,19 @@ def align(run: Run, queries: Queries, candidates: pd.DataFrame, reranker: str) -
     if reranker == NO_RERANKER or candidates.empty:
         empty = pd.DataFrame(index=candidates.index, columns=["alignment_distance", "transposition", "tempo_ratio"])
         return candidates.join(empty.astype("float64"))
-    chromas = fetch_chroma(run, queries.ids)
-    if missing := sorted(set(queries.ids) - set(chromas)):
+    parts = []
+    for start in range(0, len(queries.ids), QUERIES_AT_ONCE):
+        some = candidates[candidates["query"].between(start, start + QUERIES_AT_ONCE - 1)]
+        asked = dict(enumerate(queries.ids[start : start + QUERIES_AT_ONCE], start))
+        parts.append(some.merge(_align_some(run, asked, some, reranker), on=["query", "candidate_id"]))
+    order = ["query", "alignment_distance", "distance", "candidate_id"]
+    return pd.concat(parts).sort_values(order, kind="stable").reset_index(drop=True)
+
+
+def _align_some(run: Run, asked: Mapping[int, str], candidates: pd.DataFrame, reranker: str) -> pd.DataFrame:
+    """What the workers say of candidates of the queries ``asked``, whose ids are given by their numbers."""
+    chromas = fetch_chroma(run, list(asked.values()))
+    if missing := sorted(set(asked.values()) - set(chromas)):
         raise UsageError(f"{missing[0]} has a vector and no chroma any more: run train-cover-index, which forgets it")
     wanted = candidates.groupby("candidate_id")["query"].agg(list).rename("queries").reset_index()
     schema = pa.schema([("candidate_id", pa.string()), ("queries", pa.list_(pa.int32()))])
@@ -193,12 +204,8 @@ def align(run: Run, queries: Queries, candidates: pd.DataFrame, reranker: str) -
         # found candidates are no more evenly spread over the files than any others
         .repartition(4 * run.spark.sparkContext.defaultParallelism, "track_id")
     )
-    numbered = {number: chromas[track_id] for number, track_id in enumerate(queries.ids)}
-    run_align = partial(align_candidates, chromas=numbered, reranker=reranker)
-    aligned = pairs.mapInArrow(run_align, ALIGNED_DDL).toPandas()
-    both = candidates.merge(aligned, on=["query", "candidate_id"], validate="one_to_one")
-    order = ["query", "alignment_distance", "distance", "candidate_id"]
-    return both.sort_values(order, kind="stable").reset_index(drop=True)
+    numbered = {number: chromas[track_id] for number, track_id in asked.items()}
+    return pairs.mapInArrow(partial(align_candidates, chromas=numbered, reranker=reranker), ALIGNED_DDL).toPandas()
 
 
 def search_id(run: Run, model: Model, **settings: object) -> str:

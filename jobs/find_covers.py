@@ -41,9 +41,9 @@ from reprise.udfs.arrow import arrow_schema
 _FIGURES = {
     "distance": ("distance", "{:.3f}"),
     "alignment_distance": ("aligned", "{:.3f}"),
-    "probability": ("probability", "{:.2f}"),
-    "transposition": ("semitones up", "{:.0f}"),
-    "tempo_ratio": ("tempo ratio", "{:.2f}"),
+    "probability": ("prob.", "{:.2f}"),
+    "transposition": ("key", "+{:.0f}"),
+    "tempo_ratio": ("tempo", "× {:.2f}"),
 }
 """Columns of the printed table, what it calls them and how it writes them."""
 
@@ -166,12 +166,12 @@ def _print(run: Run, track_id: str) -> None:
     rows = _matches(run, track_id)
     # as plain text: a title may well hold something in brackets, which rich would take for markup
     grid = Grid(title=Text(f"{track_id}  {title}  ({artist})"), title_justify="left")
-    grid.add_column("rank", justify="right")
+    grid.add_column("rank", justify="right", no_wrap=True)
     grid.add_column("track", no_wrap=True, min_width=18)
-    grid.add_column("title", no_wrap=True)
-    grid.add_column("artist", no_wrap=True)
+    grid.add_column("title")
+    grid.add_column("artist")
     for label, _ in _FIGURES.values():
-        grid.add_column(label, justify="right")
+        grid.add_column(label, justify="right", no_wrap=True)
     for row in rows.to_dict("records"):
         cells = ["" if pd.isna(row[name]) else form.format(row[name]) for name, (_, form) in _FIGURES.items()]
         names = map(Text, _name(run, row["candidate_id"]))

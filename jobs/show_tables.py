@@ -8,6 +8,7 @@ import argparse
 import sys
 
 from rich.table import Table as Grid
+from rich.text import Text
 
 from reprise.jobs._run import Job, Run, print_grid, run_job
 from reprise.lib.tables import COVER_CLIQUES, GENRE_LABELS, MSD_TRACKS, PLAYS, QUARANTINE, TABLES
@@ -47,8 +48,9 @@ def show(run: Run) -> None:
             print_grid(grid)
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+def _cell(value: object) -> Text:
+    """``value`` to be printed as it is: titles may hold what reads as markup."""
+    return Text("" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -325,7 +325,7 @@ def test_a_person_sees_titles_and_artists_and_a_picture(
     arguments = ["--track", query_id, "--candidates", "2", "--top", "2", "--plot", str(picture)]
     assert find_covers.main([*arguments, "--warehouse", warehouse.root]) == 0
     printed = capsys.readouterr().out
-    for words in (query_id, "Été $x_ [live]", "(Björk [/b] 音楽)", best, "Ночь [red]", "A$AP ^_ $", second, "probab"):
+    for words in (query_id, "Été $x_ [live]", "(Björk [/b] 音楽)", best, "Ночь [red]", "A$AP ^_ $", second, "prob."):
         assert words in printed
     assert f"drawn: {picture}" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")

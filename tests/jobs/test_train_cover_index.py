@@ -88,7 +88,8 @@ def assert_vectors(warehouse: Warehouse, rows_of: Rows, model: dict[str, Any]) -
     expected, stored = embed(warehouse, rows_of, model), rows_of(warehouse, COVER_VECTORS)
     stored = stored[stored["model_id"] == model["model_id"]]
     assert stored["track_id"].tolist() == sorted(expected)
-    np.testing.assert_allclose(np.stack(stored["vector"]), [expected[i] for i in stored["track_id"]], atol=1e-6)
+    # workers multiply with one thread, this process with several
+    np.testing.assert_allclose(np.stack(stored["vector"]), [expected[i] for i in stored["track_id"]], atol=1e-5)
     kept = rows_of(warehouse, CHROMA_PATCHES).set_index("track_id")["sha256"]
     assert stored["sha256"].tolist() == kept[stored["track_id"]].tolist()
 

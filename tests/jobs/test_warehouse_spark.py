@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reprise.jobs import ingest_annotations, ingest_msd
+from reprise.jobs import extract_chroma, find_covers, ingest_annotations, ingest_msd, train_cover_index
 from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import GENRE_LABELS, PLAYS, TABLES, Table
 from reprise.udfs.arrow import arrow_schema, spark_schema
@@ -147,7 +147,7 @@ def test_spark_rejects_a_row_that_breaks_the_contract(
 
 @pytest.fixture(scope="module")
 def ingested(sample_dir: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Warehouse:
-    """A warehouse that holds the sample, and in quarantine one bad file and one bad line."""
+    """A warehouse with rows in every table, and in quarantine one bad file and one bad line."""
     request.getfixturevalue("spark")
     folder = tmp_path_factory.mktemp("ingested")
     (folder / "bad").mkdir()
@@ -159,6 +159,9 @@ def ingested(sample_dir: Path, tmp_path_factory: pytest.TempPathFactory, request
         assert ingest_msd.main(["--source", str(source), *common]) == 0
     for source in (sample_dir / "annotations", folder / "bad"):
         assert ingest_annotations.main(["--source", str(source), *common]) == 0
+    assert extract_chroma.main(common) == 0
+    assert train_cover_index.main(["--method", "median_patch", *common]) == 0
+    assert find_covers.main(["--cliques", "shs_dataset_train", "--rerank", "simple", *common]) == 0
     return Warehouse(str(folder / "warehouse"))
 
 
