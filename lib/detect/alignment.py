@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from reprise.lib.detect.transposition import rank_transpositions
+from reprise.lib.detect.transposition import optimal_transposition, rank_transpositions
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
@@ -142,7 +142,7 @@ def _best(
     query: Floats, candidate: Floats, window: int, measure: Callable[[Floats], _Measured], farthest: float
 ) -> Alignment:
     """Align the most promising pairings and return the best of their alignments, in beats."""
-    best = Alignment(farthest, rank_transpositions(query, candidate)[0], 1.0, np.zeros((0, 2), dtype=np.int32))
+    best = Alignment(farthest, optimal_transposition(query, candidate), 1.0, np.zeros((0, 2), dtype=np.int32))
     for pairing in _promising(query, candidate, window):
         distance, slope, path = measure(pairing.similarity)
         if distance < best.distance:
