@@ -157,7 +157,7 @@ class DictionaryLda:
         Raises
         ------
         ValueError
-            Fewer than two cliques of at least two tracks, or no direction wanted.
+            Fewer than two cliques of at least two tracks, codes that are all the same, or no direction wanted.
         """
         from sklearn.decomposition import PCA
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -170,6 +170,8 @@ class DictionaryLda:
             raise ValueError(
                 f"{n_components} directions cannot be learned from {n_cliques} cliques of two or more tracks"
             )
+        if not np.ptp(points, axis=0).any():
+            raise ValueError(f"the codes of {len(points)} tracks are all the same")
         mean, axes = np.zeros(points.shape[1]), np.eye(points.shape[1])
         if not as_published:
             k = min(N_COMPONENTS, max(1, (len(points) - n_cliques) // 2), points.shape[1])
@@ -203,7 +205,7 @@ class DictionaryLda:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Self:  # noqa: ARG003
-        """Return what `tensors` came from; ``params`` are not needed."""
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:
+        """Return what `tensors` came from."""
         dictionary = Dictionary(np.asarray(tensors["projection"]), np.asarray(tensors["offset"]))
         return cls(dictionary, np.asarray(tensors["mean"]), np.asarray(tensors["directions"]))

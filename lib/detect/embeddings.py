@@ -32,7 +32,7 @@ class Embedding(Protocol):
         ...
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Self:
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:
         """Undo `tensors`."""
         ...
 
@@ -61,6 +61,6 @@ def load(data: bytes) -> Embedding:
     try:
         size = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["reprise"])
-        return EMBEDDINGS[header["kind"]].from_tensors(safetensors.numpy.load(data), header["params"])
+        return EMBEDDINGS[header["kind"]].from_tensors(safetensors.numpy.load(data))
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise InputError("not_a_model", f"is no trained embedding ({type(error).__name__}: {error})") from None

@@ -200,8 +200,8 @@ class Learned:
         return {"mean": self.mean, "projection": self.projection}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Self:  # noqa: ARG003
-        """Return what `tensors` came from; ``params`` are not needed."""
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:
+        """Return what `tensors` came from."""
         return cls(np.asarray(tensors["mean"]), np.asarray(tensors["projection"]))
 
 

@@ -57,8 +57,8 @@ class MedianPatch:
         return {}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Self:  # noqa: ARG003
-        """Return what `tensors` came from; ``params`` are not needed."""
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:  # noqa: ARG003 (there is nothing in them)
+        """Return what `tensors` came from."""
         return cls()
 
 
@@ -104,6 +104,6 @@ class MedianPca:
         return {"mean": self.mean, "components": self.components}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]], params: Mapping[str, Any]) -> Self:  # noqa: ARG003
-        """Return what `tensors` came from; ``params`` are not needed."""
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:
+        """Return what `tensors` came from."""
         return cls(np.asarray(tensors["mean"]), np.asarray(tensors["components"]))

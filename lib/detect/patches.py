@@ -89,12 +89,13 @@ def _transposed_magnitudes(chroma: Floats) -> Floats:
     if not count_patches(chroma.shape[1]):
         return np.empty((HALF, 0), dtype=np.float32)
     # pitches first: each beat's transform over them is needed once, whatever patches it is in
-    pitches = sliding_window_view(scipy.fft.rfft(raise_power(chroma), axis=0), PATCH_BEATS, axis=1)
+    pitches = sliding_window_view(scipy.fft.rfft(raise_power(chroma), axis=0), PATCH_BEATS, axis=1).transpose(0, 2, 1)
+    magnitudes = np.empty((HALF, pitches.shape[2]), dtype=np.float32)
     # the first and the last of the seven are real, and half of what becomes of them is enough
-    ends = np.abs(scipy.fft.rfft(pitches[::6].real, axis=2))
-    middle = np.abs(scipy.fft.fft(pitches[1:6], axis=2))
-    rows = [ends[0].T, middle.transpose(0, 2, 1).reshape(5 * PATCH_BEATS, -1), ends[1].T]
-    return np.ascontiguousarray(np.concatenate(rows))
+    np.abs(scipy.fft.rfft(pitches[0].real, axis=0), out=magnitudes[:38])
+    np.abs(scipy.fft.rfft(pitches[6].real, axis=0), out=magnitudes[-38:])
+    np.abs(scipy.fft.fft(pitches[1:6], axis=1), out=magnitudes[38:-38].reshape(5, PATCH_BEATS, -1))
+    return magnitudes
 
 
 def unfold(half: Floats) -> Floats:

@@ -52,8 +52,8 @@ class Matches:
 class TopK:
     """The k nearest of a streamed gallery for each of Q queries, as brute force would find them.
 
-    A query's own identifier and its whole group are left out. The gallery may come in any blocks and order, and in
-    parts to several objects whose `matches` are then merged; every item must come once. Memory depends on Q, k and d.
+    A query's own identifier and its whole group are left out. The gallery may come in any blocks and order; every item
+    must come once. Memory depends on Q, k and d.
 
     Parameters
     ----------
@@ -100,24 +100,8 @@ class TopK:
                 self._counts[rows],
             )
 
-    def merge(self, other: Matches) -> None:
-        """Take what another object found for the same queries and k in another part of the gallery."""
-        if other.distances.shape != self._distances.shape:
-            raise ValueError(f"matches of shape {other.distances.shape} do not fit {self._distances.shape}")
-        words = _as_words(other.ids.ravel()).reshape(*other.ids.shape, 3)
-        search_kernels.merge_nearest(
-            np.ascontiguousarray(other.distances, dtype=np.float64),
-            words,
-            np.ascontiguousarray(other.counts, dtype=np.int64),
-            self._bounds.squared_norms,
-            self._limits,
-            self._distances,
-            self._words,
-            self._counts,
-        )
-
     def matches(self) -> Matches:
-        """What was found so far: the answer, or one worker's part of it."""
+        """What was found so far."""
         words = self._words
         order = np.lexsort((words[:, :, 2], words[:, :, 1], words[:, :, 0], self._distances), axis=-1)
         words = np.take_along_axis(words, order[:, :, None], axis=1)

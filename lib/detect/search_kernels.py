@@ -172,25 +172,6 @@ def keep_nearest(
 
 
 @njit(cache=True, nogil=True)
-def merge_nearest(
-    others: NDArray[np.float64],
-    ids: NDArray[np.uint64],
-    sizes: NDArray[np.int64],
-    squared_norms: NDArray[np.float64],
-    limits: Floats,
-    distances: NDArray[np.float64],
-    words: NDArray[np.uint64],
-    counts: NDArray[np.int64],
-) -> None:
-    """Push another object's matches, the first ``sizes`` of each row, into the queries' heaps."""
-    for q in range(len(others)):
-        for n in range(sizes[q]):
-            counts[q] = _push(others[q, n], ids[q, n], distances[q], words[q], counts[q])
-        if counts[q] == distances.shape[1]:
-            limits[q] = _lower_limit(squared_norms[q], distances[q, 0])
-
-
-@njit(cache=True, nogil=True)
 def count_nearer(
     scores: Floats,
     queries: Floats,

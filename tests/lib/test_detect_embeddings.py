@@ -196,7 +196,7 @@ def test_models_survive_as_tensors(models: dict[str, Any], music: tuple[list[Arr
     model = models[kind]
     assert model.kind == kind
     copies = {name: np.array(tensor) for name, tensor in model.tensors().items()}
-    again = type(model).from_tensors(copies, {})
+    again = type(model).from_tensors(copies)
     np.testing.assert_array_equal(_embed(again, music[0][:5]), _embed(model, music[0][:5]))
 
 
@@ -248,6 +248,8 @@ def test_cliques_that_say_nothing(dictionary: Dictionary) -> None:
     codes = np.random.default_rng(0).standard_normal((9, 80)).astype(np.float32)
     with pytest.raises(ValueError, match="1 cliques"):
         DictionaryLda.fit(dictionary, codes[:3], [4, 4, 7])
+    with pytest.raises(ValueError, match="all the same"):
+        DictionaryLda.fit(dictionary, np.ones_like(codes[:4]), [4, 4, 7, 7])
     with_single = DictionaryLda.fit(dictionary, codes, [0, 0, 0, 1, 1, 1, 2, 2, 3])
     without = DictionaryLda.fit(dictionary, codes[:8], [0, 0, 0, 1, 1, 1, 2, 2])
     np.testing.assert_array_equal(with_single.directions, without.directions)

@@ -1,4 +1,4 @@
-"""Exact search against brute force in float64: any blocks, order and workers, ties and hard magnitudes."""
+"""Exact search against brute force in float64: any blocks and order, ties and hard magnitudes."""
 
 import math
 from collections.abc import Iterator
@@ -56,18 +56,13 @@ def assert_equal(found: Matches, wanted: list[list[tuple[float, bytes]]], k: int
 
 
 def check(queries: Gallery, gallery: Gallery, k: int, seed: int, largest: int = 50) -> None:
-    """One object, several merged in any order, and the ranks of some mates: all as brute force has them."""
+    """The nearest, and the ranks of some mates: all as brute force has them."""
     random = np.random.default_rng(seed)
     wanted = [rank_all(vector, name, int(group), gallery) for vector, name, group in zip(*queries, strict=True)]
-    alone, workers = TopK(*queries, k), [TopK(*queries, k) for _ in range(3)]
+    top = TopK(*queries, k)
     for block in cut(gallery, random, largest):
-        alone.add(*block)
-        workers[random.integers(3)].add(*block)
-    assert_equal(alone.matches(), wanted, k)
-    merged = TopK(*queries, k)
-    for worker in random.permutation(3):
-        merged.merge(workers[worker].matches())
-    assert_equal(merged.matches(), wanted, k)
+        top.add(*block)
+    assert_equal(top.matches(), wanted, k)
 
     mates = [(row, rank) for row, ranking in enumerate(wanted) for rank in range(0, len(ranking), 3)]
     random.shuffle(mates)
@@ -196,11 +191,9 @@ def test_nothing_to_search() -> None:
     vectors = np.ones((2, 4), np.float32)
     top = TopK(empty, [], none, 3)
     top.add(vectors, ["a", "b"], np.array([1, 1]))
-    top.merge(TopK(empty, [], none, 3).matches())
     assert top.matches().ids.shape == (0, 3)
     top = TopK(vectors, ["a", "b"], np.array([1, 1]), 3)
     top.add(empty, [], none)
-    top.merge(top.matches())
     assert top.matches().counts.tolist() == [0, 0]
     assert np.isinf(top.matches().distances).all()
     ranks = MateRanks(vectors, ["a", "b"], np.array([1, 1]), none, [], np.zeros(0))
@@ -237,8 +230,6 @@ def test_wrong_calls_are_refused() -> None:
     top = TopK(vectors, names, groups, 1)
     with pytest.raises(ValueError, match="2 components"):
         top.add(vectors[:, :2], names, groups)
-    with pytest.raises(ValueError, match="do not fit"):
-        top.merge(TopK(vectors, names, groups, 2).matches())
     with pytest.raises(ValueError, match="differ"):
         measure_distances(vectors, vectors[:1])
     for owner, distance, says in [(2, 0.0, "no query"), (0, np.nan, "not finite"), (0, -1.0, "negative")]:
