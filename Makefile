@@ -52,7 +52,7 @@ lint: setup ## Check style and types
 	@$(BIN)/mypy --config-file conf/mypy.ini conf lib udfs jobs
 
 test: lint ## Run all tests
-	@$(BIN)/python -m pytest -c conf/pytest.ini --rootdir . tests
+	@$(BIN)/python -m pytest -c conf/pytest.ini --rootdir . -n 2 --dist loadfile tests
 
 bench: setup ## Measure and keep the figures in tests/bench/; ONLY="search …" for a part
 	@$(BIN)/python tests/bench/run.py $(ONLY)

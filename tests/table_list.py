@@ -1,9 +1,11 @@
 """Write the list of tables, made from their contracts, between the markers of a Markdown file: ``make tables``."""
 
+import re
 import sys
+from itertools import groupby
 from pathlib import Path
 
-from reprise.lib.tables import TABLES, Table
+from reprise.lib.tables import TABLES, Column, Table
 
 BEGIN, END = "<!-- tables -->\n", "<!-- /tables -->"
 
@@ -20,12 +22,22 @@ def table_list() -> str:
 def _columns(table: Table) -> list[str]:
     lines = ["<details>", f"<summary>{table.name}: {len(table.columns)} columns</summary>", ""]
     lines += ["| column | type | meaning |", "|---|---|---|"]
-    for column in table.columns:
-        required = "" if column.nullable else ", never NULL"
-        lines.append(f"| `{column.name}` | {column.type}{required} | {column.comment} |")
+    for _, alike in groupby(table.columns, _family):
+        columns = list(alike)
+        first, last = columns[0], columns[-1]
+        required = "" if first.nullable else ", never NULL"
+        names, comments = f"`{first.name}`", first.comment
+        if len(columns) > 1:
+            names, comments = f"{names} … `{last.name}`", f"{comments} … {last.comment}"
+        lines.append(f"| {names} | {first.type}{required} | {comments} |")
     for condition in table.checks.values():
         lines += ["", f"Always: `{condition}`."]
     return [*lines, "", "</details>"]
+
+
+def _family(column: Column) -> str:
+    """Equal for columns that differ in their number, or in the statistic they are: these share a line."""
+    return re.sub("[0-9]+|_(mean|var)$", "", column.name)
 
 
 def with_list(text: str) -> str:

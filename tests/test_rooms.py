@@ -26,8 +26,9 @@ ALLOWED = {
         "numba",
         "h5py",
         "isal",
-        "librosa",
         "sklearn",
+        "soundfile",
+        "soxr",
         "threadpoolctl",
         "safetensors",
         "reprise.lib",
@@ -42,7 +43,7 @@ ALLOWED = {
     },
     "airflow": {"airflow"},
 }
-LATE = {"lib": {"torch", "tensorflow", "demucs", "ddsp", "matplotlib"}}
+LATE = {"lib": {"av", "librosa", "tinytag", "torch", "tensorflow", "demucs", "ddsp", "matplotlib"}}
 """Seconds to import: only inside functions, so that no command waits for what it does not use."""
 
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}

@@ -1,0 +1,137 @@
+"""Listening histories from ListenBrainz: the JSON lines of its export and its dumps, and what its API answers.
+
+Source: https://listenbrainz.readthedocs.io/en/latest/users/json.html.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from reprise.lib.annotations.stream import MAX_LINE, Reject, blocks, excerpt, sound_line
+from reprise.lib.errors import InputError
+from reprise.lib.playlists.entries import Entry, Tally, clean_duration, clean_isrc, clean_mbid, clean_text
+
+_READ_BYTES = 1 << 18
+_ARRAY = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"payload"\s*:\s*\{.*?"listens"\s*:\s*)?\[', re.DOTALL)
+_GAPS = " \t\r\n,"
+
+
+def read_listenbrainz(stream: BinaryIO) -> Iterator[Entry | Reject]:
+    """Read a history; one entry a song, with its plays, after all rejects.
+
+    A line is a listen; or the whole file is an array of listens, as exports once were, or an answer of the API
+    (``{"payload": {…, "listens": […]}}``): then positions count items. The recording that the player named goes before
+    the one that ListenBrainz mapped. What is playing now is no listen yet and left out. Rejects: ``bad_json`` (in an
+    array it ends the reading), ``bad_listen``, ``line_too_long``, ``nul_byte``.
+
+    Raises
+    ------
+    InputError
+        ``too_many_songs`` beyond a million different ones.
+    """
+    tally = Tally()
+    for position, item in _items(stream):
+        try:
+            entry = item if isinstance(item, Reject) else _entry(position, item)
+        except InputError as error:
+            yield Reject(position, error.kind, error.message, "")
+            continue
+        if isinstance(entry, Reject):
+            yield entry
+        elif entry is not None:
+            tally.add(entry)
+    yield from tally.entries()
+
+
+def _items(stream: BinaryIO) -> Iterator[tuple[int, Any]]:
+    """Number and JSON value of each line or, in an array, of each item."""
+    head = stream.read(_READ_BYTES)
+    array = _ARRAY.match(head)
+    if array:
+        yield from _array_items(head[array.end() :], stream)
+        return
+    for block in blocks(_Rejoined(head, stream)):  # type: ignore[arg-type]
+        if isinstance(block, Reject):
+            yield block.line, block
+            continue
+        for number, line in block.lines():
+            yield number, _parsed(number, line)
+
+
+class _Rejoined:
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+        self.head = head
+        self.stream = stream
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes."""
+        if not self.head:
+            return self.stream.read(size)
+        data, self.head = self.head[:size], self.head[size:]
+        return data
+
+
+def _parsed(number: int, line: bytes) -> Any:
+    try:
+        return json.loads(sound_line(line))
+    except InputError as error:
+        return Reject(number, error.kind, error.message, excerpt(line))
+    # the last two: numbers of thousands of digits, bad utf-8; brackets in brackets without end
+    except (json.JSONDecodeError, ValueError, RecursionError):
+        return Reject(number, "bad_json", "expected one JSON object on the line", excerpt(line))
+
+
+def _array_items(head: bytes, stream: BinaryIO) -> Iterator[tuple[int, Any]]:
+    """Number and value of each item of one long array, from its first on, held one piece at a time."""
+    decoder, scanner = codecs.getincrementaldecoder("utf-8")("replace"), json.JSONDecoder()
+    text = decoder.decode(head)
+    start, number = 0, 0
+    while True:
+        while start < len(text) and text[start] in _GAPS:
+            start += 1
+        if text.startswith("]", start):
+            return
+        try:
+            item, end = scanner.raw_decode(text, start)
+            number += 1
+            yield number, item
+            start = end
+        except (ValueError, RecursionError) as error:
+            piece = stream.read(_READ_BYTES) if len(text) - start <= MAX_LINE else b""
+            if not piece or isinstance(error, RecursionError):
+                message = "expected another JSON object of at most 64 KiB, or the array's end"
+                yield number + 1, Reject(number + 1, "bad_json", message, text[start : start + 200])
+                return
+            text, start = text[start:] + decoder.decode(piece), 0
+
+
+def _entry(position: int, listen: object) -> Entry | None:
+    """Entry of one listen; None for what is only playing now."""
+    track = listen.get("track_metadata") if isinstance(listen, dict) else None
+    if not isinstance(listen, dict) or not isinstance(track, dict):
+        raise InputError("bad_listen", "expected an object with track_metadata")
+    if listen.get("playing_now") is True:
+        return None
+    info = _object(track, "additional_info")
+    mapped = _object(track, "mbid_mapping")
+    entry = Entry(
+        position=position,
+        artist_name=clean_text(track.get("artist_name")),
+        title=clean_text(track.get("track_name")),
+        release=clean_text(track.get("release_name")),
+        recording_mbid=clean_mbid(info.get("recording_mbid")) or clean_mbid(mapped.get("recording_mbid")),
+        isrc=clean_isrc(info.get("isrc")),
+        duration_s=clean_duration(info.get("duration_ms"), per_second=1000.0) or clean_duration(info.get("duration")),
+    )
+    if not (entry.title or entry.recording_mbid or entry.isrc):
+        raise InputError("bad_listen", "expected a track_name, a recording_mbid or an isrc")
+    return entry
+
+
+def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parent.get(name)
+    return value if isinstance(value, dict) else {}
