@@ -1,0 +1,272 @@
+"""The decoding child: what it answers, and what its death, hanging, greed and age do to others, which is nothing."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import reprise
+from reprise.lib.audio.decoding import decode
+from reprise.lib.audio.tags import Tags, read_tags
+from reprise.lib.errors import InputError, RepriseError
+from reprise.udfs import sandbox
+from reprise.udfs.sandbox import Sandbox
+
+TASKS = '''
+import os, signal, sys, time
+from pathlib import Path
+from reprise.udfs.sandbox import read_audio
+
+def faulty(path, out):
+    """Read a file as the sandbox does, after the fault that its name asks for."""
+    what = Path(path).name.split(".")[0]
+    seen = Path(path).with_name("seen")
+    if what == "once" and not seen.exists():
+        seen.touch()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if what == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if what == "exit":
+        os._exit(7)
+    if what == "hang":
+        time.sleep(600)
+    if what == "spin":
+        while True:
+            pass
+    if what == "greedy":
+        bytearray(4 << 30)
+    if what == "bug":
+        raise TypeError("two\\nlines")
+    if what == "verbose":
+        os.write(1, b"to the standard output\\n"); os.write(2, b"and to the other\\n"); print("{}", flush=True)
+    if what == "much":
+        with open(out, "wb") as file:
+            file.truncate(100 << 30)
+    if what == "full":
+        raise OSError(28, "No space left on device")
+    return read_audio(path, out)
+'''
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A task that fails as the file's name says: the seam through which faults are put in."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "faulty_tasks.py").write_text(TASKS)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    return "faulty_tasks:faulty"
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Path:
+    """A second of A."""
+    path = tmp_path / "tone.flac"
+    soundfile.write(path, np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100) / 2, 44_100)
+    return path
+
+
+@pytest.fixture
+def box(tmp_path: Path, task: str) -> Iterator[Sandbox]:
+    with Sandbox(tmp_path, task=task) as opened:
+        yield opened
+
+
+def named(tone: Path, what: str) -> Path:
+    return Path(shutil.copy(tone, tone.with_name(f"{what}.flac")))
+
+
+def fault(box: Sandbox, path: Path) -> InputError:
+    with pytest.raises(InputError) as caught:
+        box.decode(path)
+    assert str(caught.value).isprintable()
+    assert path.name in str(caught.value)
+    return caught.value
+
+
+def test_it_gives_what_decoding_here_gives(tone: Path, tmp_path: Path) -> None:
+    with Sandbox(tmp_path) as box:
+        audio = box.decode(tone)
+        signal_ = audio.open_signal()
+        again = box.decode(str(tone))
+        assert not audio.signal_path.exists()
+        assert audio[1:] == again[1:]
+        np.testing.assert_array_equal(signal_, again.open_signal())
+    assert audio.decoded == decode(tone, tmp_path / "here.f32")
+    assert audio.tags == read_tags(tone) == Tags()
+    np.testing.assert_array_equal(signal_, np.fromfile(tmp_path / "here.f32", np.float32))
+    digest = subprocess.run(["sha256sum", tone], check=True, capture_output=True, text=True).stdout.split()[0]
+    assert audio.sha256 == digest
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+def test_names_that_are_not_text(tone: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9 \n\xff.flac")
+    shutil.copy(tone, path)
+    with Sandbox(tmp_path) as box:
+        assert box.decode(path).decoded.length_status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "says"),
+    [
+        ("crash", "crashed", "signal 11"),
+        ("exit", "crashed", "exit code 7"),
+        ("bug", "crashed", "TypeError"),
+        ("greedy", "too_large", "2 GiB"),
+        ("much", "too_large", "more than may be written"),
+    ],
+)
+def test_a_fault_costs_one_file(box: Sandbox, tone: Path, what: str, kind: str, says: str) -> None:
+    for _ in range(2):
+        caught = fault(box, named(tone, what))
+        assert caught.kind == kind
+        assert says in str(caught)
+        assert box.decode(tone).decoded.length_status == "ok"
+
+
+@pytest.mark.parametrize("what", ["hang", "spin"])
+def test_a_file_that_takes_too_long(box: Sandbox, tone: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.decode(tone)
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "MIN_CPU_S", 1)
+        patch.setattr(sandbox, "WALL_TIMES_CPU", 2 if what == "hang" else 60)
+        assert fault(box, named(tone, what)).kind == "hung"
+    assert box.decode(tone).decoded.length_status == "ok"
+
+
+def test_a_child_that_is_stopped_from_outside(box: Sandbox, tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.decode(tone)
+    assert box.pid is not None
+    os.kill(box.pid, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox, "MIN_CPU_S", 1)
+        patch.setattr(sandbox, "WALL_TIMES_CPU", 2)
+        assert fault(box, tone).kind == "hung"
+    assert box.decode(tone).decoded.length_status == "ok"
+
+
+def test_a_child_that_died_between_two_files_blames_neither(box: Sandbox, tone: Path) -> None:
+    box.decode(tone)
+    assert box.pid is not None
+    os.kill(box.pid, signal.SIGKILL)
+    assert box.decode(tone).decoded.length_status == "ok"
+
+
+def test_a_crash_of_a_used_child_is_tried_again_in_a_new_one(box: Sandbox, tone: Path) -> None:
+    box.decode(tone)
+    first = box.pid
+    assert box.decode(named(tone, "once")).decoded.length_status == "ok"
+    assert box.pid != first
+
+
+def test_what_libraries_print_is_not_taken_for_an_answer(box: Sandbox, tone: Path) -> None:
+    assert box.decode(named(tone, "verbose")).decoded.codec == "flac"
+
+
+def test_a_full_disk_is_not_the_files_fault(box: Sandbox, tone: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        box.decode(named(tone, "full"))
+
+
+def test_the_child_is_replaced_with_age(box: Sandbox, tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "FILES_A_CHILD", 3)
+    children = []
+    for _ in range(7):
+        box.decode(tone)
+        children.append(box.pid)
+    assert [children.count(pid) for pid in dict.fromkeys(children)] == [3, 3, 1]
+
+
+def test_after_an_interruption_no_answer_is_taken_for_anothers(box: Sandbox, tone: Path) -> None:
+    box.decode(tone)
+    timer = threading.Timer(0.5, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        box.decode(named(tone, "hang"))
+    timer.join()
+    louder = tone.with_name("louder.wav")
+    soundfile.write(louder, np.ones(22_050), 22_050)
+    assert box.decode(louder).decoded.codec == "pcm_16"
+
+
+def test_limits_of_the_child(box: Sandbox, tone: Path) -> None:
+    box.decode(tone)
+    assert box.pid is not None
+    assert resource.prlimit(box.pid, resource.RLIMIT_AS)[0] == sandbox.MEMORY_BYTES
+    assert resource.prlimit(box.pid, resource.RLIMIT_CORE)[0] == 0
+    assert sandbox.MIN_CPU_S <= resource.prlimit(box.pid, resource.RLIMIT_CPU)[0] <= sandbox.MIN_CPU_S + 5
+    # six hours fit
+    assert resource.prlimit(box.pid, resource.RLIMIT_FSIZE)[0] > 6 * 3600 * 22_050 * 4
+    maps = Path(f"/proc/{box.pid}/maps").read_text()
+    for heavy in ("pyspark", "pandas", "pyarrow", "librosa", "numba", "libtorch"):
+        assert heavy not in maps
+
+
+PARENT = """
+import sys
+from reprise.udfs.sandbox import Sandbox
+box = Sandbox(sys.argv[1], task="faulty_tasks:faulty")
+box.decode(sys.argv[2])
+print(box.pid, flush=True)
+box.decode(sys.argv[3])
+"""
+
+
+def test_the_child_dies_with_its_parent(tone: Path, tmp_path: Path, task: str) -> None:
+    for waits in (named(tone, "hang"), named(tone, "spin")):
+        arguments = [sys.executable, "-c", PARENT, str(tmp_path), str(tone), str(waits)]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path / "modules")}
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as parent:
+            assert parent.stdout is not None
+            child = int(parent.stdout.readline())
+            time.sleep(0.3)
+            assert Path(f"/proc/{child}").exists()
+            parent.kill()
+        end = time.monotonic() + 30
+        while running(child) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not running(child)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_it_works_where_the_code_is_in_a_zip(tone: Path, tmp_path: Path) -> None:
+    """As on the executors of a cluster."""
+    package = Path(reprise.__file__).parent
+    with zipfile.ZipFile(tmp_path / "reprise.zip", "w") as archive:
+        for source in (package, package / "lib", package / "lib" / "audio", package / "udfs"):
+            for path in source.glob("*.py"):
+                archive.write(path, Path("reprise") / path.relative_to(package))
+    parent = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import reprise; assert '.zip' in reprise.__file__\n"
+        "from reprise.udfs.sandbox import Sandbox\n"
+        "with Sandbox(sys.argv[2]) as box: print(box.decode(sys.argv[3]).decoded.codec)"
+    )
+    arguments = [sys.executable, "-c", parent, str(tmp_path / "reprise.zip"), str(tmp_path), str(tone)]
+    assert subprocess.run(arguments, check=True, capture_output=True, text=True).stdout == "flac\n"
+
+
+def test_a_child_that_cannot_start_is_not_the_files_fault(tone: Path, tmp_path: Path) -> None:
+    with (
+        Sandbox(tmp_path, task="no_such_module:f") as box,
+        pytest.raises(RepriseError, match="no_such_module") as caught,
+    ):
+        box.decode(tone)
+    assert not isinstance(caught.value, InputError)
+    assert str(caught.value).isprintable()
