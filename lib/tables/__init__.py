@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from reprise.lib.tables.books import JOB_RUNS, MANIFEST, MODELS, QUARANTINE, row_uri
 from reprise.lib.tables.contract import Column, Table, Type
 from reprise.lib.tables.covers import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS
+from reprise.lib.tables.features import AUDIO_GENRE_FEATURES, GENRE_IMAGES, GTZAN_COLUMNS, MSD_GENRE_FEATURES
+from reprise.lib.tables.library import LIBRARY_ANALYSIS, LIBRARY_COPIES, LIBRARY_TRACKS, UNMATCHED_PLAYS
 from reprise.lib.tables.sources import (
     COVER_CLIQUES,
     GENRE_LABELS,
@@ -25,11 +27,18 @@ TABLES: Mapping[str, Table] = {
     for table in (
         MSD_TRACKS,
         MSD_ANALYSIS,
+        LIBRARY_TRACKS,
+        LIBRARY_ANALYSIS,
+        LIBRARY_COPIES,
         GENRE_LABELS,
         COVER_CLIQUES,
         PLAYS,
+        UNMATCHED_PLAYS,
         SONG_MISMATCHES,
         UNIQUE_TRACKS,
+        AUDIO_GENRE_FEATURES,
+        MSD_GENRE_FEATURES,
+        GENRE_IMAGES,
         BEAT_CHROMA,
         CHROMA_PATCHES,
         COVER_VECTORS,
@@ -42,22 +51,30 @@ TABLES: Mapping[str, Table] = {
 }
 
 __all__ = [
+    "AUDIO_GENRE_FEATURES",
     "BEAT_CHROMA",
     "CHROMA_PATCHES",
     "COVER_CLIQUES",
     "COVER_MATCHES",
     "COVER_VECTORS",
+    "GENRE_IMAGES",
     "GENRE_LABELS",
+    "GTZAN_COLUMNS",
     "JOB_RUNS",
+    "LIBRARY_ANALYSIS",
+    "LIBRARY_COPIES",
+    "LIBRARY_TRACKS",
     "MANIFEST",
     "MODELS",
     "MSD_ANALYSIS",
+    "MSD_GENRE_FEATURES",
     "MSD_TRACKS",
     "PLAYS",
     "QUARANTINE",
     "SONG_MISMATCHES",
     "TABLES",
     "UNIQUE_TRACKS",
+    "UNMATCHED_PLAYS",
     "Column",
     "Table",
     "Type",

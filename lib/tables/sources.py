@@ -127,7 +127,7 @@ PLAYS = Table(
     checks={"play_count_positive": "play_count > 0"},
     columns=(
         key("user_id", "listener, as the source names them"),
-        key("song_id", "MSD song id"),
+        key("song_id", "MSD song id; for a library track its track id"),
         _SOURCE,
         Column("play_count", "int", "number of plays", nullable=False),
         RUN_ID,

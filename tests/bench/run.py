@@ -17,6 +17,7 @@ from pathlib import Path
 import bench_chroma
 import bench_cover_quality
 import bench_cover_search
+import bench_features
 import bench_ingest
 import psutil
 from measuring import Row
@@ -42,6 +43,7 @@ SECTIONS: Mapping[str, Section] = {
     "sample": Section("Composing", bench_ingest.measure_sample, ("h5py", "numpy")),
     "ingest": Section("Ingesting MSD files", bench_ingest.measure_job, _JOBS),
     "chroma": Section("Chroma patches", bench_chroma.measure_patches, _NUMBERS),
+    "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "search": Section("Searching covers", bench_cover_search.measure_search, (*_NUMBERS, "faiss-cpu")),
     "rerank": Section("Aligning pairs", bench_chroma.measure_alignments, _NUMBERS),
     "hardness": Section(
