@@ -9,6 +9,7 @@ REQUIREMENTS := conf/requirements
 SAMPLE ?= sample
 WAREHOUSE ?= warehouse
 TRACKS ?= 500
+RECORDINGS ?= 12
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,17 +35,18 @@ prerequisites:
 	@command -v java >/dev/null && java -version 2>&1 | awk -F '"' '/version/ {split($$2, v, "."); exit v[1] < 17}' \
 		|| { echo "reprise needs Java 17 or newer on the PATH (Spark runs on it): install openjdk-17-jre-headless or the like" >&2; exit 1; }
 
-demo: setup ## Compose a sample, ingest it, train on its covers and find one that was planted
-	@$(BIN)/reprise make-sample --out $(SAMPLE) --tracks $(TRACKS) --warehouse $(WAREHOUSE)
+demo: setup ## Compose a sample with audio, ingest it, train on its covers, and find the versions of a recording
+	@$(BIN)/reprise make-sample --out $(SAMPLE) --tracks $(TRACKS) --audio $(RECORDINGS) --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise ingest-msd --source $(SAMPLE)/msd --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise ingest-annotations --source $(SAMPLE)/annotations --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise ingest-library --source $(SAMPLE)/library --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise extract-chroma --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise extract-genre-features --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise train-cover-index --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise show-tables --warehouse $(WAREHOUSE)
-	@echo "versions planted of one song that the model was not trained on:" \
-		$$(awk '/^%/ {clique++} clique == 1 && /^TR/ {print substr($$0, 1, 18)}' $(SAMPLE)/annotations/shs_dataset_test.txt)
-	@$(BIN)/reprise find-covers --warehouse $(WAREHOUSE) --plot $(SAMPLE)/cover.png \
-		--track $$(awk '/^TR/ {print substr($$0, 1, 18); exit}' $(SAMPLE)/annotations/shs_dataset_test.txt)
+	@set -- $$($(BIN)/python tests/planted.py $(SAMPLE)/annotations); \
+		echo "$$1 is a recording of a song that the model was not trained on; in the dataset there are: $${*:2}"; \
+		$(BIN)/reprise find-covers --warehouse $(WAREHOUSE) --plot $(SAMPLE)/cover.png --track $$1
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --config conf/ruff.toml .
@@ -52,7 +54,7 @@ lint: setup ## Check style and types
 	@$(BIN)/mypy --config-file conf/mypy.ini conf lib udfs jobs
 
 test: lint ## Run all tests
-	@$(BIN)/python -m pytest -c conf/pytest.ini --rootdir . -n 2 --dist loadfile tests
+	@$(BIN)/python -m pytest -c conf/pytest.ini --rootdir . -n 2 --dist loadfile --no-loadscope-reorder tests
 
 bench: setup ## Measure and keep the figures in tests/bench/; ONLY="search …" for a part
 	@$(BIN)/python tests/bench/run.py $(ONLY)

@@ -11,11 +11,10 @@ from pyspark.sql import functions as F
 
 from reprise.jobs._run import Run, UsageError
 from reprise.jobs._tables import Part, Warehouse
-from reprise.lib.tables import MSD_ANALYSIS, QUARANTINE, Table, row_uri
+from reprise.lib.tables import LIBRARY_ANALYSIS, MSD_ANALYSIS, QUARANTINE, Table, row_uri
 
-ANALYSES = (MSD_ANALYSIS,)
-"""Where tracks' analyses come from. All have the same columns."""
-
+ANALYSES = (MSD_ANALYSIS, LIBRARY_ANALYSIS)
+"""Where tracks' analyses come from. All have the same arrays."""
 
 _ANY: Mapping[str, str] = {}
 
@@ -61,7 +60,7 @@ def find_pending(
     of, where
         Columns of the sources, and of ``target``, and the values they must have for a row to count.
     first
-        Job that fills the sources, for the message when there is nothing in them.
+        What fills the sources, for the message when there is nothing in them.
 
     Raises
     ------
@@ -70,7 +69,8 @@ def find_pending(
     """
     warehouse, identity = run.warehouse, ["track_id", "sha256"]
     size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
-    parts = [(source, part) for source in sources for part in warehouse.parts(source, size)]
+    there = [source for source in sources if warehouse.exists(source)]
+    parts = [(source, part) for source in there for part in warehouse.parts(source, size)]
     if not parts:
         raise UsageError(f"there is nothing in {' or '.join(s.name for s in sources)}: run {first} first")
     run.inputs = sum(part.row_count for _, part in parts)
@@ -79,9 +79,9 @@ def find_pending(
         task = progress.add_task("", total=run.inputs)
         for source, part in parts:
             offered = _select(warehouse.look_into(source, part.paths, [*identity, *of]), of)
-            there = warehouse.lookup(target, "track_id", part.least, part.greatest, [*identity, *where])
-            there = _select(there, where)
-            both = offered.merge(there[identity], on=identity, how="left", indicator=True)
+            made = warehouse.lookup(target, "track_id", part.least, part.greatest, [*identity, *where])
+            made = _select(made, where)
+            both = offered.merge(made[identity], on=identity, how="left", indicator=True)
             todo = offered["track_id"][(both["_merge"] == "left_only").to_numpy() | run.args.force]
             run.count(skipped=part.row_count - len(todo))
             if len(todo):
@@ -108,6 +108,7 @@ def forget_removed(
 
     ``of`` is as in `find_pending`.
     """
+    sources = [source for source in sources if warehouse.exists(source)]
     for target in targets:
         for part in warehouse.parts(target, 100_000):
             gone = set(warehouse.look_into(target, part.paths, ["track_id"])["track_id"].to_pylist())

@@ -24,6 +24,13 @@ class Pending:
     known: pd.DataFrame
     done: pd.DataFrame
 
+    def reopen(self, again: pd.Series) -> "Pending":
+        """Give what is pending when those rows of ``done`` are to be read again, whatever their content."""
+        rows = pa.Table.from_pandas(
+            self.done[again].assign(known_sha256=None)[self.todo.schema.names], self.todo.schema, preserve_index=False
+        )
+        return Pending(pa.concat_tables([self.todo, rows]), self.known, self.done[~again])
+
 
 def hold_against_manifest(warehouse: Warehouse, stage: str, listed: pa.Table, *, force: bool) -> Pending:
     """Hold ``listed`` inputs against the manifest.

@@ -1,6 +1,6 @@
 """Extract beat chroma and chroma patches from the analyses of tracks.
 
-Reads:  msd_analysis.
+Reads:  msd_analysis, library_analysis.
 Writes: beat_chroma, chroma_patches, quarantine.
 Grain:  one track, with the reason where it has no chroma or no patch; one quarantine row a damaged analysis.
 Rerun:  tracks whose analysis is that of the last time are skipped, those that have none any more are forgotten. Killed
@@ -32,14 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def extract(run: Run) -> None:
     """Extract what is new or changed, a part of the analyses at a time."""
     run.count(extracted=0, quarantined=0)
-    for pending in find_pending(run, ANALYSES, BEAT_CHROMA, first="ingest-msd"):
+    for pending in find_pending(run, ANALYSES, BEAT_CHROMA, first="ingest-msd or ingest-library"):
         _extract_part(run, pending)
     forget_removed(run.warehouse, STAGE, ANALYSES, (CHROMA_PATCHES, BEAT_CHROMA))
 
 
 def _extract_part(run: Run, pending: Pending) -> None:
     """Write one part. Beat chroma comes last: what it does not hold is extracted again, and the rows stay the same."""
-    analyses = pending.frame(run, ["track_id", "uri", "sha256", *INPUTS])
+    analyses = pending.frame(run, ["track_id", "sha256", *INPUTS])
     make = partial(extract_chroma, stage=STAGE, run_id=run.run_id)
     staged = run.warehouse.stage(analyses, make, [CHROMA_PATCHES, BEAT_CHROMA], to_driver=[QUARANTINE])
     rejected = staged.table(QUARANTINE)

@@ -1,6 +1,6 @@
 """Find the tracks that are versions of given ones.
 
-Reads:  cover_vectors, models, beat_chroma, msd_tracks, cover_cliques.
+Reads:  cover_vectors, models, beat_chroma, msd_tracks, library_tracks, cover_cliques.
 Writes: cover_matches.
 Grain:  one query and candidate; the candidates of a query are those of its last search.
 Rerun:  a query whose search would find the same, by the versions of what it reads, is skipped.
@@ -35,7 +35,7 @@ from reprise.jobs._derived import add_force
 from reprise.jobs._run import Job, Run, UsageError, print_grid, run_job
 from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS
 from reprise.lib.detect.plots import draw_alignment
-from reprise.lib.tables import BEAT_CHROMA, COVER_MATCHES, MSD_TRACKS
+from reprise.lib.tables import BEAT_CHROMA, COVER_MATCHES, LIBRARY_TRACKS, MSD_TRACKS
 from reprise.udfs.arrow import arrow_schema
 
 _FIGURES = {
@@ -157,7 +157,8 @@ def _matches(run: Run, track_id: str) -> pd.DataFrame:
 
 def _name(run: Run, track_id: str) -> tuple[str, str]:
     """Title and artist; empty when they are not known."""
-    rows = run.warehouse.lookup(MSD_TRACKS, "track_id", track_id, track_id, ["title", "artist_name"]).to_pylist()
+    table = LIBRARY_TRACKS if track_id.startswith("LB") else MSD_TRACKS
+    rows = run.warehouse.lookup(table, "track_id", track_id, track_id, ["title", "artist_name"]).to_pylist()
     return (rows[0]["title"] or "", rows[0]["artist_name"] or "") if rows else ("", "")
 
 

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from reprise import conf
 from reprise.jobs import extract_chroma, ingest_annotations, ingest_msd, train_cover_index
@@ -20,6 +23,16 @@ from reprise.udfs.arrow import arrow_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+RECORDED_HZ = 48_000
+CODECS = {
+    ".aac": ("aac", "adts"),
+    ".aiff": ("pcm_s16be", "aiff"),
+    ".flac": ("flac", "flac"),
+    ".m4a": ("aac", "ipod"),
+    ".mp3": ("libmp3lame", "mp3"),
+    ".opus": ("libopus", "opus"),
+    ".wav": ("pcm_s16le", "wav"),
+}
 VOLATILE = {"run_id"}
 """Columns that name the run, which differ between runs that leave the same content."""
 
@@ -113,3 +126,35 @@ def rows_of() -> Callable[[Warehouse, Table], pd.DataFrame]:
 def command() -> list[str]:
     """The ``reprise`` command of this environment, to run as a process of its own."""
     return [str(Path(sys.executable).with_name("reprise"))]
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[..., Path]:
+    """Write a short recording, another one for every seed: the suffix of the path says in which format."""
+    return _record
+
+
+def _record(path: Path, seed: int = 0, length_s: float = 3.0, **tags: str) -> Path:
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(int(length_s * RECORDED_HZ)) / RECORDED_HZ
+    tones = [np.sin(2 * np.pi * 220 * 2 ** (step / 12) * time_s) for step in rng.choice(24, 3, replace=False)]
+    chord = 0.2 * np.exp(-6 * (time_s % 0.5)) * np.sum(tones, axis=0)  # struck twice a second
+    samples = (chord + 0.01 * rng.standard_normal((2, len(time_s)))).astype(np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in (".ogg", ".oga"):
+        with soundfile.SoundFile(path, "w", RECORDED_HZ, 2, format="OGG", subtype="VORBIS") as file:
+            for name, value in tags.items():
+                setattr(file, name, value)
+            file.write(samples.T)
+        return path
+    codec, format_ = CODECS[path.suffix]
+    with av.open(str(path), "w", format=format_) as container:
+        container.metadata.update(tags)
+        stream: Any = container.add_stream(codec, rate=RECORDED_HZ, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+        frame.sample_rate = RECORDED_HZ
+        context = stream.codec_context
+        resampler = av.AudioResampler(context.format.name, "stereo", RECORDED_HZ, context.frame_size or None)
+        for part in (*resampler.resample(frame), *resampler.resample(None), None):
+            container.mux(stream.encode(part))
+    return path

@@ -49,8 +49,14 @@ def test_table_list_names_every_table_and_column(lister: ModuleType) -> None:
     listed = lister.table_list()
     for table in TABLES.values():
         assert f"| `{table.name}` | {table.doc} | {table.grain} | {', '.join(table.key)} |\n" in listed
-        for column in table.columns:
-            assert f"| `{column.name}` | {column.type}" in listed
+        columns = {column.name: column for column in table.columns}
+        section = listed.partition(f"<summary>{table.name}: {len(columns)} columns")[2].partition("</details>")[0]
+        lines = re.findall(r"^\| `(\w+)`(?: … `(\w+)`)? \| ([^|,]+)", section, re.MULTILINE)
+        names = list(columns)
+        spans = [names[names.index(first) : names.index(last or first) + 1] for first, last, _ in lines]
+        assert [name for span in spans for name in span] == names
+        for span, (_, _, type_) in zip(spans, lines, strict=True):
+            assert {columns[name].type for name in span} == {type_.strip()}
     assert all(line.count("|") in (4, 5) for line in listed.splitlines() if line.startswith("|"))
 
 

@@ -32,7 +32,7 @@ def extract_chroma(
     Parameters
     ----------
     batches
-        Columns ``track_id``, ``uri``, ``sha256``, ``source`` (name of the table) and ``INPUTS``.
+        Columns ``track_id``, ``sha256``, ``source`` (name of the table) and ``INPUTS``.
     stage, run_id
         For the quarantine and the provenance columns.
 
@@ -49,7 +49,7 @@ def extract_chroma(
 
 def _extract(batch: pa.RecordBatch, stage: str, run_id: str) -> Iterator[tuple[str, pa.RecordBatch]]:
     rows: dict[str, list[dict[str, Any]]] = {t.name: [] for t in (CHROMA_PATCHES, BEAT_CHROMA, QUARANTINE)}
-    named = batch.select(["track_id", "uri", "sha256", "source"]).to_pylist()
+    named = batch.select(["track_id", "sha256", "source"]).to_pylist()
     for track, *inputs in zip(named, *(to_vectors(batch.column(name)) for name in INPUTS), strict=True):
         made = {"track_id": track["track_id"], "sha256": track["sha256"], "run_id": run_id}
         try:
@@ -60,7 +60,7 @@ def _extract(batch: pa.RecordBatch, stage: str, run_id: str) -> Iterator[tuple[s
                     "uri": row_uri(track["source"], track["track_id"]),
                     "stage": stage,
                     "error_class": error.kind,
-                    "message": f"{error.message}: mend or remove {track['uri']}",
+                    "message": f"{error.message}: mend or remove the file it was read from",
                     "sha256": track["sha256"],
                     "attempts": 1,
                     "run_id": run_id,

@@ -1,10 +1,6 @@
 """Tracks, a batch at a time, into features and images for genre models."""
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as StillRunning
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,15 +21,12 @@ from reprise.lib.tables import (
     row_uri,
 )
 from reprise.udfs.arrow import arrow_schema, to_batch, to_vectors
+from reprise.udfs.audio_reading import open_audio, work_aside
 from reprise.udfs.kernels import compiling
 from reprise.udfs.msd_files import local_path
-from reprise.udfs.sandbox import Sandbox
 
 FEATURES, MSD_IMAGE = "features", "msd"
 """What can be wanted of a track beside ``AUDIO_KINDS``: its features, and the image of an analysis."""
-
-HEARTBEAT_S = 30.0
-"""A worker that says nothing for minutes is killed; an album in one file may well take longer."""
 
 _VALUES_A_BATCH = 1 << 20
 _OF_THIS_COPY = ("unreadable", "not_a_file", "changed")
@@ -59,22 +52,17 @@ def extract_audio_features(
         quarantine empty batches while a track takes long.
     """
     rows: _Rows = {}
+    sign = QUARANTINE.name, to_batch(arrow_schema(QUARANTINE), {"uri": []})
     for batch in batches:
         for track in batch.to_pylist():
-            reading = _threads().submit(_measure_copies, track)
             made = {"track_id": track["track_id"], "sha256": track["sha256"], "run_id": run_id}
-            while True:
-                try:
-                    features, images = reading.result(HEARTBEAT_S)
-                except StillRunning:
-                    yield QUARANTINE.name, to_batch(arrow_schema(QUARANTINE), {"uri": []})
-                    continue
-                except InputError as error:
-                    _add_fault(rows, LIBRARY_TRACKS.name, made, stage, error)
-                else:
-                    rows.setdefault(AUDIO_GENRE_FEATURES.name, []).extend({**made, **row} for row in features)
-                    _add_images(rows, made, images)
-                break
+            try:
+                features, images = yield from work_aside(sign, _measure_copies, track)
+            except InputError as error:
+                _add_fault(rows, LIBRARY_TRACKS.name, made, stage, error)
+            else:
+                rows.setdefault(AUDIO_GENRE_FEATURES.name, []).extend({**made, **row} for row in features)
+                _add_images(rows, made, images)
             if _count_values(rows) > _VALUES_A_BATCH:
                 yield from _flush(rows)
     yield from _flush(rows)
@@ -142,26 +130,10 @@ def _measure_copy(uri: str, sha256: str, wanted: Sequence[str]) -> tuple[list[di
     path = local_path(uri)
     if urlsplit(uri).scheme != "file":
         raise InputError("unreadable", f"{printable_name(path)} is not on a local disk: mount it and ingest it again")
-    audio = _sandbox().decode(path)
-    signal = audio.open_signal()
-    audio.signal_path.unlink()  # a killed worker leaves no gigabytes behind
-    if audio.sha256 != sha256:
-        raise InputError("changed", f"{printable_name(path)} changed since it was ingested: run ingest-library again")
+    _, signal = open_audio(path, sha256)
     with compiling("genre_features"):
         features = gtzan.measure(signal) if FEATURES in wanted else []
         return features, make_audio_images(signal, [kind for kind in AUDIO_KINDS if kind in wanted])
-
-
-@cache
-def _sandbox() -> Sandbox:
-    """The one sandbox of a process; its child ends when the process does."""
-    return Sandbox(tempfile.gettempdir())
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """The one thread that reads: it lives as long as its process, and so does the sandbox that it starts."""
-    return ThreadPoolExecutor(max_workers=1)
 
 
 def _add_fault(rows: _Rows, source: str, made: Mapping[str, Any], stage: str, error: InputError) -> None:

@@ -69,14 +69,14 @@ _SCALARS = (
     ("beats_per_s", "beats a second"),
     ("bars_per_s", "bars a second"),
     ("sections_per_min", "sections a minute"),
-    ("beats_period_cv", "spread of the beats' periods over their mean"),
+    ("beats_period_cv", "spread of the beat periods over their mean"),
 )
 _SEGMENT_STATISTICS = (
     ("segments_length", "length of the segments in s"),
     ("segments_confidence", "confidence of the segments"),
-    ("segments_loudness_start", "loudness at the segments' starts in dB"),
+    ("segments_loudness_start", "loudness at the segment starts in dB"),
     ("segments_loudness_max", "peak loudness of the segments in dB"),
-    ("segments_loudness_max_time", "time to the segments' peaks in s"),
+    ("segments_loudness_max_time", "time to the segment peaks in s"),
     *((f"segments_pitches{n}", f"chroma {n} of 12, from C, of the segments") for n in range(1, 13)),
     *((f"segments_timbre{n}", f"timbre coefficient {n} of 12 of the segments") for n in range(1, 13)),
 )

@@ -9,7 +9,7 @@ _SAME_AS_MSD = tuple(c for c in MSD_ANALYSIS.columns if c.type == "array<float>"
 
 LIBRARY_TRACKS = Table(
     name="library_tracks",
-    doc="Tracks of listeners' libraries: scalars of their analysis, named as those of msd_tracks, and tags.",
+    doc="Tracks of listeners: scalars of their analysis, named as those of msd_tracks, and tags.",
     grain="one track",
     key=("track_id",),
     checks={"track_id_shape": "track_id like 'LB________________'", "mode_known": "mode is null or mode in (0, 1)"},
@@ -41,7 +41,7 @@ LIBRARY_TRACKS = Table(
         Column("codec", "string", "what the audio is coded in, e.g. flac, mp3, aac", nullable=False),
         Column("sample_rate", "int", "sample rate of the file in Hz", nullable=False),
         Column("channel_count", "int", "channels of the file", nullable=False),
-        Column("declared_duration", "double", "length in s that the file's header says; NULL when it says none"),
+        Column("declared_duration", "double", "length in s that the header says; NULL when it says none"),
         Column("length_status", "string", "ok, shorter or longer than declared, or undeclared", nullable=False),
         _SHA256,
         RUN_ID,

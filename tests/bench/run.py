@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import bench_analysis
 import bench_chroma
 import bench_cover_quality
 import bench_cover_search
@@ -43,6 +44,8 @@ SECTIONS: Mapping[str, Section] = {
     "sample": Section("Composing", bench_ingest.measure_sample, ("h5py", "numpy")),
     "ingest": Section("Ingesting MSD files", bench_ingest.measure_job, _JOBS),
     "chroma": Section("Chroma patches", bench_chroma.measure_patches, _NUMBERS),
+    "analysis": Section("Analysis of audio", bench_analysis.measure_speed, _NUMBERS),
+    "truth": Section("Analysis of composed songs beside what was played", bench_analysis.measure_quality, _NUMBERS),
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "search": Section("Searching covers", bench_cover_search.measure_search, (*_NUMBERS, "faiss-cpu")),
     "rerank": Section("Aligning pairs", bench_chroma.measure_alignments, _NUMBERS),

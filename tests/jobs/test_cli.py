@@ -15,7 +15,8 @@ from reprise.lib.tables import JOB_RUNS, TABLES
 ROOM = Path(__file__).resolve().parents[2] / "jobs"
 MODULES = {path.stem.replace("_", "-"): path for path in ROOM.glob("*.py") if not path.name.startswith("_")}
 EACH_JOB = pytest.mark.parametrize("name", sorted(MODULES))
-NEEDS = {"ingest-msd": "--source", "ingest-annotations": "--source", "make-sample": "--out"}
+INGESTS = ("ingest-annotations", "ingest-library", "ingest-msd")
+NEEDS = {**dict.fromkeys(INGESTS, "--source"), "make-sample": "--out"}
 
 
 def first_line(name: str) -> str:
@@ -105,7 +106,7 @@ def test_bad_usage(name: str, extra: list[str], says: str, tmp_path: Path, capsy
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["ingest-msd", "ingest-annotations"])
+@pytest.mark.parametrize("name", INGESTS)
 @pytest.mark.parametrize("source", ["nowhere", "file:/nowhere/at all", "no\nwhere", "caf\udce9"])
 @pytest.mark.usefixtures("no_spark")
 def test_a_source_that_does_not_exist(

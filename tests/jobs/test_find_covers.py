@@ -25,6 +25,7 @@ from reprise.lib.tables import (
     COVER_MATCHES,
     COVER_VECTORS,
     JOB_RUNS,
+    LIBRARY_TRACKS,
     MODELS,
     MSD_TRACKS,
     Table,
@@ -329,6 +330,24 @@ def test_a_person_sees_titles_and_artists_and_a_picture(
         assert words in printed
     assert f"drawn: {picture}" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_library_tracks_are_found_and_named(
+    warehouse: Warehouse, rows_of: Rows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original, own = rows_of(warehouse, COVER_VECTORS)["track_id"][7], "LB0123456789abcdef"
+    for table in (COVER_VECTORS, BEAT_CHROMA, CHROMA_PATCHES):
+        rows = rows_of(warehouse, table)
+        put(warehouse, table, rows[rows["track_id"] == original].assign(track_id=own))
+    told = {"track_id": own, "title": "Été (home)", "artist_name": "Zoë", "codec": "flac", "length_status": "ok"}
+    told |= {"sample_rate": 44100, "channel_count": 2, "sha256": "s", "run_id": "r"}
+    warehouse.merge(LIBRARY_TRACKS, pa.Table.from_pylist([told], arrow_schema(LIBRARY_TRACKS)))
+    for query_id, found in ((own, original), (original, own)):
+        arguments = ["--track", query_id, "--candidates", "3", "--top", "1"]
+        assert find_covers.main([*arguments, "--warehouse", warehouse.root]) == 0
+        printed = capsys.readouterr().out
+        assert all(words in printed for words in (own, original, "Été (home)", "Zoë"))
+        assert matches(warehouse, rows_of, query_id)["candidate_id"].tolist() == [found]
 
 
 def test_the_track_named_first_is_drawn(

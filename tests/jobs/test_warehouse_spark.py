@@ -1,6 +1,7 @@
 """Spark and other engines on the tables: the ``spark`` writer, constraints, and what an ingested sample looks like."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,15 @@ from deltalake import DeltaTable
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reprise.jobs import extract_chroma, find_covers, ingest_annotations, ingest_msd, train_cover_index
+from reprise.jobs import (
+    extract_chroma,
+    extract_genre_features,
+    find_covers,
+    ingest_annotations,
+    ingest_library,
+    ingest_msd,
+    train_cover_index,
+)
 from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import GENRE_LABELS, PLAYS, TABLES, Table
 from reprise.udfs.arrow import arrow_schema, spark_schema
@@ -125,7 +134,11 @@ GOOD: dict[str, Any] = {
         ("msd_tracks", {"track_id": "TRAAAAA128F42D8ABC", "mode": 2}, "mode_known"),
         ("msd_analysis", {"segments_start": [0.0], "segments_pitches": [1.0] * 11}, "segments_agree"),
         ("genre_labels", {"rank": 2}, "rank_known"),
+        ("library_tracks", {"track_id": "TRAAAAA128F42D8ABC"}, "track_id_shape"),
+        ("library_tracks", {"track_id": "LB0123456789abcdef", "mode": 2}, "mode_known"),
         ("plays", {"play_count": 0}, "play_count_positive"),
+        ("unmatched_plays", {"play_count": 0}, "play_count_positive"),
+        ("genre_images", {"depth": 2, "height": 2, "width": 2, "image": [0.0] * 7}, "image_agrees"),
         ("manifest", {"status": "lost"}, "status_known"),
         ("job_runs", {"status": "lost"}, "status_known"),
         ("plays", {"run_id": None}, "NOT NULL"),
@@ -146,7 +159,12 @@ def test_spark_rejects_a_row_that_breaks_the_contract(
 
 
 @pytest.fixture(scope="module")
-def ingested(sample_dir: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Warehouse:
+def ingested(
+    sample_dir: Path,
+    record: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Warehouse:
     """A warehouse with rows in every table, and in quarantine one bad file and one bad line."""
     request.getfixturevalue("spark")
     folder = tmp_path_factory.mktemp("ingested")
@@ -159,7 +177,12 @@ def ingested(sample_dir: Path, tmp_path_factory: pytest.TempPathFactory, request
         assert ingest_msd.main(["--source", str(source), *common]) == 0
     for source in (sample_dir / "annotations", folder / "bad"):
         assert ingest_annotations.main(["--source", str(source), *common]) == 0
+    for seed in range(2):
+        record(folder / f"library/ann/{seed}.flac", seed, title=f"Song {seed}", artist="Ann", genre="Jazz")
+    (folder / "library/ann/list.m3u8").write_text("#EXTM3U\n0.flac\n#EXTINF:3,Bob - Not There\nnowhere.flac\n")
+    assert ingest_library.main(["--source", str(folder / "library"), *common]) == 0
     assert extract_chroma.main(common) == 0
+    assert extract_genre_features.main(["--images", "msd,mel", *common]) == 0
     assert train_cover_index.main(["--method", "median_patch", *common]) == 0
     assert find_covers.main(["--cliques", "shs_dataset_train", "--rerank", "simple", *common]) == 0
     return Warehouse(str(folder / "warehouse"))
@@ -187,21 +210,20 @@ def test_every_row_keeps_the_contract(table: Table, spark: Any, ingested: Wareho
 
 @EACH_TABLE
 def test_duckdb_and_spark_agree(table: Table, spark: Any, ingested: Warehouse) -> None:
-    numbers = [c for c in table.columns if c.type in ("int", "bigint", "float", "double")]
-    lists = [c for c in table.columns if c.type.startswith("array")]
-    floats = [c for c in lists if c.type == "array<float>"]
-    figures = ["count(*)", f"count(DISTINCT ({', '.join(table.key)}))", *(f"count({c.name})" for c in table.columns)]
-    texts = [f"sum(length({c.name}))" for c in table.columns if c.type == "string"]
-    sums = [f"sum(CAST({c.name} AS double))" for c in numbers]
-    ours = ingested.read(spark, table).selectExpr(
-        *figures, *texts, *sums, *(f"sum(size({c.name}))" for c in lists),
-        *(f"sum(aggregate({c.name}, 0D, (s, x) -> s + x))" for c in floats),
-    ).first()  # fmt: skip
+    numbers = [c.name for c in table.columns if c.type in ("int", "bigint", "float", "double")]
+    lists = [c.name for c in table.columns if c.type.startswith("array")]
+    floats = [c.name for c in table.columns if c.type == "array<float>"]
+    texts = [c.name for c in table.columns if c.type == "string"]
     select = [
-        *figures, *texts, *sums, *(f"sum(len({c.name}))" for c in lists),
-        *(f"sum(list_sum(CAST({c.name} AS double[])))" for c in floats),
+        "count(*)", f"count(DISTINCT ({', '.join(f'`{k}`' for k in table.key)}))",
+        *(f"count(`{c.name}`)" for c in table.columns), *(f"sum(length(`{name}`))" for name in texts),
+        *(f"sum(CAST(`{name}` AS double))" for name in numbers), *(f"sum(size(`{name}`))" for name in lists),
     ]  # fmt: skip
-    theirs = duck(ingested, table, f"SELECT {', '.join(select)} FROM t")
+    sums = [f"sum(aggregate(`{name}`, 0D, (s, x) -> s + x))" for name in floats]
+    ours = ingested.read(spark, table).selectExpr(*select, *sums).first()
+    select += [f"sum(list_sum(CAST(`{name}` AS double[])))" for name in floats]
+    query = ", ".join(select).replace("size(", "len(").replace("`", '"')
+    theirs = duck(ingested, table, f"SELECT {query} FROM t")
     assert ours[0] > 0
     sums_of_nothing = [x is None for x in ours]
     assert [x is None for x in theirs] == sums_of_nothing

@@ -1,0 +1,130 @@
+"""How good and how fast the analysis is, on songs that are composed and rendered, so that the truth is known."""
+
+import statistics
+import time
+from collections import defaultdict
+
+import mir_eval
+import numpy as np
+import soxr
+from measuring import Row
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from reprise.lib import sample, synth
+from reprise.lib.audio.analysis import analyse
+from reprise.lib.audio.frames import SAMPLE_RATE
+from reprise.lib.sample.composition import DRUM_PART
+from reprise.lib.sample.plan import NORMAL
+
+Doubles = NDArray[np.float64]
+
+SEED = 32
+"""None of the plans that the weights were fitted to."""
+N_SONGS = 80
+OVERTONES = {7: 0.3, 4: 0.1}
+"""Semitones above a note, as pitch classes, at which its third and fifth partials sound, and how strong."""
+
+
+def play(song: sample.Composition) -> NDArray[np.float32]:
+    """A song's mix as the analysis takes it: mono at 22,050 Hz, rounded to 16 bits."""
+    mix = sum(synth.render(song).values()).mean(axis=1)
+    signal: NDArray[np.float32] = np.round(soxr.resample(mix, 44_100, SAMPLE_RATE) * 32767).astype(np.float32) / 32768
+    return signal
+
+
+def score_beats(song: sample.Composition, beats_s: Doubles) -> float:
+    """F-measure of beats within 70 ms of the truth, without the first 5 s, as mir_eval does by default."""
+    trim = mir_eval.beat.trim_beats
+    return float(mir_eval.beat.f_measure(trim(song.beat_s), trim(beats_s)))
+
+
+def score_chroma(song: sample.Composition, starts_s: Doubles, pitches: Doubles) -> float:
+    """Mean over segments of the correlation of 12 pitches with those of the notes of bass, harmony and lead.
+
+    A note counts by its velocity and by how long it sounds within the segment, with `OVERTONES`. Segments in which no
+    note sounds are left out.
+    """
+    notes = song.notes
+    pitched = notes.part != DRUM_PART
+    start, pitch = notes.start_s[pitched], notes.pitch[pitched] % 12
+    end, velocity = start + notes.duration_s[pitched], notes.velocity[pitched]
+    ends = np.append(starts_s[1:], song.duration_s)
+    truth = np.zeros((len(starts_s), 12))
+    first = np.maximum(np.searchsorted(starts_s, start, side="right") - 1, 0)
+    last = np.searchsorted(starts_s, end, side="left")
+    for a, b, one, two, tone, loud in zip(start, end, first, last, pitch, velocity, strict=True):
+        some = slice(one, two)
+        truth[some, tone] += loud * np.maximum(np.minimum(b, ends[some]) - np.maximum(a, starts_s[some]), 0)
+    truth = truth + sum(share * np.roll(truth, up, axis=1) for up, share in OVERTONES.items())
+    heard = truth.sum(axis=1) > 0
+    x, y = (v[heard] - v[heard].mean(axis=1, keepdims=True) for v in (truth, pitches))
+    norm = np.sqrt(np.sum(x**2, axis=1) * np.sum(y**2, axis=1))
+    return float(np.mean(np.divide(np.sum(x * y, axis=1), norm, out=np.zeros(len(x)), where=norm > 0)))
+
+
+def score_sections(song: sample.Composition, starts_s: Doubles) -> float:
+    """F-measure of section boundaries within 3 s."""
+    truth, found = (
+        mir_eval.util.boundaries_to_intervals(np.unique(np.append(s, song.duration_s)))
+        for s in (np.append(0, song.section_s[1:]), starts_s)
+    )
+    return float(mir_eval.segment.detection(truth, found, window=3.0)[2])
+
+
+def measure_quality() -> list[Row]:
+    """Figures by genre and of all."""
+    plan = sample.Plan(4000, seed=SEED)
+    scores: dict[str, list[list[float]]] = defaultdict(list)
+    for index in [i for i in range(plan.n_tracks) if plan.track(i).state == NORMAL][:N_SONGS]:
+        song = sample.compose(plan, index)
+        found = analyse(play(song))
+        track = song.track
+        scores[sample.GENRE_NAMES[track.genre]].append([
+            score_beats(song, found["beats_start"]),
+            abs(found["tempo"] / track.tempo_bpm - 1) <= 0.04,
+            found["key"] == track.key and found["mode"] == track.mode,
+            score_chroma(song, found["segments_start"], found["segments_pitches"]),
+            mir_eval.beat.f_measure(*map(mir_eval.beat.trim_beats, (song.bar_s, found["bars_start"]))),
+            found["time_signature"] == track.meter,
+            score_sections(song, found["sections_start"]),
+        ])  # fmt: skip
+    everything = [one for some in scores.values() for one in some]
+    return [
+        {"genre": name, "songs": len(some), **dict(zip(_COLUMNS, np.mean(some, axis=0).tolist(), strict=True))}
+        for name, some in [*sorted(scores.items()), ("all", everything)]
+    ]
+
+
+_COLUMNS = (
+    "beat F (goal 0.9)",
+    "tempo within 4 % (goal 0.9)",
+    "key and mode (goal 0.85)",
+    "chroma correlation (goal 0.8)",
+    "bar F",
+    "time signature",
+    "section F, 3 s",
+)
+
+
+def measure_speed() -> list[Row]:
+    """How many times faster than it plays a recording is analysed, on one core."""
+    plan = sample.Plan(40, seed=SEED)
+    signals = [play(sample.compose(plan, i)) for i in range(4)]
+    with threadpool_limits(1):
+        analyse(signals[0])  # compiles
+        spent = [statistics.median(_time(signal) for _ in range(5)) for signal in signals]
+    length = sum(map(len, signals)) / SAMPLE_RATE
+    return [
+        {
+            "what": f"analysis of {len(signals)} songs of {length / len(signals):.0f} s",
+            "measured": f"{length / sum(spent):.0f} × real time on one core",
+            "goal": "≥ 40 ×",
+        }
+    ]
+
+
+def _time(signal: NDArray[np.float32]) -> float:
+    start = time.perf_counter()
+    analyse(signal)
+    return time.perf_counter() - start

@@ -1,0 +1,179 @@
+"""Fit the weights of ``lib/audio/fitted.py``: ``python tests/bench/fit_analysis.py [--songs N] > lib/audio/fitted.py``.
+
+Beats, bars and keys are chosen by softmax regressions over candidates. They are fitted to rendered songs of the plans
+below, of which `bench_analysis` measures none; keys also to many songs that are not rendered, whose chroma is made from
+their notes. Takes half an hour on one core, nearly all of it rendering.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+from bench_analysis import play, score_beats
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from reprise.lib import sample
+from reprise.lib.audio import beats, frames, key, meter, pitches, segments
+from reprise.lib.sample.plan import NORMAL
+
+Doubles = NDArray[np.float64]
+Choice = tuple[Doubles, Doubles]
+"""Features of the candidates (n, k), and which of them are right: (n,), 1 or 0."""
+
+RENDERED_SEEDS, NOTES_SEED = (11, 12, 13), 101
+N_NOTES = 4000
+TONICS = 12
+LOW_PITCH = 50
+HEAD = '''"""Weights of what chooses beats, bars and key: of `describe_pulse`, `describe_bars` and `describe_harmony`.
+
+Made by ``python tests/bench/fit_analysis.py`` from composed songs; never edited.
+"""
+
+import numpy as np
+'''
+
+
+def list_songs(seed: int, count: int) -> Iterator[sample.Composition]:
+    """The first ordinary songs of a plan."""
+    plan = sample.Plan(4000, seed=seed)
+    for index in [i for i in range(plan.n_tracks) if plan.track(i).state == NORMAL][:count]:
+        yield sample.compose(plan, index)
+
+
+def describe(song: sample.Composition, signal: NDArray[np.float32]) -> tuple[Choice | None, Choice | None, Choice]:
+    """Candidates for beats, bars and key of one rendered song, as the analysis meets them."""
+    heard = frames.measure_frames(signal)
+    cut = segments.cut_segments(heard)
+    starts_s = cut.start / frames.FRAME_RATE
+    chroma = pitches.hear_chroma(pitches.gather_tones(signal, starts_s))
+    harmony = pitches.sum_harmony(chroma, starts_s, len(signal) / frames.SAMPLE_RATE)
+    onsets = beats.prepare_onsets(heard.rise, heard.level_db)
+    if onsets is None:
+        return None, None, choose_key(song, harmony)
+    pulses = beats.find_pulses(onsets, harmony)
+    scores = np.array([score_beats(song, pulse.beats / frames.FRAME_RATE) for pulse in pulses])
+    if scores.max() < 0.85:
+        return None, None, choose_key(song, harmony)
+    found = pulses[int(np.argmax(scores))].beats
+    first = int(np.argmin(np.abs(found[:, None] / frames.FRAME_RATE - song.bar_s[None, 2:3])))
+    hypotheses, features = meter.describe_bars(onsets, harmony, found)
+    right = [float(m == song.track.meter and phase == first % m) for m, phase in hypotheses]
+    return (
+        (np.stack([pulse.features for pulse in pulses]), (scores > scores.max() - 0.05).astype(float)),
+        (features, np.array(right)),
+        choose_key(song, harmony),
+    )
+
+
+def choose_key(song: sample.Composition, harmony: pitches.Harmony) -> Choice:
+    """Twenty-four candidates, minor before major; each has its own half of the features."""
+    chords_s = song.beat_s[:: 2 if song.track.meter == 4 else 3]
+    return _turn(key.describe_harmony(harmony, chords_s), song.track.mode, song.track.key)
+
+
+def hold_chords() -> list[Choice]:
+    """Nothing but a tone, or one chord: the songs have no such thing, and yet its key is plain."""
+    held = []
+    for mode, tones in ((1, (0,)), (1, (0, 4, 7)), (0, (0, 3, 7))):
+        sounding = np.zeros((20, 12), dtype=np.float32)
+        sounding[:, tones] = 1
+        for bass in (sounding, np.zeros_like(sounding)):
+            harmony = pitches.sum_harmony(pitches.Chroma(sounding, bass), np.arange(20.0), 20.0)
+            held.append(_turn(key.describe_harmony(harmony, np.arange(20.0)), mode, 0))
+    return held
+
+
+def _turn(features: Doubles, mode: int, tonic: int) -> Choice:
+    rows = np.zeros((2, TONICS, 2, features.size), dtype=np.float32)
+    for other in range(TONICS):
+        rows[0, other, 0] = rows[1, other, 1] = np.roll(features, -other, axis=1).ravel()
+    right = np.zeros((2, TONICS))
+    right[mode, tonic] = 1
+    return rows.reshape(2 * TONICS, -1), right.ravel()
+
+
+def imagine_harmony(song: sample.Composition, rng: np.random.Generator) -> pitches.Harmony:
+    """Chroma of a song's notes by sixteenths, blurred about as much as the chroma of its sound is."""
+    notes, count = song.notes, len(song.cell_s) - 1
+    some = notes.part > 0
+    pitch, cell = notes.pitch[some], notes.cell[some]
+    gain = np.array([0, 0.8, 0.75, 1.0]) * np.exp(0.6 * rng.standard_normal(4))
+    energy = (gain[notes.part[some]] * notes.velocity[some]) ** 2
+    held = energy * np.array([instrument.sustain for instrument in song.instruments])[notes.part[some]] ** 2
+    chroma = np.zeros((2, count, 12))
+    for row, low in enumerate((np.ones(len(pitch), dtype=bool), pitch < LOW_PITCH)):
+        size, on = (count + 1) * 12, cell[low] * 12 + pitch[low] % 12
+        off = np.minimum(notes.end_cell[some][low], count) * 12 + pitch[low] % 12
+        switched = np.bincount(on, held[low], size) - np.bincount(off, held[low], size)
+        struck = np.bincount(on, (energy - held)[low], size).reshape(-1, 12)
+        for later in range(3):
+            chroma[row, later:] += 0.5**later * struck[: count - later]
+        chroma[row] += np.maximum(np.cumsum(switched.reshape(-1, 12), axis=0), 0)[:count]
+    chroma *= np.exp(0.6 * rng.standard_normal(chroma.shape))
+    chroma += 0.003 * chroma.max() * np.exp(rng.standard_normal()) * rng.random(chroma.shape)
+    everything, bass = chroma.astype(np.float32)
+    return pitches.sum_harmony(pitches.Chroma(everything, bass), song.cell_s[:-1], float(song.cell_s[-1]))
+
+
+def fit(choices: list[Choice], shrinkage: float) -> Doubles:
+    """Weights of a softmax over candidates that makes the right ones likely; shrunk in units of features' spreads."""
+    spread = np.concatenate([features for features, _ in choices[:400]]).std(axis=0) + 1e-9
+    counts = np.array([len(features) for features, _ in choices])
+    rows = np.concatenate([(features / spread).astype(np.float32) for features, _ in choices])
+    right, starts = np.concatenate([right for _, right in choices]), np.append(0, np.cumsum(counts)[:-1])
+
+    def lose(w: Doubles) -> tuple[float, Doubles]:
+        score = (rows @ w.astype(np.float32)).astype(np.float64)
+        score -= np.repeat(np.maximum.reduceat(score, starts), counts)
+        likely = np.exp(score)
+        likely /= np.repeat(np.add.reduceat(likely, starts), counts)
+        good = likely * right
+        of_good = np.add.reduceat(good, starts) + 1e-300
+        pull = good / np.repeat(of_good, counts) - likely
+        return float(shrinkage * w @ w - np.log(of_good).sum()), 2 * shrinkage * w - (pull.astype(np.float32) @ rows)
+
+    found = minimize(lose, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 150})
+    result: Doubles = found.x / spread
+    return result
+
+
+def write(name: str, weights: Doubles) -> None:
+    """Print weights as source, in the columns that the formatter wants."""
+    print(f"{name} = np.array([")
+    texts = [f"{value:.4g}" for value in weights.ravel()]
+    while texts:
+        line = "   "
+        while texts and len(line) + len(texts[0]) + 2 < 119:
+            line += f" {texts.pop(0)},"
+        print(line)
+    print("])" + (f".reshape{weights.shape}" if weights.ndim > 1 else "") + "  # fmt: skip")
+
+
+def main() -> int:
+    """Render, describe, fit, print."""
+    parser = argparse.ArgumentParser(description="Fit the weights of the analysis.")
+    parser.add_argument("--songs", type=int, default=95, help="songs to render of each plan (default: 95)")
+    count = parser.parse_args().songs
+    rendered = []
+    for seed in RENDERED_SEEDS:
+        for song in list_songs(seed, count):
+            rendered.append(describe(song, play(song)))
+            print(f"\r{len(rendered)} songs", end="", file=sys.stderr)
+    rng = np.random.default_rng(NOTES_SEED)
+    imagined = [choose_key(s, imagine_harmony(s, rng)) for s in list_songs(NOTES_SEED, N_NOTES)]
+    write_weights(rendered, imagined)
+    return 0
+
+
+def write_weights(rendered: list[tuple[Choice | None, Choice | None, Choice]], imagined: list[Choice]) -> None:
+    """Fit and print."""
+    print(HEAD)
+    write("PULSE_WEIGHTS", fit([one[0] for one in rendered if one[0]], 2.0))
+    write("BAR_WEIGHTS", fit([one[1] for one in rendered if one[1]], 3.0))
+    write("KEY_WEIGHTS", fit([*(one[2] for one in rendered), *imagined, *hold_chords() * 20], 15.0).reshape(2, -1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

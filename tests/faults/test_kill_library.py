@@ -1,0 +1,136 @@
+"""Ingests of listeners' libraries, killed and started again or run two at once, end in the rows of quiet ones."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reprise.jobs import extract_genre_features, ingest_library
+from reprise.jobs._tables import Warehouse
+from reprise.lib.tables import (
+    AUDIO_GENRE_FEATURES,
+    GENRE_IMAGES,
+    JOB_RUNS,
+    LIBRARY_ANALYSIS,
+    LIBRARY_COPIES,
+    LIBRARY_TRACKS,
+    MANIFEST,
+    MSD_GENRE_FEATURES,
+    PLAYS,
+    QUARANTINE,
+    UNMATCHED_PLAYS,
+)
+
+SEED = 20260331
+KILLS = 2
+TABLES = [LIBRARY_TRACKS, LIBRARY_ANALYSIS, LIBRARY_COPIES, PLAYS, UNMATCHED_PLAYS, MANIFEST, QUARANTINE]
+Start = Callable[..., subprocess.Popen[bytes]]
+Record = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def songs(record: Record, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("songs")
+    return [record(folder / f"{seed}.flac", seed, title=f"Song {seed}", artist="Ann") for seed in range(12)]
+
+
+def lay_out(tree: Path, songs: list[Path]) -> None:
+    """Two listeners who share three songs, each with a playlist and a bad file."""
+    for user, numbers in (("ann", range(5)), ("bob", range(2, 7))):
+        (tree / user / "more").mkdir(parents=True)
+        for number in numbers:
+            shutil.copy(songs[number], tree / user / f"{number}.flac")
+        shutil.copy(songs[numbers[0]], tree / user / "more/again.flac")
+        (tree / user / "bad.mp3").write_bytes(user.encode() * 1000)
+        (tree / user / "list.m3u8").write_text("#EXTM3U\n3.flac\n4.flac\n#EXTINF:3,X - Y\n-\n")
+
+
+def change(tree: Path, songs: list[Path]) -> None:
+    """Other songs under old names, a new one, another playlist, and the bad file mended."""
+    for user, number in (("ann", 7), ("bob", 8)):
+        shutil.copy(songs[number], tree / user / "3.flac")
+        shutil.copy(songs[number + 2], tree / user / "new.flac")
+        shutil.copy(songs[11], tree / user / "bad.mp3")
+    (tree / "bob/list.m3u8").write_text("#EXTM3U\nnew.flac\n#EXTINF:3,Ann - Song 4\n-\n#EXTINF:3,Z - Y\n-\n")
+
+
+def written(folder: Path) -> int:
+    """How many files the tables have, committed or not: the clock of a job's work."""
+    return sum(1 for path in folder.rglob("*") if path.is_file() and JOB_RUNS.name not in path.parts)
+
+
+def kill_often(start: Start, command: tuple[object, ...], warehouse: Warehouse, most: int) -> None:
+    """Start a job and kill it, `KILLS` times, the last time when it has written two thirds of its ``most`` files."""
+    folder, chance, kills = Path(warehouse.root), random.Random(SEED), []
+    before = written(folder)
+    for attempt in range(KILLS):
+        process = start(*command, "--warehouse", warehouse.root)
+        # what a kill undoes is written again: each goes some way beyond the last
+        files = written(folder) + max(1, chance.randint(attempt * most // 3, (attempt + 1) * most // 3))
+        delay_s = chance.uniform(0, 0.1)
+        while written(folder) < files and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(delay_s)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills.append((files - before, round(delay_s, 3), written(folder) - before))
+        process.wait()
+    print(f"{command[0]}: seed {SEED}, killed (after files, and seconds, files then there): {kills} of {most}")
+    assert kills
+
+
+def test_killed_and_started_again(
+    songs: list[Path],
+    start: Start,
+    run_job: Callable[..., dict[str, Any]],
+    warehouse: Warehouse,
+    assert_same: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    tree, killed = tmp_path / "tree", Warehouse(str(tmp_path / "killed"))
+    arguments = ("--source", tree, "--conf", "files_per_task=8", "--max-bad", "1")
+    lay_out(tree, songs)
+    run_job(ingest_library.main, *arguments)
+    shutil.copytree(warehouse.root, killed.root)
+    before = written(Path(killed.root))
+    change(tree, songs)
+    run_job(ingest_library.main, *arguments)
+    kill_often(start, ("ingest-library", *arguments), killed, written(Path(warehouse.root)) - before)
+    assert ingest_library.main([*map(str, arguments), "--warehouse", killed.root]) == 0
+    assert_same(killed, warehouse, TABLES[:-1])
+    assert warehouse.sizes(QUARANTINE)[0] == Warehouse(killed.root).sizes(QUARANTINE)[0] == 0
+
+    features = ("--conf", "files_per_task=8", "--images", "mel")
+    before = written(Path(warehouse.root))
+    run_job(extract_genre_features.main, *features)
+    kill_often(start, ("extract-genre-features", *features), killed, written(Path(warehouse.root)) - before)
+    assert extract_genre_features.main([*features, "--warehouse", killed.root]) == 0
+    assert_same(killed, warehouse, [AUDIO_GENRE_FEATURES, MSD_GENRE_FEATURES, GENRE_IMAGES])
+
+
+def test_two_listeners_who_share_files_at_once(
+    songs: list[Path],
+    start: Start,
+    run_job: Callable[..., dict[str, Any]],
+    warehouse: Warehouse,
+    assert_same: Callable[..., None],
+    tmp_path: Path,
+) -> None:
+    tree, both = tmp_path / "tree", Warehouse(str(tmp_path / "both"))
+    lay_out(tree, songs)
+    options = ("--conf", "files_per_task=8", "--max-bad", "1")
+    processes = [
+        start("ingest-library", "--source", tree / user, "--user", user, *options, "--warehouse", both.root)
+        for user in ("ann", "bob")
+    ]
+    assert [process.wait() for process in processes] == [0, 0], (tmp_path / "said.txt").read_text()
+    for user in ("ann", "bob"):
+        run_job(ingest_library.main, "--source", tree / user, "--user", user, *options)
+    assert_same(both, warehouse, TABLES)
