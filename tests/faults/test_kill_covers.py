@@ -19,7 +19,7 @@ from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS, JOB_RUNS, MODELS, Table
 
 SEED = 20120509
-KILLS = 2
+KILLS = 1
 JOBS: list[tuple[Any, tuple[str, ...], list[Table]]] = [
     (extract_chroma, ("--conf", "files_per_task=10"), [BEAT_CHROMA, CHROMA_PATCHES]),
     (

@@ -31,7 +31,7 @@ def assert_good_ends(processes: list[subprocess.Popen[bytes]], said: Path) -> No
     assert [process.wait() for process in processes] == [0] * len(processes), said.read_text()
 
 
-@pytest.mark.parametrize("files_per_task", [1024, 10, 3])
+@pytest.mark.parametrize("files_per_task", [1024, 3])
 def test_ingest_msd_of_trees_that_overlap(
     files_per_task: int,
     big_sample: Path,

@@ -126,7 +126,8 @@ def test_a_file_of_every_format_is_a_track(
     expected = analyse(np.fromfile(tmp_path / "signal", np.float32))
     (found,) = arrays[arrays["track_id"] == row["track_id"]].to_dict("records")
     for name in [c.name for c in LIBRARY_ANALYSIS.columns if c.type == "array<float>"]:
-        np.testing.assert_array_equal(found[name], np.asarray(expected[name], np.float32).reshape(-1), name)
+        # workers have one thread, and sums depend on how many there are
+        np.testing.assert_allclose(found[name], np.ravel(expected[name]), rtol=1e-5, atol=1e-5, err_msg=name)
     for name in ("tempo", "key", "mode", "time_signature", "loudness", "start_of_fade_out", "analysis_sample_rate"):
         assert row[name] == pytest.approx(expected[name]), name
 
