@@ -389,13 +389,10 @@ def test_on_a_cluster_that_has_the_code_from_a_zip(
     submit = [Path(packages, "pyspark/bin/spark-submit"), "--master", "local-cluster[2,1,1024]", "--py-files", code_zip]
     search = ("--cliques", "shs_dataset_train", "--candidates", "5", "--top", "3")
     for job, arguments in ((extract_chroma, ()), (train_cover_index, PCA), (find_covers, search)):
-        if job is train_cover_index:
-            assert job.main([*arguments, "--warehouse", there.root]) == 0
-        else:
-            script = shutil.copy(job.__file__, tmp_path)
-            command = [*submit, script, *arguments, "--warehouse", there.root, "--json"]
-            done = subprocess.run(map(str, command), cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr[-3000:]
+        script = shutil.copy(job.__file__, tmp_path)
+        command = [*submit, script, *arguments, "--warehouse", there.root, "--json"]
+        done = subprocess.run(map(str, command), cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
         assert job.main([*arguments, "--warehouse", here.root]) == 0
     for table in (BEAT_CHROMA, CHROMA_PATCHES, COVER_VECTORS, COVER_MATCHES):
         rows = rows_of(here, table)
