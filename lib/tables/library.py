@@ -1,11 +1,18 @@
 """Tables of listeners' own music."""
 
 from reprise.lib.tables.contract import RUN_ID, Column, Table, key
-from reprise.lib.tables.sources import MSD_ANALYSIS
+from reprise.lib.tables.sources import MSD_ANALYSIS, MSD_TRACKS
 
 _TRACK_ID = key("track_id", "LB and the first 16 hexadecimal digits of sha256")
 _SHA256 = key("sha256", "SHA-256 of the audio file, hexadecimal")
-_SAME_AS_MSD = tuple(c for c in MSD_ANALYSIS.columns if c.type == "array<float>")
+_ARRAYS = tuple(c for c in MSD_ANALYSIS.columns if c.type == "array<float>")
+_SCALARS = tuple(
+    MSD_TRACKS.column(name)
+    for name in (
+        *("key", "key_confidence", "mode", "mode_confidence", "time_signature", "time_signature_confidence"),
+        *("loudness", "end_of_fade_in", "start_of_fade_out", "analysis_sample_rate"),
+    )
+)
 
 LIBRARY_TRACKS = Table(
     name="library_tracks",
@@ -21,18 +28,9 @@ LIBRARY_TRACKS = Table(
         Column("release", "string", "album tag"),
         Column("year", "int", "year of the date tag"),
         Column("duration", "double", "length in s, as decoded"),
-        Column("tempo", "double", "estimated tempo in BPM; 0 when no beat was found"),
+        MSD_TRACKS.column("tempo"),
         Column("tempo_confidence", "double", "confidence of tempo, 0 to 1"),
-        Column("key", "int", "estimated key, 0 = C to 11 = B"),
-        Column("key_confidence", "double", "confidence of key, 0 to 1"),
-        Column("mode", "int", "0 = minor, 1 = major"),
-        Column("mode_confidence", "double", "confidence of mode, 0 to 1"),
-        Column("time_signature", "int", "beats a bar"),
-        Column("time_signature_confidence", "double", "confidence of time_signature, 0 to 1"),
-        Column("loudness", "double", "overall loudness in dB"),
-        Column("end_of_fade_in", "double", "end of the fade-in in s from the start"),
-        Column("start_of_fade_out", "double", "start of the fade-out in s from the start"),
-        Column("analysis_sample_rate", "int", "sample rate of the analysis in Hz"),
+        *_SCALARS,
         Column("isrc", "string", "ISRC tag: 12 characters, upper case, no hyphens"),
         Column("recording_mbid", "string", "MusicBrainz recording id"),
         Column("artist_mbid", "string", "MusicBrainz id of the first artist"),
@@ -55,7 +53,7 @@ LIBRARY_ANALYSIS = Table(
     grain="one track",
     key=("track_id",),
     checks={"segments_agree": "cardinality(segments_pitches) = 12 * cardinality(segments_start)"},
-    columns=(_TRACK_ID, _SHA256, RUN_ID, *_SAME_AS_MSD),
+    columns=(_TRACK_ID, _SHA256, RUN_ID, *_ARRAYS),
 )
 
 LIBRARY_COPIES = Table(
