@@ -28,7 +28,8 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from reprise.lib.audio.decoding import MAX_DURATION_S, SAMPLE_RATE, Decoded, decode
+from reprise.lib.audio import SAMPLE_RATE
+from reprise.lib.audio.decoding import MAX_DURATION_S, Decoded, decode
 from reprise.lib.audio.tags import Tags, read_tags
 from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.files import open_regular, printable_name

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.audio.beats import choose_pulse, find_pulses, prepare_onsets
-from reprise.lib.audio.frames import FLOOR_DB, FRAME_RATE, HOP, SAMPLE_RATE, Frames, check_signal, measure_frames
+from reprise.lib.audio.frames import FLOOR_DB, FRAME_RATE, HOP, Frames, check_signal, measure_frames
 from reprise.lib.audio.key import describe_harmony, find_key
 from reprise.lib.audio.meter import divide_beats, find_bars, halve_bars
 from reprise.lib.audio.pitches import Harmony, gather_tones, hear_chroma, sum_harmony

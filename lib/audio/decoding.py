@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.audio.decoders import BY_LIBSNDFILE, Source, Unfinished, open_pyav, open_soundfile
 from reprise.lib.audio.headers import Header, read_header
 from reprise.lib.errors import InputError
 from reprise.lib.files import open_regular, printable_name
 
-SAMPLE_RATE = 22_050
 """Samples a second of every decoded signal."""
 
 MAX_DURATION_S = 6 * 3600

@@ -12,11 +12,11 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import fft
 
+from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.errors import InputError
 
 Floats = NDArray[np.float32]
 
-SAMPLE_RATE = 22_050
 HOP = 256
 FRAME_RATE = SAMPLE_RATE / HOP
 WINDOW = 2048

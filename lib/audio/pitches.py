@@ -8,7 +8,8 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy import fft
 
-from reprise.lib.audio.frames import SAMPLE_RATE, cut_frames
+from reprise.lib.audio import SAMPLE_RATE
+from reprise.lib.audio.frames import cut_frames
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

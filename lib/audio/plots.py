@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.lib.audio.frames import SAMPLE_RATE
+from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.detect.plots import PITCH_CLASSES
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from reprise.lib.features.spectra import HOP, SAMPLE_RATE, Floats, bin_frequencies
+from reprise.lib.audio import SAMPLE_RATE
+from reprise.lib.features.spectra import HOP, Floats, bin_frequencies
 
 PEAK_BINS = tuple(int(i) for i in np.searchsorted(bin_frequencies(), (150.0, 4000.0)))
 """First bin of ``librosa.piptrack``'s range, and the one after its last."""

@@ -22,6 +22,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.features.estimates import PEAK_BINS, PEAK_THRESHOLD, estimate_tempo, estimate_tuning
 from reprise.lib.features.hpss import AFTER, BEFORE, separate_harmonic
 from reprise.lib.features.kernels import (
@@ -36,7 +37,6 @@ from reprise.lib.features.kernels import (
 from reprise.lib.features.spectra import (
     HOP,
     N_FFT,
-    SAMPLE_RATE,
     Floats,
     bin_frequencies,
     chroma_filters,

@@ -20,8 +20,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
+from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.features.kernels import measure_power
-from reprise.lib.features.spectra import HOP, SAMPLE_RATE, count_frames, mel_filters, read_samples, transform
+from reprise.lib.features.spectra import HOP, count_frames, mel_filters, read_samples, transform
 
 Floats = NDArray[np.float32]
 

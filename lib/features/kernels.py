@@ -4,7 +4,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from reprise.lib.features.spectra import HOP, N_FFT, SAMPLE_RATE
+from reprise.lib.audio import SAMPLE_RATE
+from reprise.lib.features.spectra import HOP, N_FFT
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -8,10 +8,11 @@ import scipy.fft
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from reprise.lib.audio import SAMPLE_RATE
+
 Floats = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 
-SAMPLE_RATE = 22_050
 N_FFT = 2048
 HOP = 512
 N_BINS = N_FFT // 2 + 1

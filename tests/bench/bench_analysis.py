@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from reprise.lib import sample, synth
+from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.audio.analysis import analyse
-from reprise.lib.audio.frames import SAMPLE_RATE
 from reprise.lib.sample.composition import DRUM_PART
 from reprise.lib.sample.plan import NORMAL
 

@@ -12,8 +12,8 @@ import pytest
 import scipy.signal
 import soundfile
 
-from reprise.lib.audio import decoding
-from reprise.lib.audio.decoding import SAMPLE_RATE, Decoded, decode
+from reprise.lib.audio import SAMPLE_RATE, decoding
+from reprise.lib.audio.decoding import Decoded, decode
 from reprise.lib.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:'(aifc|audioop|sunau)' is deprecated")  # librosa's readers
