@@ -24,7 +24,8 @@ def get_session(settings: Settings) -> SparkSession:
     for key, value in settings.spark.items():
         conf.setIfMissing(key, value)
     # a task has one core; and what numba compiles in one process the next ones find there, even from a zip
-    for name, value in (("OMP_NUM_THREADS", "1"), ("NUMBA_CACHE_DIR", os.environ["NUMBA_CACHE_DIR"])):
+    numba = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_CACHE_")}
+    for name, value in {"OMP_NUM_THREADS": "1", **numba}.items():
         conf.setIfMissing(f"spark.executorEnv.{name}", value)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     # at ERROR a failed task would print its Java stack, where the job says in one line what went wrong

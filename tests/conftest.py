@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ CODECS = {
     ".opus": ("libopus", "opus"),
     ".wav": ("pcm_s16le", "wav"),
 }
+# each start of Spark costs seconds of compiling; the JVMs of tests are too short-lived to get them back
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 VOLATILE = {"run_id"}
 """Columns that name the run, which differ between runs that leave the same content."""
 

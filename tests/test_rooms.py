@@ -43,15 +43,20 @@ ALLOWED = {
     },
     "airflow": {"airflow"},
 }
-LATE = {"lib": {"av", "librosa", "tinytag", "torch", "tensorflow", "demucs", "ddsp", "matplotlib"}}
+LATE = {
+    "lib": {
+        *("av", "librosa", "tinytag", "torch", "tensorflow", "demucs", "ddsp", "matplotlib"),
+        *("shap", "skops", "umap", "xgboost"),
+    }
+}
 """Seconds to import: only inside functions, so that no command waits for what it does not use."""
 
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 SESSION_MAKER = "jobs/_session.py"
 DELTA_USER = "jobs/_tables.py"
 VERBS = {
-    *("analyse", "check", "evaluate", "extract", "find", "ingest", "make", "match", "mix", "profile", "score", "show"),
-    *("split", "train"),
+    *("analyse", "check", "evaluate", "explore", "extract", "find", "ingest", "make", "match", "mix", "profile"),
+    *("score", "show", "split", "train"),
 }
 """First words of job names; extend it with a verb when a new job needs one."""
 

@@ -20,6 +20,7 @@ import bench_cover_quality
 import bench_cover_search
 import bench_features
 import bench_ingest
+import bench_library
 import psutil
 from measuring import Row
 
@@ -47,6 +48,7 @@ SECTIONS: Mapping[str, Section] = {
     "analysis": Section("Analysis of audio", bench_analysis.measure_speed, _NUMBERS),
     "truth": Section("Analysis of composed songs beside what was played", bench_analysis.measure_quality, _NUMBERS),
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
+    "library": Section("Listeners' music through the jobs", bench_library.measure_library, (*_JOBS, "librosa")),
     "search": Section("Searching covers", bench_cover_search.measure_search, (*_NUMBERS, "faiss-cpu")),
     "rerank": Section("Aligning pairs", bench_chroma.measure_alignments, _NUMBERS),
     "hardness": Section(

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 
 from reprise.jobs._tables import Warehouse
 from reprise.lib import sample
-from reprise.lib.tables import Table
+from reprise.lib.tables import JOB_RUNS, Table
 
 Start = Callable[..., subprocess.Popen[bytes]]
+Written = Callable[[Warehouse], int]
 
 
 @pytest.fixture
@@ -35,6 +37,38 @@ def start(command: list[str], tmp_path: Path) -> Iterator[Start]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def written() -> Written:
+    """How many files the folders of a warehouse's tables have, committed or not: the clock of a job's work."""
+
+    def count(warehouse: Warehouse) -> int:
+        return sum(1 for p in Path(warehouse.root).rglob("*") if p.is_file() and JOB_RUNS.name not in p.parts)
+
+    return count
+
+
+@pytest.fixture(scope="session")
+def kill_at(written: Written) -> Callable[..., bool]:
+    """Kill a job ``delay_s`` after a warehouse has so many files; False when it ended by itself before.
+
+    With ``alone`` only its first process is killed: Spark stays behind, notices later and may still write.
+    """
+
+    def kill(
+        process: subprocess.Popen[bytes], warehouse: Warehouse, files: int, delay_s: float, *, alone: bool = False
+    ) -> bool:
+        while written(warehouse) < files and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(delay_s)
+        running = process.poll() is None
+        if running:
+            (os.kill if alone else os.killpg)(process.pid, signal.SIGKILL)
+        process.wait()
+        return running
+
+    return kill
 
 
 @pytest.fixture(scope="session")

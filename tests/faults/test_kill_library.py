@@ -1,11 +1,8 @@
 """Ingests of listeners' libraries, killed and started again or run two at once, end in the rows of quiet ones."""
 
-import os
 import random
 import shutil
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import (
     AUDIO_GENRE_FEATURES,
     GENRE_IMAGES,
-    JOB_RUNS,
     LIBRARY_ANALYSIS,
     LIBRARY_COPIES,
     LIBRARY_TRACKS,
@@ -31,6 +27,7 @@ from reprise.lib.tables import (
 SEED = 20260331
 TABLES = [LIBRARY_TRACKS, LIBRARY_ANALYSIS, LIBRARY_COPIES, PLAYS, UNMATCHED_PLAYS, MANIFEST, QUARANTINE]
 Start = Callable[..., subprocess.Popen[bytes]]
+Written = Callable[[Warehouse], int]
 Record = Callable[..., Path]
 
 
@@ -60,29 +57,24 @@ def change(tree: Path, songs: list[Path]) -> None:
     (tree / "bob/list.m3u8").write_text("#EXTM3U\nnew.flac\n#EXTINF:3,Ann - Song 4\n-\n#EXTINF:3,Z - Y\n-\n")
 
 
-def written(folder: Path) -> int:
-    """How many files the tables have, committed or not: the clock of a job's work."""
-    return sum(1 for path in folder.rglob("*") if path.is_file() and JOB_RUNS.name not in path.parts)
-
-
-def kill_once(start: Start, command: tuple[object, ...], warehouse: Warehouse, most: int) -> None:
+@pytest.fixture
+def kill_once(start: Start, written: Written, kill_at: Callable[..., bool]) -> Callable[..., None]:
     """Start a job and kill it when it has written some of its ``most`` files."""
-    folder, chance = Path(warehouse.root), random.Random(f"{SEED} {command[0]}")
-    before = written(folder)
-    files, delay_s = chance.randint(1, max(1, 2 * most // 3)), chance.uniform(0, 0.1)
-    process = start(*command, "--warehouse", warehouse.root)
-    while written(folder) < before + files and process.poll() is None:
-        time.sleep(0.005)
-    time.sleep(delay_s)
-    assert process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    print(f"{command[0]}: seed {SEED}, killed {delay_s:.3f} s after {files} of {most} files")
+
+    def kill(command: tuple[object, ...], warehouse: Warehouse, most: int) -> None:
+        chance = random.Random(f"{SEED} {command[0]}")
+        files, delay_s = chance.randint(1, max(1, 2 * most // 3)), chance.uniform(0, 0.1)
+        before, process = written(warehouse), start(*command, "--warehouse", warehouse.root)
+        assert kill_at(process, warehouse, before + files, delay_s)
+        print(f"{command[0]}: seed {SEED}, killed {delay_s:.3f} s after {files} of {most} files")
+
+    return kill
 
 
 def test_killed_and_started_again(
     songs: list[Path],
-    start: Start,
+    kill_once: Callable[..., None],
+    written: Written,
     run_job: Callable[..., dict[str, Any]],
     warehouse: Warehouse,
     assert_same: Callable[..., None],
@@ -93,18 +85,18 @@ def test_killed_and_started_again(
     lay_out(tree, songs)
     run_job(ingest_library.main, *arguments)
     shutil.copytree(warehouse.root, killed.root)
-    before = written(Path(killed.root))
+    before = written(killed)
     change(tree, songs)
     run_job(ingest_library.main, *arguments)
-    kill_once(start, ("ingest-library", *arguments), killed, written(Path(warehouse.root)) - before)
+    kill_once(("ingest-library", *arguments), killed, written(warehouse) - before)
     assert ingest_library.main([*map(str, arguments), "--warehouse", killed.root]) == 0
     assert_same(killed, warehouse, TABLES[:-1])
     assert warehouse.sizes(QUARANTINE)[0] == Warehouse(killed.root).sizes(QUARANTINE)[0] == 0
 
     features = ("--conf", "files_per_task=8", "--images", "mel")
-    before = written(Path(warehouse.root))
+    before = written(warehouse)
     run_job(extract_genre_features.main, *features)
-    kill_once(start, ("extract-genre-features", *features), killed, written(Path(warehouse.root)) - before)
+    kill_once(("extract-genre-features", *features), killed, written(warehouse) - before)
     assert extract_genre_features.main([*features, "--warehouse", killed.root]) == 0
     assert_same(killed, warehouse, [AUDIO_GENRE_FEATURES, MSD_GENRE_FEATURES, GENRE_IMAGES])
 

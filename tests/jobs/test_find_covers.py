@@ -1,10 +1,7 @@
 """Searches for versions: what is found is what brute force finds, and what a person sees of it."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from reprise.jobs import extract_chroma, find_covers, train_cover_index
+from reprise.jobs import find_covers, train_cover_index
 from reprise.jobs._tables import Warehouse
 from reprise.lib.detect.alignment import RERANKERS
 from reprise.lib.detect.cliques import Calibration
@@ -359,42 +356,3 @@ def test_the_track_named_first_is_drawn(
     monkeypatch.setattr(find_covers, "draw_alignment", lambda *_, query_title, **__: drawn.append(query_title))
     run_job(find_covers.main, *PLAIN, "--track", other, "--track", one, "--plot", "drawn.png")
     assert drawn == ["The first – Named"]
-
-
-@pytest.fixture(scope="module")
-def code_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as a zip for ``--py-files``, with the links of the source layout followed."""
-    folder = tmp_path_factory.mktemp("zip")
-    package = Path(sys.modules["reprise"].__file__ or "").parent
-    shutil.copytree(package, folder / "tree/reprise", ignore=shutil.ignore_patterns("__pycache__"))
-    return Path(shutil.make_archive(str(folder / "reprise"), "zip", folder / "tree"))
-
-
-def test_on_a_cluster_that_has_the_code_from_a_zip(
-    ingested: Path, code_zip: Path, tmp_path: Path, rows_of: Rows
-) -> None:
-    here, there = Warehouse(str(tmp_path / "here")), Warehouse(str(tmp_path / "there"))
-    for warehouse in (here, there):
-        shutil.copytree(ingested, warehouse.root)
-    (packages,) = {p for p in sys.path if p.endswith("site-packages")}
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "cluster"], check=True)
-    (site,) = (tmp_path / "cluster").glob("lib/python3*/site-packages")
-    # packages, but not reprise: the .pth file of its editable install is not followed from here
-    (site / "packages.pth").write_text(packages + "\n")
-    python = str(tmp_path / "cluster/bin/python")
-    assert subprocess.run([python, "-c", "import reprise"], cwd="/", capture_output=True, check=False).returncode
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_HOME", "NUMBA_CACHE_DIR")}
-    env |= {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "TMPDIR": str(tmp_path / "temporary")}
-    (tmp_path / "temporary").mkdir()
-    submit = [Path(packages, "pyspark/bin/spark-submit"), "--master", "local-cluster[2,1,1024]", "--py-files", code_zip]
-    search = ("--cliques", "shs_dataset_train", "--candidates", "5", "--top", "3")
-    for job, arguments in ((extract_chroma, ()), (train_cover_index, PCA), (find_covers, search)):
-        script = shutil.copy(job.__file__, tmp_path)
-        command = [*submit, script, *arguments, "--warehouse", there.root, "--json"]
-        done = subprocess.run(map(str, command), cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert job.main([*arguments, "--warehouse", here.root]) == 0
-    for table in (BEAT_CHROMA, CHROMA_PATCHES, COVER_VECTORS, COVER_MATCHES):
-        rows = rows_of(here, table)
-        assert len(rows), table.name
-        pd.testing.assert_frame_equal(rows_of(there, table), rows, obj=table.name)
