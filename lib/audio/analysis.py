@@ -13,6 +13,7 @@ the values in the dataset. Where ours differ, beside that no two analysers agree
   brightness, the fourth rises with a sudden start. Means and spreads are like the dataset's, but one kind cannot stand
   for the other.
 * **Tempo**: one for the track, 50 to 220 BPM; beats follow it as far as it drifts, not where it jumps.
+* **Key** is one for the track, major or minor. Where it is wrong it is mostly the relative's, which has the same notes.
 * **Time signature** is 3 or 4; the dataset has 1, 5 and 7 too. Bars do not change in length.
 * **Tatums** are two, three or four to a beat, evenly between beats.
 * ``tempo_confidence`` is ours: the dataset has none. Confidences are 0 to 1 and compare tracks of ours only.

@@ -21,9 +21,11 @@ from reprise.lib.sample.plan import NORMAL
 Doubles = NDArray[np.float64]
 Choice = tuple[Doubles, Doubles]
 """Features of the candidates (n, k), and which of them are right: (n,), 1 or 0."""
+Keyed = tuple[Doubles, int, int]
+"""Features by tonic, (12, k), the mode and the tonic."""
 
-RENDERED_SEEDS, NOTES_SEED = (11, 12, 13), 101
-N_NOTES = 4000
+RENDERED_SEEDS, NOTES_SEEDS = (11, 12, 13), (101, 102, 103)
+N_NOTES = 3800
 TONICS = 12
 LOW_PITCH = 50
 HEAD = '''"""Weights of what chooses beats, bars and key: of `describe_pulse`, `describe_bars` and `describe_harmony`.
@@ -42,7 +44,7 @@ def list_songs(seed: int, count: int) -> Iterator[sample.Composition]:
         yield sample.compose(plan, index)
 
 
-def describe(song: sample.Composition, signal: NDArray[np.float32]) -> tuple[Choice | None, Choice | None, Choice]:
+def describe(song: sample.Composition, signal: NDArray[np.float32]) -> tuple[Choice | None, Choice | None, Keyed]:
     """Candidates for beats, bars and key of one rendered song, as the analysis meets them."""
     heard = frames.measure_frames(signal)
     cut = segments.cut_segments(heard)
@@ -67,13 +69,13 @@ def describe(song: sample.Composition, signal: NDArray[np.float32]) -> tuple[Cho
     )
 
 
-def choose_key(song: sample.Composition, harmony: pitches.Harmony) -> Choice:
-    """Twenty-four candidates, minor before major; each has its own half of the features."""
+def choose_key(song: sample.Composition, harmony: pitches.Harmony) -> Keyed:
+    """The features as each tonic hears them, and the truth."""
     chords_s = song.beat_s[:: 2 if song.track.meter == 4 else 3]
-    return _turn(key.describe_harmony(harmony, chords_s), song.track.mode, song.track.key)
+    return key.turn_features(key.describe_harmony(harmony, chords_s)), song.track.mode, song.track.key
 
 
-def hold_chords() -> list[Choice]:
+def hold_chords() -> list[Keyed]:
     """Nothing but a tone, or one chord: the songs have no such thing, and yet its key is plain."""
     held = []
     for mode, tones in ((1, (0,)), (1, (0, 4, 7)), (0, (0, 3, 7))):
@@ -81,17 +83,8 @@ def hold_chords() -> list[Choice]:
         sounding[:, tones] = 1
         for bass in (sounding, np.zeros_like(sounding)):
             harmony = pitches.sum_harmony(pitches.Chroma(sounding, bass), np.arange(20.0), 20.0)
-            held.append(_turn(key.describe_harmony(harmony, np.arange(20.0)), mode, 0))
+            held.append((key.turn_features(key.describe_harmony(harmony, np.arange(20.0))), mode, 0))
     return held
-
-
-def _turn(features: Doubles, mode: int, tonic: int) -> Choice:
-    rows = np.zeros((2, TONICS, 2, features.size), dtype=np.float32)
-    for other in range(TONICS):
-        rows[0, other, 0] = rows[1, other, 1] = np.roll(features, -other, axis=1).ravel()
-    right = np.zeros((2, TONICS))
-    right[mode, tonic] = 1
-    return rows.reshape(2 * TONICS, -1), right.ravel()
 
 
 def imagine_harmony(song: sample.Composition, rng: np.random.Generator) -> pitches.Harmony:
@@ -139,6 +132,29 @@ def fit(choices: list[Choice], shrinkage: float) -> Doubles:
     return result
 
 
+def fit_keys(songs: list[Keyed], shrinkage: float) -> Doubles:
+    """Weights of each mode, (2, k): `fit` where all candidates share the features, each turned to its tonic."""
+    turned = np.concatenate([features.astype(np.float32) for features, _, _ in songs])
+    spread = turned.std(axis=0) + 1e-9
+    turned /= spread
+    right = np.zeros((len(songs), TONICS, 2))
+    for row, (_, mode, tonic) in zip(right, songs, strict=True):
+        row[tonic, mode] = 1
+
+    def lose(w: Doubles) -> tuple[float, Doubles]:
+        score = (turned @ w.reshape(2, -1).T.astype(np.float32)).reshape(right.shape).astype(np.float64)
+        score -= score.max(axis=(1, 2), keepdims=True)
+        likely = np.exp(score)
+        likely /= likely.sum(axis=(1, 2), keepdims=True)
+        pull = (right - likely).reshape(-1, 2).T.astype(np.float32) @ turned
+        return float(shrinkage * w @ w - np.log(likely[right > 0] + 1e-300).sum()), 2 * shrinkage * w - pull.ravel()
+
+    start = np.zeros(2 * turned.shape[1])
+    found = minimize(lose, start, jac=True, method="L-BFGS-B", options={"maxiter": 60})
+    result: Doubles = found.x.reshape(2, -1) / spread
+    return result
+
+
 def write(name: str, weights: Doubles) -> None:
     """Print weights as source, in the columns that the formatter wants."""
     print(f"{name} = np.array([")
@@ -161,18 +177,20 @@ def main() -> int:
         for song in list_songs(seed, count):
             rendered.append(describe(song, play(song)))
             print(f"\r{len(rendered)} songs", end="", file=sys.stderr)
-    rng = np.random.default_rng(NOTES_SEED)
-    imagined = [choose_key(s, imagine_harmony(s, rng)) for s in list_songs(NOTES_SEED, N_NOTES)]
+    imagined = []
+    for seed in NOTES_SEEDS:
+        rng = np.random.default_rng(seed)
+        imagined += [choose_key(song, imagine_harmony(song, rng)) for song in list_songs(seed, N_NOTES)]
     write_weights(rendered, imagined)
     return 0
 
 
-def write_weights(rendered: list[tuple[Choice | None, Choice | None, Choice]], imagined: list[Choice]) -> None:
+def write_weights(rendered: list[tuple[Choice | None, Choice | None, Keyed]], imagined: list[Keyed]) -> None:
     """Fit and print."""
     print(HEAD)
     write("PULSE_WEIGHTS", fit([one[0] for one in rendered if one[0]], 2.0))
     write("BAR_WEIGHTS", fit([one[1] for one in rendered if one[1]], 3.0))
-    write("KEY_WEIGHTS", fit([*(one[2] for one in rendered), *imagined, *hold_chords() * 20], 15.0).reshape(2, -1))
+    write("KEY_WEIGHTS", fit_keys([*(one[2] for one in rendered), *imagined, *hold_chords() * 20], 15.0))
 
 
 if __name__ == "__main__":

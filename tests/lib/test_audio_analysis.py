@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reprise.lib.audio import frames, pitches
+from reprise.lib.audio import frames, key, pitches
 from reprise.lib.audio.analysis import analyse
 from reprise.lib.audio.plots import draw_analysis
 from reprise.lib.detect.chroma import beat_chroma
@@ -35,7 +37,7 @@ def play_tone(pitch: float, seconds: float, partials: int = 6) -> Signal:
     return (0.1 * tone * shape).astype(np.float32)
 
 
-def play_chords(key: float, mode: int, bars: int = 16, bpm: float = 100, seed: int = 0) -> Signal:
+def play_chords(tonic: float, mode: int, bars: int = 16, bpm: float = 100, seed: int = 0) -> Signal:
     """A cadence over and over in 4/4: bass, chords on every beat, drums."""
     beat_s, random = 60 / bpm, np.random.default_rng(seed)
     out = np.zeros(round((4 * bars * beat_s + 1) * RATE), dtype=np.float32)
@@ -48,7 +50,7 @@ def play_chords(key: float, mode: int, bars: int = 16, bpm: float = 100, seed: i
     kick = (0.5 * np.sin(2 * np.pi * 55 * np.arange(3000) / RATE) * np.exp(-np.arange(3000) / 700)).astype(np.float32)
     for beat in range(4 * bars):
         root, chord = CADENCE[mode][beat // 4 % 4]
-        low = (root + key) % 12
+        low = (root + tonic) % 12
         at_s = 0.1 + beat * beat_s
         if beat % 2 == 0:
             add(at_s, 2 * play_tone(36 + low, 1.8 * beat_s))
@@ -121,11 +123,11 @@ def test_beats_of_a_known_tempo(bpm: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "mode", "cents"), [(0, 1, 0), (3, 1, 35), (8, 1, -40), (4, 0, 0), (9, 0, 30), (1, 0, -20)]
+    ("tonic", "mode", "cents"), [(0, 1, 0), (3, 1, 35), (8, 1, -40), (4, 0, 0), (9, 0, 30), (1, 0, -20)]
 )
-def test_key_of_a_cadence_whatever_the_tuning(key: int, mode: int, cents: float) -> None:
-    found = analyse(play_chords(key + cents / 100, mode, bars=8))
-    assert (found["key"], found["mode"]) == (key, mode)
+def test_key_of_a_cadence_whatever_the_tuning(tonic: int, mode: int, cents: float) -> None:
+    found = analyse(play_chords(tonic + cents / 100, mode, bars=8))
+    assert (found["key"], found["mode"]) == (tonic, mode)
 
 
 def test_transposing_turns_pitches_and_key(cadence: tuple[Signal, dict[str, Any]]) -> None:
@@ -133,6 +135,23 @@ def test_transposing_turns_pitches_and_key(cadence: tuple[Signal, dict[str, Any]
     assert higher["key"] == (cadence[1]["key"] + 3) % 12
     mean = cadence[1]["segments_pitches"].mean(axis=0)
     assert np.corrcoef(np.roll(mean, 3), higher["segments_pitches"].mean(axis=0))[0, 1] > 0.95
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60), up=st.integers(0, 11), gain=st.floats(0.01, 100))
+def test_key_turns_with_the_notes_and_knows_no_level(seed: int, count: int, up: int, gain: float) -> None:
+    random = np.random.default_rng(seed)
+    sounding = random.gamma(0.3, size=(2, count, 12)).astype(np.float32)
+    starts_s = 0.5 * np.arange(count)
+
+    def hear(everything: Signal, bass: Signal) -> key.Key:
+        harmony = pitches.sum_harmony(pitches.Chroma(everything, bass), starts_s, 0.5 * count)
+        return key.find_key(key.describe_harmony(harmony, starts_s[::2]))
+
+    one, other = hear(*sounding), hear(*(np.float32(gain) * np.roll(sounding, up, axis=2)))
+    assert other.key == (one.key + up) % 12
+    assert other.mode == one.mode
+    assert other.key_confidence == pytest.approx(one.key_confidence, abs=1e-3)
+    assert other.mode_confidence == pytest.approx(one.mode_confidence, abs=1e-3)
 
 
 def test_pitches_of_a_scale() -> None:
