@@ -36,7 +36,11 @@ setup(
     python_requires=">=3.11",
     package_dir={"": ".src"},
     packages=find_packages(".src"),
-    package_data={"reprise": ["py.typed"], "reprise.conf": ["*.yaml", "spark/*.conf"]},
+    package_data={
+        "reprise": ["py.typed"],
+        "reprise.conf": ["*.yaml", "spark/*.conf"],
+        "reprise.lib.genres": ["default/*"],
+    },
     install_requires=[
         "av",
         "delta-spark==4.4.0",
@@ -56,7 +60,6 @@ setup(
         "safetensors",
         "scikit-learn",
         "scipy",
-        "shap",
         "skops",
         "soundfile",
         "soxr",

@@ -46,7 +46,7 @@ ALLOWED = {
 LATE = {
     "lib": {
         *("av", "librosa", "tinytag", "torch", "tensorflow", "demucs", "ddsp", "matplotlib"),
-        *("shap", "skops", "umap", "xgboost"),
+        *("skops", "umap", "xgboost"),
     }
 }
 """Seconds to import: only inside functions, so that no command waits for what it does not use."""

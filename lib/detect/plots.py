@@ -1,10 +1,5 @@
-"""Pictures of a cover search, as PNG files: precision against recall, ranks of the first cover, two aligned tracks.
+"""Pictures of a cover search, as PNG files: precision against recall, ranks of the first cover, two aligned tracks."""
 
-Figures are made without pyplot, so that nothing is kept between calls and they can be drawn in any thread. Titles come
-from the data set and may hold anything: they are drawn as they stand, never as formulas.
-"""
-
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprise.lib.detect.retrieval import PrecisionRecall, RankHistogram
+from reprise.lib.pictures import COLOURS, FAINT, GRID, INK, Path, new_figure, plain, save, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.text import Text
-
-Path = str | os.PathLike[str]
 
 PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
-# Okabe & Ito's colours, told apart with any kind of colour vision; yellow is left out, being faint on white
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
-_INK, _FAINT = "#333333", "#888888"
-_FONT = "DejaVu Sans"  # comes with matplotlib, so that pictures are the same everywhere
-_DPI = 150
-_LONGEST = 300  # characters of a title that are looked at
 _LINKS = 90  # aligned pairs of beats that are drawn
 _JUMP = 16  # beats of the candidate; gaps within an excerpt are shorter
 
@@ -42,28 +28,28 @@ def draw_precision_recall(curves: Mapping[str, PrecisionRecall], path: Path) -> 
     path
         PNG file to write; an existing one is replaced.
     """
-    figure = _new_figure(10, max(4.8, 0.7 + 0.2 * len(curves)))
+    figure = new_figure(10, max(4.8, 0.7 + 0.2 * len(curves)))
     axes = figure.add_axes((0.07, 0.125, 0.54, 0.8))
     for number, curve in enumerate(curves.values()):
         axes.plot(
             curve.recall,
             curve.precision,
             label=str(number),
-            color=_COLOURS[number % len(_COLOURS)],
-            linestyle=_DASHES[number // len(_COLOURS) % len(_DASHES)],
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=_DASHES[number // len(COLOURS) % len(_DASHES)],
             linewidth=1.8,
         )
     axes.set(xlim=(0, 1), xlabel="Recall", ylabel="Precision", title="Covers found")
     axes.set_ylim(0, None if curves else 1)
-    axes.grid(color="#E4E4E4", linewidth=0.7)
-    _plain(axes)
+    axes.grid(color=GRID, linewidth=0.7)
+    plain(axes)
     if curves:
         legend = axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), frameon=False, fontsize=9, handlelength=2.6)
         figure.draw_without_rendering()  # only now it is known where the names begin
         room = 0.99 * figure.bbox.width - legend.get_texts()[0].get_window_extent().x0
         for text, name in zip(legend.get_texts(), curves, strict=True):
-            _write(text, name, room)
-    _save(figure, path)
+            write(text, name, room)
+    save(figure, path)
 
 
 def draw_rank_histogram(histograms: Mapping[str, RankHistogram], path: Path) -> None:
@@ -78,7 +64,7 @@ def draw_rank_histogram(histograms: Mapping[str, RankHistogram], path: Path) -> 
     """
     rows = max(len(histograms), 1)
     height = 1.15 + 1.3 * rows
-    figure = _new_figure(8.2, height)
+    figure = new_figure(8.2, height)
     edges = max((h.edges for h in histograms.values()), key=len, default=np.array([1, 2]))
     bins = len(edges) - 1
     shares = [h.counts / max(int(h.counts.sum()), 1) for h in histograms.values()]
@@ -86,18 +72,18 @@ def draw_rank_histogram(histograms: Mapping[str, RankHistogram], path: Path) -> 
     grid = figure.subplots(rows, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     figure.subplots_adjust(left=0.06, right=0.985, top=1 - 0.55 / height, bottom=0.62 / height, hspace=0.42)
     for axes, name, share in zip(grid, histograms, shares, strict=False):
-        bars = axes.bar(np.arange(len(share)), share, width=0.86, color=_COLOURS[0])
+        bars = axes.bar(np.arange(len(share)), share, width=0.86, color=COLOURS[0])
         labels = ["" if value == 0 else "<1" if value < 0.01 else f"{100 * value:.0f}" for value in share.tolist()]
-        axes.bar_label(bars, labels, padding=1.5, fontsize=8, color=_INK)
-        _write(axes.set_title("", loc="left", fontsize=9.5, pad=3), name, 0.92 * figure.bbox.width)
+        axes.bar_label(bars, labels, padding=1.5, fontsize=8, color=INK)
+        write(axes.set_title("", loc="left", fontsize=9.5, pad=3), name, 0.92 * figure.bbox.width)
     for axes in grid:
         axes.set(ylim=(0, 1.3 * top), yticks=[], xlim=(-0.6, bins - 0.4))
-        _plain(axes)
+        plain(axes)
         axes.spines["left"].set_visible(False)
     grid[-1].set_xticks(np.arange(bins + 1) - 0.5, [_count(edge) for edge in edges.tolist()], fontsize=8)
     grid[-1].set_xlabel("Rank of the first cover")
     figure.text(0.06, 1 - 0.2 / height, "Queries by rank of their first cover, in per cent", fontsize=11, va="center")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_alignment(
@@ -139,7 +125,7 @@ def draw_alignment(
     pairs = np.asarray(path, dtype=np.int64).reshape(-1, 2)
     if np.any(pairs < 0) or np.any(pairs >= beats):
         raise ValueError(f"the path leads beyond the beats, of which there are {beats[0]} and {beats[1]}")
-    figure = _new_figure(11, 5.9)
+    figure = new_figure(11, 5.9)
     left, width = 0.045, 0.94
     in_key = np.roll(candidate_chroma, -transposition, axis=0)
     top = figure.add_axes((left, 0.6, width, 0.315))
@@ -149,7 +135,7 @@ def draw_alignment(
         _draw_chroma(axes, chroma, pairs[:, side], max(beats))
     top.xaxis.tick_top()
     top.tick_params(axis="x", pad=1)
-    bottom.set_xlabel("Beat", labelpad=2, fontsize=8.5, color=_FAINT)
+    bottom.set_xlabel("Beat", labelpad=2, fontsize=8.5, color=FAINT)
     between.set(xlim=(-0.5, max(beats) - 0.5), ylim=(0, 1))
     between.axis("off")
     # a path that jumps within the candidate goes on in another colour: lines of several excerpts may cross
@@ -159,22 +145,22 @@ def draw_alignment(
         # straight up for a little at both ends, so that one sees which beat is meant
         course = [candidate_beat, candidate_beat, query_beat, query_beat]
         between.plot(
-            course, [1, 0.9, 0.1, 0], color=_COLOURS[number % len(_COLOURS)], linewidth=0.9, alpha=0.75, clip_on=False
+            course, [1, 0.9, 0.1, 0], color=COLOURS[number % len(COLOURS)], linewidth=0.9, alpha=0.75, clip_on=False
         )
     room = width * figure.bbox.width
     shift = (5 - transposition) % 12 - 5
-    below = figure.text(left + width, 0.04, "", ha="right", va="center", fontsize=9.5, color=_FAINT)
-    _write(below, " · ".join(notes), room / 2)
+    below = figure.text(left + width, 0.04, "", ha="right", va="center", fontsize=9.5, color=FAINT)
+    write(below, " · ".join(notes), room / 2)
     noted = below.get_window_extent().width + 30
     moved = f"moved by {shift:+d} semitone{'s' * (abs(shift) != 1)}".replace("-", "−") if shift else "in the same key"
-    aside = figure.text(left + width, 0.966, moved, ha="right", va="center", fontsize=9.5, color=_FAINT)
+    aside = figure.text(left + width, 0.966, moved, ha="right", va="center", fontsize=9.5, color=FAINT)
     taken = aside.get_window_extent().width + 30
     for y, title, space in (
         (0.966, f"Candidate: {candidate_title}", room - taken),
         (0.04, f"Query: {query_title}", room - noted),
     ):
-        _write(figure.text(left, y, "", va="center", fontsize=12, color=_INK), title, space)
-    _save(figure, png)
+        write(figure.text(left, y, "", va="center", fontsize=12, color=INK), title, space)
+    save(figure, png)
 
 
 def _draw_chroma(axes: "Axes", chroma: NDArray[np.floating[Any]], linked: NDArray[np.int64], n_beats: int) -> None:
@@ -191,7 +177,7 @@ def _draw_chroma(axes: "Axes", chroma: NDArray[np.floating[Any]], linked: NDArra
             axes.axvspan(start, end, color="white", alpha=0.62, linewidth=0)
     axes.set(xlim=(-0.5, n_beats - 0.5), ylim=(-0.5, 11.5))
     axes.set_yticks(range(12), PITCH_CLASSES, fontsize=7)
-    axes.tick_params(axis="both", length=0, labelsize=7.5, colors=_FAINT)
+    axes.tick_params(axis="both", length=0, labelsize=7.5, colors=FAINT)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -210,43 +196,3 @@ def _n_beats(chroma: NDArray[np.floating[Any]]) -> int:
 def _count(value: int) -> str:
     """Short form of a round number: 500, 2k, 1M."""
     return f"{value // 10**6}M" if value >= 10**6 else f"{value // 1000}k" if value >= 1000 else str(value)
-
-
-def _new_figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    FigureCanvasAgg(figure)  # sets itself as the figure's canvas, by which texts are measured
-    return figure
-
-
-def _plain(axes: "Axes") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_FAINT)
-    axes.tick_params(colors=_INK)
-
-
-def _write(text: "Text", words: str, room: float) -> None:
-    """Set a text as it stands, on one line of at most ``room`` pixels."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    glyphs = get_font(findfont(FontProperties(family=_FONT))).get_charmap()
-    shown = " ".join(words[:_LONGEST].split())
-    # a box for what the font has no sign for, which would otherwise be a warning and a box
-    shown = "".join(sign if ord(sign) in glyphs else "□" for sign in shown)
-    text.set(text=shown, parse_math=False, fontfamily=_FONT)
-    if len(words) <= _LONGEST and text.get_window_extent().width <= room:
-        return
-    fits, fails = 0, len(shown) + 1  # by halves: measuring is slow
-    while fails - fits > 1:
-        length = (fits + fails) // 2
-        text.set_text(shown[:length].rstrip() + "…")
-        fits, fails = (length, fails) if text.get_window_extent().width <= room else (fits, length)
-    text.set_text(shown[:fits].rstrip() + "…")
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    # without the writer's name and version in it a picture is the same bytes each time
-    figure.savefig(path, format="png", metadata={"Software": None})

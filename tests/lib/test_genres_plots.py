@@ -1,0 +1,211 @@
+"""Pictures of genre models: written, legible whatever genres are called, and the same each time."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from reprise.lib.genres import exploration_plots, layout, plots
+from reprise.lib.genres.figures import measure
+from reprise.lib.pictures import write
+
+HARD = [
+    "a $x_{1} $ \\frac",
+    "_^{}\\",
+    "ヒップホップ 🎵",
+    "\x00\x07\n\r\t",
+    "W" * 10_000,
+    "Jazz and Improvised Music of the Twentieth Century",
+    "שלום",
+    "\ud800",
+    "<script>alert(1)</script>",
+    "=1+1",
+    "e\u0301",
+    "rock",
+    "",
+]
+"""As many as the larger genre sets have."""
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Figures that were saved."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *args: Any, **options: Any) -> None:
+        figures.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return figures
+
+
+def boxes(figure: Figure) -> dict[str, list[Bbox]]:
+    """Where the texts stand, but for ticks beyond the ends of an axis, which are not drawn."""
+    axes = [axis for part in figure.axes for axis in (part.xaxis, part.yaxis)]
+    hidden = {
+        label
+        for axis in axes
+        for tick in axis.get_major_ticks()
+        for label in (tick.label1, tick.label2)
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        or not label.get_visible()
+    }
+    found: dict[str, list[Bbox]] = {}
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible() and text not in hidden:
+            found.setdefault(text.get_text(), []).append(text.get_window_extent())
+    return found
+
+
+def draw_all(folder: Path, genres: list[str], features: list[str]) -> None:
+    """Every picture, of numbers that are as awkward as they get."""
+    rng, k, d = np.random.default_rng(len(genres)), len(genres), len(features)
+    true = rng.integers(0, k, 2000)
+    found = rng.dirichlet(np.full(k, 0.3), 2000)
+    found[np.arange(2000), true] += 0.4
+    figures = measure(np.array(genres, dtype=object)[true], found / found.sum(axis=1, keepdims=True), genres)
+    plots.draw_confusion(np.array(figures["confusion"]) * 1234, genres, folder / "confusion.png")
+    plots.draw_per_genre(figures["per_genre"], folder / "per_genre.png")
+    plots.draw_calibration(figures["calibration"], folder / "calibration.png")
+    curve = [{"rows": 10**n, "macro_f1": n / 8, "accuracy": n / 7, "spread": 0.1} for n in (6, 2, 4)]
+    plots.draw_learning_curve(curve, folder / "learning_curve.png")
+    ranking = [{"feature": name, "mutual_information": 0.5, "f_value": 12_345.678} for name in features]
+    ranking += [{"feature": "unknown", "mutual_information": None, "f_value": None}]
+    plots.draw_ranking(ranking, folder / "ranking.png")
+    plots.draw_shap(rng.exponential(0.02, (d, k)), features, genres, folder / "shap.png")
+    course = rng.dirichlet(np.full(k, 0.3), 70)
+    plots.draw_timeline(3 * np.arange(70), course, genres, title=max(genres, key=len), png=folder / "timeline.png")
+    exploration_plots.draw_balance(genres, rng.integers(1, 10**6, k).tolist(), folder / "balance.png")
+    share = rng.uniform(0, 0.1, (d, k))
+    exploration_plots.draw_missing(share, share.mean(axis=1), features, genres, folder / "missing.png")
+    spread = np.sort(rng.standard_normal((k, 5, d)), axis=1) * 1e6
+    exploration_plots.draw_distributions(spread, features, genres, folder / "distributions.png")
+    correlation = np.corrcoef(rng.standard_normal((d, 10))) if d > 1 else np.full((1, 1), np.nan)
+    exploration_plots.draw_correlation(correlation, features, folder / "correlation.png")
+    labels = np.array(genres, dtype=object)[true[:300]]
+    for axes in (("", ""), ("component 1", "component 2")):
+        points = rng.standard_normal((300, 2)) * 1e3
+        png = folder / f"points{len(axes[0])}.png"
+        exploration_plots.draw_points(points, labels, genres, png, title="PCA", axes=axes)
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_any_names_are_drawn_as_they_stand_within_the_picture_and_apart(
+    tmp_path: Path, drawn: list[Figure], count: int
+) -> None:
+    genres = [*HARD, *(f"genre number {n}" for n in range(count))][:count]
+    draw_all(tmp_path, genres, [*HARD, *(f"feature_{n}_mean" for n in range(20))][: 1 if count == 1 else 33])
+    assert len(drawn) == 13
+    for figure in drawn:
+        assert max(figure.get_size_inches()) < 30
+        found = [(name, box) for name, several in boxes(figure).items() for box in several if box.width > 1]
+        low, high = np.array([box.min for _, box in found]), np.array([box.max for _, box in found])
+        assert low.min() >= -1
+        assert np.all(high <= [figure.bbox.width + 1, figure.bbox.height + 1])
+        shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+        # signs may touch; words may not lie on each other
+        over = np.argwhere(np.triu(shared.min(axis=2) >= 4, 1)).tolist()
+        assert [(found[a][0], found[b][0]) for a, b in over] == []
+
+
+def test_same_pictures_each_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        draw_all(tmp_path / name, ["blues", "pop"], ["x", "y"])
+    first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b"))
+    assert first == second
+
+
+def test_hundreds_of_genres_leave_the_pictures_their_size(tmp_path: Path, drawn: list[Figure]) -> None:
+    genres = [f"tag {n}" for n in range(200)]
+    counts = np.diag(np.arange(200))
+    plots.draw_confusion(counts, genres, tmp_path / "a.png")
+    plots.draw_per_genre(
+        {name: {"f1": 0.5, "precision": 0.4, "recall": 0.6, "support": n} for n, name in enumerate(genres)},
+        tmp_path / "b.png",
+    )
+    plots.draw_shap(np.tile(np.arange(200.0), (3, 1)), ["x", "y", "z"], genres, tmp_path / "c.png")
+    exploration_plots.draw_balance(genres[::-1], list(range(200))[::-1], tmp_path / "d.png")
+    for figure in drawn:
+        assert max(figure.get_size_inches()) < 16
+        shown = set(boxes(figure))
+        assert {"tag 199", "tag 170"} <= shown
+        assert "tag 169" not in shown
+        assert any("(30 of 200 genres)" in text for text in shown)
+
+
+def test_confusion_is_coloured_by_the_share_of_the_true_genre(tmp_path: Path, drawn: list[Figure]) -> None:
+    plots.draw_confusion([[90, 10], [0, 4]], ["a", "b"], tmp_path / "a.png")
+    np.testing.assert_allclose(drawn[0].axes[0].images[0].get_array(), [[0.9, 0.1], [0, 1]])
+    assert {"90", "10", "4"} <= set(boxes(drawn[0]))
+    assert "0" not in boxes(drawn[0])
+
+
+def test_a_timeline_shows_windows_where_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
+    course = np.array([[0.9, 0.1], [0.2, 0.8], [0.0, 1.0]])
+    plots.draw_timeline([0, 3, 6], course, ["jazz", "pop"], title="x", png=tmp_path / "a.png")
+    mesh = drawn[0].axes[0].collections[0]
+    # the most likely genre of the track stands above
+    np.testing.assert_allclose(mesh.get_array().reshape(2, 3), course[:, ::-1].T)
+    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [0, 3, 6, 9])
+    shown = boxes(drawn[0])
+    assert {"jazz", "pop", "36.7 %", "63.3 %"} <= set(shown)
+    assert shown["pop"][0].y0 > shown["jazz"][0].y1
+
+
+def test_a_timeline_of_hours_and_many_genres_is_averaged(tmp_path: Path, drawn: list[Figure]) -> None:
+    rng = np.random.default_rng(0)
+    course = rng.dirichlet(np.full(40, 0.2), 12_000)
+    plots.draw_timeline(3 * np.arange(12_000), course, [f"g{n}" for n in range(40)], title="x", png=tmp_path / "a.png")
+    values = drawn[0].axes[0].collections[0].get_array()
+    assert values.shape == (13, 1200)
+    np.testing.assert_allclose(values.sum(axis=0), 1)
+    np.testing.assert_allclose(values[:12].mean(axis=1), np.sort(course.mean(axis=0))[::-1][:12])
+    assert {"28 others", "1:00:00", "10:00:00"} <= set(boxes(drawn[0]))
+
+
+@pytest.mark.parametrize(("starts", "shape"), [([], (0, 2)), ([0.0], (1, 3)), ([0.0, 3.0], (1, 2))])
+def test_a_timeline_without_a_window_is_refused(tmp_path: Path, starts: list[float], shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        plots.draw_timeline(starts, np.ones(shape), ["a", "b"], title="x", png=tmp_path / "a.png")
+
+
+def test_one_window_and_one_genre(tmp_path: Path, drawn: list[Figure]) -> None:
+    plots.draw_timeline([1.5], [[1.0]], ["a"], title="x", png=tmp_path / "a.png")
+    assert "100.0 %" in boxes(drawn[0])
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda png: plots.draw_learning_curve([], png),
+        lambda png: plots.draw_calibration(measure(["a"], [[1.0]], ["a"])["calibration"], png),
+        lambda png: exploration_plots.draw_missing(np.zeros((1, 1)), np.zeros(1), ["x"], ["a"], png),
+        lambda png: exploration_plots.draw_points(np.empty((0, 2)), [], ["a"], png, title="x", axes=("", "")),
+        lambda png: exploration_plots.draw_distributions(np.full((1, 5, 1), np.nan), ["x"], ["a"], png),
+    ],
+)
+def test_nothing_to_draw_is_a_picture_still(tmp_path: Path, draw: Callable[[Path], None]) -> None:
+    draw(tmp_path / "a.png")
+    assert imread(tmp_path / "a.png").ndim == 3
+
+
+def test_counts_keep_to_four_signs() -> None:
+    shown = {count: layout.short(count) for count in (0, 7, 9999, 10_000, 123_456, 999_999, 1_000_000, 98_765_432)}
+    assert max(map(len, shown.values())) <= 5
+    assert [shown[0], shown[7], shown[9999], shown[10_000]] == ["", "7", "9999", "10k"]
+
+
+def test_turned_texts_are_cut_by_their_height(tmp_path: Path) -> None:
+    figure = layout.new_figure(3, 3)
+    text = figure.text(0.5, 0.5, "", rotation=90)
+    write(text, "many words " * 20, 200)
+    assert 150 < text.get_window_extent().height <= 200
