@@ -70,6 +70,7 @@ def load_model(run: Run, model_id: str | None) -> Model:
         There is no such model, or none at all.
     """
     rows = run.warehouse.lookup(MODELS, "model_id", "", "\U0010ffff").to_pandas()
+    rows = rows[~rows["kind"].str.startswith("genre/")]
     if rows.empty:
         raise UsageError("there is no model: run train-cover-index first")
     if model_id is not None and model_id not in set(rows["model_id"]):

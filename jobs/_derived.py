@@ -1,4 +1,4 @@
-"""Tables of one row a track that are made from other tables of one row a track."""
+"""Tables of tracks that are made from other tables of tracks, each of one row a track or of several."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from reprise.lib.tables import LIBRARY_ANALYSIS, MSD_ANALYSIS, QUARANTINE, Table
 ANALYSES = (MSD_ANALYSIS, LIBRARY_ANALYSIS)
 """Where tracks' analyses come from. All have the same arrays."""
 
-_ANY: Mapping[str, str] = {}
+_ANY: Mapping[str, str | int] = {}
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ def find_pending(
     sources: Sequence[Table],
     target: Table,
     *,
-    of: Mapping[str, str] = _ANY,
-    where: Mapping[str, str] = _ANY,
+    of: Mapping[str, str | int] = _ANY,
+    where: Mapping[str, str | int] = _ANY,
     first: str,
+    size: int | None = None,
 ) -> Iterator[Pending]:
     """Go through ``sources`` part by part and give the tracks that are to be done.
 
@@ -58,9 +59,12 @@ def find_pending(
     Parameters
     ----------
     of, where
-        Columns of the sources, and of ``target``, and the values they must have for a row to count.
+        Columns of the sources, and of ``target``, and the values they must have for a row to count. Of a source with
+        several rows a track, ``of`` tells which one is looked at.
     first
         What fills the sources, for the message when there is nothing in them.
+    size
+        Rows of a part, about; without it as many as the settings give every core.
 
     Raises
     ------
@@ -68,28 +72,30 @@ def find_pending(
         When there is no row in any source.
     """
     warehouse, identity = run.warehouse, ["track_id", "sha256"]
-    size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
+    size = size or run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
     there = [source for source in sources if warehouse.exists(source)]
     parts = [(source, part) for source in there for part in warehouse.parts(source, size)]
     if not parts:
         raise UsageError(f"there is nothing in {' or '.join(s.name for s in sources)}: run {first} first")
-    run.inputs = sum(part.row_count for _, part in parts)
-    run.count(tracks=run.inputs, skipped=0)
-    with run.progress("tracks") as progress:
-        task = progress.add_task("", total=run.inputs)
+    run.count(tracks=0, skipped=0)
+    with run.progress("rows") as progress:
+        task = progress.add_task("", total=sum(part.row_count for _, part in parts))
         for source, part in parts:
-            offered = _select(warehouse.look_into(source, part.paths, [*identity, *of]), of)
+            rows = warehouse.look_into(source, part.paths, [*identity, *of])
+            offered = _select(rows, of)
             made = warehouse.lookup(target, "track_id", part.least, part.greatest, [*identity, *where])
-            made = _select(made, where)
-            both = offered.merge(made[identity], on=identity, how="left", indicator=True)
+            made = _select(made, where)[identity].drop_duplicates()
+            both = offered.merge(made, on=identity, how="left", indicator=True)
             todo = offered["track_id"][(both["_merge"] == "left_only").to_numpy() | run.args.force]
-            run.count(skipped=part.row_count - len(todo))
+            tracks = len(rows["track_id"].unique())
+            run.inputs += tracks
+            run.count(tracks=tracks, skipped=tracks - len(todo))
             if len(todo):
                 yield Pending(source, part, sorted(todo))
             progress.advance(task, part.row_count)
 
 
-def _select(rows: pa.Table, values: Mapping[str, str]) -> pd.DataFrame:
+def _select(rows: pa.Table, values: Mapping[str, str | int]) -> pd.DataFrame:
     frame: pd.DataFrame = rows.to_pandas()
     for column, value in values.items():
         frame = frame[frame[column] == value]
@@ -102,7 +108,7 @@ def forget_removed(
     sources: Sequence[Table],
     targets: Sequence[Table],
     *,
-    of: Mapping[str, str] = _ANY,
+    of: Mapping[str, str | int] = _ANY,
 ) -> None:
     """Delete from ``targets`` the tracks that none of ``sources`` has any more, and their quarantine rows.
 

@@ -88,7 +88,7 @@ def _train(run: Run) -> Model:
         return load_model(run, model_id)
     samples = Samples(run, trained_on, params["cliques"], params["seed"])
     data, seconds = _fit(samples, kind, params)
-    path, sha256 = write_artifact(run.warehouse.root, data)
+    path, sha256 = write_artifact(run.warehouse.root, data, ".safetensors")
     row = {
         "model_id": model_id,
         "kind": kind,

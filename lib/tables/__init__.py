@@ -11,6 +11,7 @@ from reprise.lib.tables.books import JOB_RUNS, MANIFEST, MODELS, QUARANTINE, row
 from reprise.lib.tables.contract import Column, Table, Type
 from reprise.lib.tables.covers import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS
 from reprise.lib.tables.features import AUDIO_GENRE_FEATURES, GENRE_IMAGES, GTZAN_COLUMNS, MSD_GENRE_FEATURES
+from reprise.lib.tables.genres import GENRE_SCORES
 from reprise.lib.tables.library import LIBRARY_ANALYSIS, LIBRARY_COPIES, LIBRARY_TRACKS, UNMATCHED_PLAYS
 from reprise.lib.tables.sources import (
     COVER_CLIQUES,
@@ -39,6 +40,7 @@ TABLES: Mapping[str, Table] = {
         AUDIO_GENRE_FEATURES,
         MSD_GENRE_FEATURES,
         GENRE_IMAGES,
+        GENRE_SCORES,
         BEAT_CHROMA,
         CHROMA_PATCHES,
         COVER_VECTORS,
@@ -59,6 +61,7 @@ __all__ = [
     "COVER_VECTORS",
     "GENRE_IMAGES",
     "GENRE_LABELS",
+    "GENRE_SCORES",
     "GTZAN_COLUMNS",
     "JOB_RUNS",
     "LIBRARY_ANALYSIS",

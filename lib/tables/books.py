@@ -71,7 +71,7 @@ MODELS = Table(
         Column("trained_at", "timestamp", "end of the training, UTC", nullable=False),
         Column("params", "string", "parameters of the training, JSON", nullable=False),
         Column("metrics", "string", "figures of the training, JSON", nullable=False),
-        Column("artifact", "string", "safetensors file, below the warehouse root", nullable=False),
+        Column("artifact", "string", "file, below the warehouse root", nullable=False),
         Column("sha256", "string", "SHA-256 of the artifact, hexadecimal", nullable=False),
         Column("trained_on", "string", "Delta version of each table it was trained on, JSON", nullable=False),
         RUN_ID,
