@@ -35,7 +35,7 @@ prerequisites:
 	@command -v java >/dev/null && java -version 2>&1 | awk -F '"' '/version/ {split($$2, v, "."); exit v[1] < 17}' \
 		|| { echo "reprise needs Java 17 or newer on the PATH (Spark runs on it): install openjdk-17-jre-headless or the like" >&2; exit 1; }
 
-demo: setup ## Compose a sample with audio, ingest it, train on its covers, and find the versions of a recording
+demo: setup ## Compose a sample with audio, ingest it, learn covers and genres from it, and say what a recording is
 	@$(BIN)/reprise make-sample --out $(SAMPLE) --tracks $(TRACKS) --audio $(RECORDINGS) --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise ingest-msd --source $(SAMPLE)/msd --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise ingest-annotations --source $(SAMPLE)/annotations --warehouse $(WAREHOUSE)
@@ -43,10 +43,14 @@ demo: setup ## Compose a sample with audio, ingest it, train on its covers, and 
 	@$(BIN)/reprise extract-chroma --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise extract-genre-features --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise train-cover-index --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise train-genre --features msd --labels msd_tagtraum --learner logistic_regression --folds 3 \
+		--warehouse $(WAREHOUSE)
+	@$(BIN)/reprise score-genres --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise show-tables --warehouse $(WAREHOUSE)
 	@set -- $$($(BIN)/python tests/planted.py $(SAMPLE)/annotations); \
 		echo "$$1 is a recording of a song that the model was not trained on; in the dataset there are: $${*:2}"; \
-		$(BIN)/reprise find-covers --warehouse $(WAREHOUSE) --plot $(SAMPLE)/cover.png --track $$1
+		$(BIN)/reprise find-covers --warehouse $(WAREHOUSE) --plot $(SAMPLE)/cover.png --track $$1; \
+		$(BIN)/reprise show-genres --warehouse $(WAREHOUSE) --plot $(SAMPLE)/genres.png --track $$1
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --config conf/ruff.toml .

@@ -19,6 +19,8 @@ import bench_chroma
 import bench_cover_quality
 import bench_cover_search
 import bench_features
+import bench_genre_scores
+import bench_genres
 import bench_ingest
 import bench_library
 import psutil
@@ -39,6 +41,7 @@ class Section:
 _READING = ("h5py", "numpy", "isal", "tables")
 _JOBS = ("pyspark", "delta-spark", "deltalake", "pyarrow", *_READING)
 _NUMBERS = ("numpy", "scipy", "numba")
+_LEARNING = ("scikit-learn", "numpy", "scipy")
 _COVERS = (*_NUMBERS, "scikit-learn", "torch", "pyspark")
 SECTIONS: Mapping[str, Section] = {
     "reader": Section("Reading MSD files", bench_ingest.measure_reader, _READING),
@@ -49,6 +52,8 @@ SECTIONS: Mapping[str, Section] = {
     "truth": Section("Analysis of composed songs beside what was played", bench_analysis.measure_quality, _NUMBERS),
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "library": Section("Listeners' music through the jobs", bench_library.measure_library, (*_JOBS, "librosa")),
+    "genres": Section("Genres of the GTZAN table", bench_genres.measure_quality, (*_LEARNING, "xgboost-cpu")),
+    "scores": Section("Scoring genres", bench_genre_scores.measure_scores, (*_LEARNING, "pyarrow")),
     "search": Section("Searching covers", bench_cover_search.measure_search, (*_NUMBERS, "faiss-cpu")),
     "rerank": Section("Aligning pairs", bench_chroma.measure_alignments, _NUMBERS),
     "hardness": Section(
