@@ -58,7 +58,7 @@ setup(
         "pyyaml",
         "rich",
         "safetensors",
-        "scikit-learn",
+        "scikit-learn==1.9.*",  # the default genre model is of this version
         "scipy",
         "skops",
         "soundfile",

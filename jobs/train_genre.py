@@ -50,12 +50,16 @@ _TOLD = ("learner", "candidate", "features", "labels", "split", "folds", "balanc
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--features", choices=list(FEATURE_SETS), default="msd", help="feature set (%(default)s)")
+    parser.add_argument(
+        "--features", choices=list(FEATURE_SETS), default="msd", metavar="SET", help=_choices(FEATURE_SETS)
+    )
     parser.add_argument(
         "--labels", metavar="SOURCE", help=f"a source of genre_labels, {TAGS} (of listeners' files) or {TABLE}"
     )
     parser.add_argument("--table", metavar="FILE", help=f"features and labels in GTZAN's format, for --labels {TABLE}")
-    parser.add_argument("--learner", choices=list(LEARNERS), default="random_forest", help="(%(default)s)")
+    parser.add_argument(
+        "--learner", choices=list(LEARNERS), default="random_forest", metavar="NAME", help=_choices(LEARNERS)
+    )
     parser.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="fix a parameter that is else chosen"
     )
@@ -72,6 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reproduce", metavar="ID", help="train this model again from its row and compare the bytes")
     add_force(parser)
+
+
+def _choices(known: Mapping[str, Any]) -> str:
+    return f"{', '.join(known)} (%(default)s)"
 
 
 def train(run: Run) -> None:

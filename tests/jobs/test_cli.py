@@ -16,7 +16,7 @@ ROOM = Path(__file__).resolve().parents[2] / "jobs"
 MODULES = {path.stem.replace("_", "-"): path for path in ROOM.glob("*.py") if not path.name.startswith("_")}
 EACH_JOB = pytest.mark.parametrize("name", sorted(MODULES))
 INGESTS = ("ingest-annotations", "ingest-library", "ingest-msd")
-NEEDS = {**dict.fromkeys(INGESTS, "--source"), "make-sample": "--out"}
+NEEDS = {**dict.fromkeys(INGESTS, "--source"), "make-sample": "--out", "show-genres": "--track"}
 
 
 def first_line(name: str) -> str:
