@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -c conf/pytest.ini --rootdir . -n 2 --dist loadfile --no-loadscope-reorder tests
 REQUIREMENTS := conf/requirements
 SAMPLE ?= sample
 WAREHOUSE ?= warehouse
@@ -57,8 +58,11 @@ lint: setup ## Check style and types
 	@$(BIN)/ruff format --config conf/ruff.toml --check --quiet .
 	@$(BIN)/mypy --config-file conf/mypy.ini conf lib udfs jobs
 
-test: lint ## Run all tests
-	@$(BIN)/python -m pytest -c conf/pytest.ini --rootdir . -n 2 --dist loadfile --no-loadscope-reorder tests
+test: lint ## Check style and types, run the tests
+	@$(PYTEST) -m "not exhaustive"
+
+test-all: lint ## The same with the exhaustive tests: more jobs killed, more writers at once, more clusters
+	@$(PYTEST)
 
 bench: setup ## Measure and keep the figures in tests/bench/; ONLY="search …" for a part
 	@$(BIN)/python tests/bench/run.py $(ONLY)
@@ -84,4 +88,4 @@ lock: setup ## Lock the requirement files anew
 clean: ## Remove what the tasks above made, but the environments
 	@rm -rf build dist .cache $(SAMPLE) $(WAREHOUSE) spark-warehouse metastore_db derby.log
 
-.PHONY: help setup prerequisites demo lint test bench zip tables setup-airflow lock clean
+.PHONY: help setup prerequisites demo lint test test-all bench zip tables setup-airflow lock clean

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from reprise.jobs import ingest_annotations, ingest_msd
 from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import (
@@ -38,18 +40,19 @@ def test_ingest_msd(
     arguments = ("--source", big_sample / "msd", "--conf", "files_per_task=5")
     run_job(ingest_msd.main, *arguments)
     killed, chance, kills = Warehouse(str(tmp_path / "killed")), random.Random(SEED), []
-    most = written(warehouse) // 2  # three of these reach to the end: what a kill undoes is written again
-    for attempt in range(3):
+    most = 2 * written(warehouse) // 3  # two of these reach to the end: what a kill undoes is written again
+    for attempt in range(2):
         before, process = written(killed), start("ingest-msd", *arguments, "--warehouse", killed.root)
         files, delay_s = chance.randint(1, most), chance.uniform(0, 0.05)
-        if kill_at(process, killed, before + files, delay_s, alone=attempt == 2):
+        if kill_at(process, killed, before + files, delay_s, alone=attempt == 1):
             kills.append((attempt, files, round(delay_s, 3), written(killed)))
     print(f"seed {SEED}, killed (attempt, after files, and seconds, files then there): {kills}")
-    assert len(kills) >= 2
+    assert kills
     assert start("ingest-msd", *arguments, "--warehouse", killed.root).wait() == 0, (tmp_path / "said.txt").read_text()
     assert_same(killed, warehouse, [MSD_TRACKS, MSD_ANALYSIS, QUARANTINE, MANIFEST])
 
 
+@pytest.mark.exhaustive
 def test_ingest_annotations(
     big_sample: Path,
     start: Start,

@@ -46,6 +46,7 @@ def models(warehouse: Warehouse, rows_of: Callable[[Warehouse, Table], pd.DataFr
     return [row | {"metrics": figures} for row, figures in zip(rows, metrics, strict=True)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number", range(len(JOBS)), ids=[job.__name__.rpartition(".")[2] for job, _, _ in JOBS])
 def test_killed_and_started_again(
     number: int,

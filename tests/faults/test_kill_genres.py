@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from reprise.jobs import train_genre
 from reprise.jobs._tables import Warehouse
@@ -20,6 +21,7 @@ FIXED = ("scaling=quantile", "selection=none", "smoothing=0.1")
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
 
 
+@pytest.mark.exhaustive
 def test_killed_and_started_again(
     spark: Any,
     start: Callable[..., subprocess.Popen[bytes]],

@@ -31,7 +31,7 @@ def assert_good_ends(processes: list[subprocess.Popen[bytes]], said: Path) -> No
     assert [process.wait() for process in processes] == [0] * len(processes), said.read_text()
 
 
-@pytest.mark.parametrize("files_per_task", [1024, 3])
+@pytest.mark.parametrize("files_per_task", [pytest.param(1024, marks=pytest.mark.exhaustive), 3])
 def test_ingest_msd_of_trees_that_overlap(
     files_per_task: int,
     big_sample: Path,
@@ -74,6 +74,7 @@ def test_ingest_msd_of_two_copies(
     assert set(manifest["uri"][manifest["status"] == "done"]) == set(tracks["uri"])
 
 
+@pytest.mark.exhaustive
 def test_ingest_annotations_of_one_folder(
     big_sample: Path,
     start: Start,

@@ -152,7 +152,7 @@ def code_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.make_archive(str(folder / "reprise"), "zip", folder / "tree"))
 
 
-@pytest.mark.parametrize("master", ["local[2]", "local-cluster[2,1,1024]"])
+@pytest.mark.parametrize("master", [pytest.param("local[2]", marks=pytest.mark.exhaustive), "local-cluster[2,1,1024]"])
 def test_spark_submit_with_a_zip_as_the_only_copy_of_the_code(
     master: str,
     code_zip: Path,

@@ -361,6 +361,7 @@ def test_random_split_is_what_the_papers_make(tmp_path: Path, run_job: RunJob, w
     )
 
 
+@pytest.mark.exhaustive
 def test_a_cluster_trains_the_same_model(prepared: Path, tmp_path: Path, run_job: RunJob, warehouse: Warehouse) -> None:
     there = Warehouse(str(tmp_path / "there"))
     shutil.copytree(prepared, there.root)
