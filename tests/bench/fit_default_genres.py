@@ -70,10 +70,11 @@ def write_card(report: Report, sha256: str) -> str:
         " to sort and to taste by, not to decide anything about people.",
         data="1,000 clips of 30 s, 100 of each genre, as 57 features each: the table features_30_sec.csv of the GTZAN"
         " collection (Tzanetakis & Cook 2002). Its audio was never here. Source: WASN-Data/MLDeploy.",
-        chosen="The learner was chosen by 10 folds of the same 1,000 clips, so that its figures are a little too good."
-        " They are those of 10 folds that put each clip on one side. The collection has repeated clips and many clips"
-        " of one artist, which those folds do not part: on lists that part artists and leave faults out, models like"
-        " this one are right far less often (see Genres in tests/bench/RESULTS.md).",
+        chosen="The learner was chosen by 10 folds of the same 1,000 clips, among some hundred settings and"
+        " combinations, so that its figures are a little too good. They are those of 10 folds that put each clip on one"
+        " side; over four deals of such folds macro F1 was 0.794 to 0.807, on average 0.800. The collection has"
+        " repeated clips and many clips of one artist, which those folds do not part: on lists that part artists and"
+        " leave faults out, models like this one are right far less often (see Genres in tests/bench/RESULTS.md).",
         limits=(
             "GTZAN has known faults: repetitions, distortions, wrong labels, many clips of few artists (Sturm 2013).",
             "It knows ten genres of mostly Western popular music recorded up to 2001: no folk, no electronic dance"
