@@ -21,6 +21,7 @@ from reprise.jobs import (
     ingest_annotations,
     ingest_library,
     ingest_msd,
+    score_genres,
     train_cover_index,
 )
 from reprise.jobs._tables import Warehouse
@@ -139,6 +140,7 @@ GOOD: dict[str, Any] = {
         ("plays", {"play_count": 0}, "play_count_positive"),
         ("unmatched_plays", {"play_count": 0}, "play_count_positive"),
         ("genre_images", {"depth": 2, "height": 2, "width": 2, "image": [0.0] * 7}, "image_agrees"),
+        ("genre_scores", {"rank": 0}, "rank_positive"),
         ("manifest", {"status": "lost"}, "status_known"),
         ("job_runs", {"status": "lost"}, "status_known"),
         ("plays", {"run_id": None}, "NOT NULL"),
@@ -185,6 +187,7 @@ def ingested(
     assert extract_genre_features.main(["--images", "msd,mel", *common]) == 0
     assert train_cover_index.main(["--method", "median_patch", *common]) == 0
     assert find_covers.main(["--cliques", "shs_dataset_train", "--rerank", "simple", *common]) == 0
+    assert score_genres.main(common) == 0
     return Warehouse(str(folder / "warehouse"))
 
 
