@@ -1,8 +1,6 @@
-"""How well the learners tell the ten genres of the GTZAN table, beside the figures of the papers; and how fast."""
+"""How well the learners tell the ten genres of the GTZAN table, beside the figures of the papers."""
 
 import multiprocessing
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,13 @@ from threadpoolctl import threadpool_limits
 from reprise.lib.genres.gtzan_table import COLUMNS, GtzanTable, read_list, read_table
 from reprise.lib.genres.learners import LEARNERS
 from reprise.lib.genres.models import GenreModel, fit_model
-from reprise.lib.genres.splits import align, folds, random_split
+from reprise.lib.genres.splits import folds, random_split
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "gtzan"
 LISTS = ("train_filtered.txt", "valid_filtered.txt", "test_filtered.txt")
 RANDOM_SPLITS, TESTED = 20, 0.2
 FOLDS, INNER = 10, 3
 SEED = 0
-BATCH = 10_000  # rows that Spark gives at a time
-ROUNDS = 5
 PUBLISHED = {
     "knn": "92 %",
     "svm": "F1 0.32; 91 %; fault-filtered 53.4 %",
@@ -133,34 +129,3 @@ def _gather(table: GtzanTable, learner: str, parts: Sequence[Integers], job: Map
 
 def _f1(truth: NDArray[np.object_], found: NDArray[np.object_]) -> float:
     return float(f1_score(truth.astype(str), found.astype(str), average="macro"))
-
-
-def measure_speed() -> list[Row]:
-    """Rows that a model answers in a second on one core, in the batches of Spark and in one frame."""
-    table = read_table(DATA / "features_30_sec.csv")
-    everything = np.arange(len(table.names))
-    rows = np.tile(table.rows, (2 * BATCH // len(table.rows), 1))
-    found: list[Row] = []
-    with threadpool_limits(1):
-        for learner in LEARNERS:
-            model = fit(table, learner, {}, everything)
-            ours, plain = [], []
-            for _ in range(ROUNDS):
-                start = time.perf_counter()
-                for first in range(0, len(rows), BATCH):
-                    align(model.predict(rows[first : first + BATCH]), model.genres, model.genres)
-                middle = time.perf_counter()
-                model.estimator.predict_proba(rows.astype(np.float64))
-                ours.append(middle - start)
-                plain.append(time.perf_counter() - middle)
-            ratio = statistics.median(there / here for here, there in zip(ours, plain, strict=True))
-            found.append(
-                {
-                    "learner": LEARNERS[learner].title,
-                    "rows a second a core": f"{len(rows) / statistics.median(ours):,.0f}",
-                    "ratio": ratio,
-                    "beside": f"its pipeline on one frame, {len(rows) / statistics.median(plain):,.0f}",
-                    "goal": "≥ 0.90",
-                }
-            )
-    return found

@@ -74,7 +74,7 @@ def write_card(report: Report, sha256: str) -> str:
         " combinations, so that its figures are a little too good. They are those of 10 folds that put each clip on one"
         " side; over four deals of such folds macro F1 was 0.794 to 0.807, on average 0.800. The collection has"
         " repeated clips and many clips of one artist, which those folds do not part: on lists that part artists and"
-        " leave faults out, models like this one are right far less often (see Genres in tests/bench/RESULTS.md).",
+        " leave faults out, models like this one are right far less often (make bench ONLY=genres measures it).",
         limits=(
             "GTZAN has known faults: repetitions, distortions, wrong labels, many clips of few artists (Sturm 2013).",
             "It knows ten genres of mostly Western popular music recorded up to 2001: no folk, no electronic dance"
