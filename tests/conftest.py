@@ -161,3 +161,12 @@ def _record(path: Path, seed: int = 0, length_s: float = 3.0, **tags: str) -> Pa
         for part in (*resampler.resample(frame), *resampler.resample(None), None):
             container.mux(stream.encode(part))
     return path
+
+
+@pytest.fixture(scope="session")
+def code_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as a zip for ``--py-files``, with the links of the source layout followed."""
+    folder = tmp_path_factory.mktemp("zip")
+    package = Path(sys.modules["reprise"].__file__ or "").parent
+    shutil.copytree(package, folder / "tree/reprise", ignore=shutil.ignore_patterns("__pycache__"))
+    return Path(shutil.make_archive(str(folder / "reprise"), "zip", folder / "tree"))

@@ -9,22 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
-import pytest
 
 from reprise.jobs import extract_chroma, find_covers, train_cover_index
 from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS, MODELS, Table
 
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
-
-
-@pytest.fixture(scope="module")
-def code_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as a zip for ``--py-files``, with the links of the source layout followed."""
-    folder = tmp_path_factory.mktemp("zip")
-    package = Path(sys.modules["reprise"].__file__ or "").parent
-    shutil.copytree(package, folder / "tree/reprise", ignore=shutil.ignore_patterns("__pycache__"))
-    return Path(shutil.make_archive(str(folder / "reprise"), "zip", folder / "tree"))
 
 
 def test_on_a_cluster_that_has_the_code_from_a_zip(

@@ -143,15 +143,6 @@ def environment_without_reprise(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-@pytest.fixture(scope="module")
-def code_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as a zip for ``--py-files``, with the links of the source layout followed."""
-    folder = tmp_path_factory.mktemp("zip")
-    package = Path(sys.modules["reprise"].__file__ or "").parent
-    shutil.copytree(package, folder / "tree/reprise", ignore=shutil.ignore_patterns("__pycache__"))
-    return Path(shutil.make_archive(str(folder / "reprise"), "zip", folder / "tree"))
-
-
 @pytest.mark.parametrize("master", [pytest.param("local[2]", marks=pytest.mark.exhaustive), "local-cluster[2,1,1024]"])
 def test_spark_submit_with_a_zip_as_the_only_copy_of_the_code(
     master: str,

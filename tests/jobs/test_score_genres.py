@@ -284,16 +284,13 @@ def test_a_table_of_an_older_version_is_said_in_one_line(warehouse: Warehouse, r
 
 
 def test_on_a_cluster_that_has_the_code_from_a_zip(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows, tmp_path: Path
+    warehouse: Warehouse, run_job: Run, rows_of: Rows, code_zip: Path, tmp_path: Path
 ) -> None:
     """The package's own model comes with the code, the other one from the warehouse."""
     add_model(warehouse, "genre-m", "msd", 12)
     there = Warehouse(str(tmp_path / "there"))
     shutil.copytree(warehouse.root, there.root)
     run_job(score_genres.main)
-    package = Path(sys.modules["reprise"].__file__ or "").parent
-    shutil.copytree(package, tmp_path / "tree/reprise", ignore=shutil.ignore_patterns("__pycache__"))
-    code_zip = shutil.make_archive(str(tmp_path / "reprise"), "zip", tmp_path / "tree")
     (packages,) = {p for p in sys.path if p.endswith("site-packages")}
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "cluster"], check=True)
     (site,) = (tmp_path / "cluster").glob("lib/python3*/site-packages")
