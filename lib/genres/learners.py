@@ -218,7 +218,7 @@ MEMBERS: Mapping[str, Callable[[Setting], Pipeline]] = {
 _ASKED = "laplace+unturned+whitened+gaussian+normal+linear"
 _TRIED = (
     {"members": f"{_ASKED}+boosting"},
-    {"members": "whitened+discriminant+discriminant2"},
+    {"members": "whitened+discriminant+discriminant2+knn"},
 )
 _NONE = {"selection": "none", "kept": 0.5}
 

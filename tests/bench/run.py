@@ -19,6 +19,7 @@ import bench_chroma
 import bench_cover_quality
 import bench_cover_search
 import bench_features
+import bench_genre_features
 import bench_genre_scores
 import bench_genres
 import bench_ingest
@@ -53,6 +54,7 @@ SECTIONS: Mapping[str, Section] = {
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "library": Section("Listeners' music through the jobs", bench_library.measure_library, (*_JOBS, "librosa")),
     "genres": Section("Genres of the GTZAN table", bench_genres.measure_quality, (*_LEARNING, "xgboost-cpu")),
+    "genre_features": Section("Genres of analyses", bench_genre_features.measure_feature_sets, _LEARNING),
     "scores": Section("Scoring genres", bench_genre_scores.measure_scores, (*_LEARNING, "pyarrow")),
     "search": Section("Searching covers", bench_cover_search.measure_search, (*_NUMBERS, "faiss-cpu")),
     "rerank": Section("Aligning pairs", bench_chroma.measure_alignments, _NUMBERS),
