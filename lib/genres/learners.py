@@ -279,7 +279,7 @@ LEARNERS: Mapping[str, Learner] = {
                 {"rows_a_leaf": 3},
                 {"selection": "recursive", "kept": 0.6},
             ),
-            max_rows=100_000,
+            max_rows=20_000,
         ),
         Learner(
             "logistic_regression",

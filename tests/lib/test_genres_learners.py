@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics.pairwise import laplacian_kernel
 from sklearn.neighbors import KNeighborsClassifier
 
 from reprise.lib.errors import InputError
+from reprise.lib.genres import pipelines
 from reprise.lib.genres.gaussians import Gaussians
 from reprise.lib.genres.kernels import LeastSquares, PairwiseSvm
 from reprise.lib.genres.learners import LEARNERS, Setting
@@ -230,3 +232,18 @@ def test_selections_keep_what_tells_genres_apart() -> None:
     copied = np.column_stack([ROWS[:, 0] * 3 + ROWS[:, 1] * 3, ROWS[:, 0], ROWS[:, 3:]])
     assert len(Selection("recursive", 0.4, 0).fit(copied, CODES).kept_) == 2
     assert Selection("univariate", 0.01, 0).fit(np.ones((N, 3)), CODES).kept_.tolist() == [0]
+
+
+def test_trees_choose_features_by_no_more_rows_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forest of a million rows took ten GiB."""
+    asked = []
+    fit = ExtraTreesClassifier.fit
+
+    def count(forest: ExtraTreesClassifier, rows: Any, codes: Any) -> Any:
+        asked.append(len(rows))
+        return fit(forest, rows, codes)
+
+    monkeypatch.setattr(ExtraTreesClassifier, "fit", count)
+    monkeypatch.setattr(pipelines, "_ROWS_OF_TREES", N - 10)
+    assert Selection("embedded", 0.5, 0).fit(ROWS, CODES).kept_.tolist() == [0, 1, 2]
+    assert asked == [N - 10]
