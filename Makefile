@@ -36,7 +36,7 @@ prerequisites:
 	@command -v java >/dev/null && java -version 2>&1 | awk -F '"' '/version/ {split($$2, v, "."); exit v[1] < 17}' \
 		|| { echo "reprise needs Java 17 or newer on the PATH (Spark runs on it): install openjdk-17-jre-headless or the like" >&2; exit 1; }
 
-demo: setup ## Compose a sample with audio, ingest it, learn covers and genres from it, and say what a recording is
+demo: setup ## Compose a sample with audio, ingest it, learn covers, genres and tastes from it, and show some of them
 	@$(BIN)/reprise make-sample --out $(SAMPLE) --tracks $(TRACKS) --audio $(RECORDINGS) --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise ingest-msd --source $(SAMPLE)/msd --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise ingest-annotations --source $(SAMPLE)/annotations --warehouse $(WAREHOUSE)
@@ -47,11 +47,14 @@ demo: setup ## Compose a sample with audio, ingest it, learn covers and genres f
 	@$(BIN)/reprise train-genre --features msd --labels msd_tagtraum --learner logistic_regression --folds 3 \
 		--warehouse $(WAREHOUSE)
 	@$(BIN)/reprise score-genres --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise build-taste-profiles --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise show-tables --warehouse $(WAREHOUSE)
 	@set -- $$($(BIN)/python tests/planted.py $(SAMPLE)/annotations); \
 		echo "$$1 is a recording of a song that the model was not trained on; in the dataset there are: $${*:2}"; \
 		$(BIN)/reprise find-covers --warehouse $(WAREHOUSE) --plot $(SAMPLE)/cover.png --track $$1; \
 		$(BIN)/reprise show-genres --warehouse $(WAREHOUSE) --plot $(SAMPLE)/genres.png --track $$1
+	@$(BIN)/reprise show-taste --warehouse $(WAREHOUSE) --plot $(SAMPLE)/taste.png --user $$(ls $(SAMPLE)/library | head -n 1)
+	@$(BIN)/reprise sql --warehouse $(WAREHOUSE) "SELECT * FROM genre_tempo ORDER BY tempo_mean"
 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --config conf/ruff.toml .
@@ -75,6 +78,9 @@ zip: setup ## Make dist/reprise.zip, for --py-files
 tables: setup ## Write the README's table list anew from the contracts
 	@$(BIN)/python tests/table_list.py README.md
 
+questions: setup ## Ask the README's questions anew and write their answers into it
+	@$(BIN)/python tests/question_list.py README.md
+
 setup-airflow: ## Make .venv-airflow, Airflow's own environment
 	@$(MAKE) --no-print-directory setup
 	@test -x .venv-airflow/bin/python || "$(PYTHON)" -m venv --without-pip .venv-airflow
@@ -88,4 +94,4 @@ lock: setup ## Lock the requirement files anew
 clean: ## Remove what the tasks above made, but the environments
 	@rm -rf build dist .cache $(SAMPLE) $(WAREHOUSE) spark-warehouse metastore_db derby.log
 
-.PHONY: help setup prerequisites demo lint test test-all bench zip tables setup-airflow lock clean
+.PHONY: help setup prerequisites demo lint test test-all bench zip tables questions setup-airflow lock clean

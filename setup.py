@@ -45,6 +45,7 @@ setup(
         "av",
         "delta-spark==4.4.0",
         "deltalake",
+        "duckdb",
         "h5py",
         "isal",
         "librosa",

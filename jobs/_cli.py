@@ -1,10 +1,13 @@
-"""The ``reprise`` command: one sub-command a job, made from the jobs themselves."""
+"""The ``reprise`` command: one sub-command a job, made from the jobs themselves, and ``sql``."""
 
 import ast
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.resources import files
+
+# no job: it only reads, and leaves no row in job_runs
+_SQL = "Ask the tables in SQL: one query, a file of them, or a prompt."
 
 
 def jobs() -> dict[str, str]:
@@ -21,14 +24,17 @@ def jobs() -> dict[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sub-command that ``argv`` names and return its exit code; with none, or ``--help``, list them."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["sql"]:  # at once: the list of jobs is read from their files
+        return int(import_module(f"{__package__}._sql").main(argv[1:]))
     known = jobs()
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: reprise JOB [--help] …\n\nJobs:")
         for name, line in known.items():
             print(f"  {name:20} {line}")
+        print(f"\nOver all of them:\n  {'sql':20} {_SQL}")
         return 0
     if argv[0] not in known:
-        print(f"reprise: no job {argv[0]!r}; there are: {', '.join(known)}", file=sys.stderr)
+        print(f"reprise: no job {argv[0]!r}; there are: {', '.join([*known, 'sql'])}", file=sys.stderr)
         return 2
     job = import_module(f"{__package__}.{argv[0].replace('-', '_')}")
     return int(job.main(argv[1:]))

@@ -10,7 +10,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reprise.jobs._run import Run, UsageError
-from reprise.jobs._tables import Part, Warehouse
+from reprise.jobs._staged import Part
+from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import LIBRARY_ANALYSIS, MSD_ANALYSIS, QUARANTINE, Table, row_uri
 
 ANALYSES = (MSD_ANALYSIS, LIBRARY_ANALYSIS)

@@ -1,10 +1,19 @@
-"""Which rows a merge writes, in pandas: the part of the tables' writer that knows nothing of Delta."""
+"""Which rows a merge writes and which files may hold some: what of the tables' writer knows nothing of Delta."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from reprise.lib.tables import Table
+
+if TYPE_CHECKING:  # a query in DuckDB does not wait for these
+    import pandas as pd
+    from pyspark.sql import DataFrame
 
 
 def decide(
@@ -30,12 +39,32 @@ def decide(
 
 def stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Frames one below the other; pandas warns of empty ones, whose types would count."""
+    import pandas as pd
+
     return pd.concat([f for f in frames if len(f)] or frames[:1], ignore_index=True)
 
 
 def is_in(rows: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
     """Whether the key of each of ``rows`` is among ``others``, whose columns are the key."""
+    import pandas as pd
+
     key = list(others.columns)
     if len(key) == 1:
         return rows[key[0]].isin(others[key[0]])
     return pd.Series(pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(others)), index=rows.index)
+
+
+def files_within(files: pa.Table, bounds: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Paths of the files that, by their statistics, can hold a value within one of ``bounds``."""
+    able = np.zeros(len(files), dtype=bool)
+    for column, (least, greatest) in bounds.items():
+        if f"min.{column}" not in files.column_names:
+            return files["path"].to_pylist()  # type: ignore[no-any-return]
+        apart = pc.or_(pc.greater(files[f"min.{column}"], greatest), pc.less(files[f"max.{column}"], least))
+        able |= ~pc.fill_null(apart, False).to_numpy()
+    return files.filter(pa.array(able))["path"].to_pylist()  # type: ignore[no-any-return]
+
+
+def find_single(rows: DataFrame) -> DataFrame:
+    """Rows that stand there once: of two versions of something one below the other, what has changed between them."""
+    return rows.groupBy(*rows.columns).count().where("count = 1").drop("count")

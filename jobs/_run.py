@@ -1,5 +1,7 @@
 """What every job does around its work: arguments, settings, progress, the summary, ``job_runs`` and exit codes."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import logging
@@ -9,16 +11,14 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
-from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
@@ -30,6 +30,10 @@ from reprise.jobs._tables import Warehouse
 from reprise.lib.errors import RepriseError
 from reprise.lib.tables import JOB_RUNS
 from reprise.udfs.arrow import arrow_schema
+
+if TYPE_CHECKING:  # a query in DuckDB does not wait for these
+    from py4j.protocol import Py4JJavaError
+    from pyspark.sql import SparkSession
 
 # "spark.hadoop.fs.s3a.secret.key": "…" in the settings, "spark.hadoop.fs.s3a.secret.key=…" among the arguments
 _SECRET = re.compile(r"""((?:secret|password|token|access\.?key)[^"=]*(?:": "|=))(?:\\.|[^"\\])*""", re.IGNORECASE)
@@ -55,12 +59,15 @@ class Job:
         Adds the job's own arguments to the parser.
     body
         The work. It leaves its figures in ``Run.counts``.
+    prints_for_programs
+        What the body prints is for another program to read: the summary goes to stderr, unless it is JSON.
     """
 
     name: str
     doc: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
-    body: Callable[["Run"], None]
+    body: Callable[[Run], None]
+    prints_for_programs: bool = False
 
 
 @dataclass
@@ -105,7 +112,7 @@ class Run:
 def parser_of(job: Job) -> argparse.ArgumentParser:
     """Parser of a job: its own arguments and those every job takes."""
     first_line, _, rest = job.doc.partition("\n")
-    parser = _Parser(
+    parser = Parser(
         prog=f"reprise {job.name.replace('_', '-')}",
         description=first_line,
         epilog=rest,
@@ -168,6 +175,9 @@ def existing(place: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """An exception as one line for a person."""
+    from py4j.protocol import Py4JError, Py4JJavaError
+    from pyspark.errors import PySparkException
+
     if isinstance(error, RepriseError):
         return _on_one_line(str(error))
     text = _reason(error) if isinstance(error, Py4JJavaError) else str(error)
@@ -217,7 +227,8 @@ def _run_recorded(job: Job, run: Run) -> int:
         outcome["counts"] = json.dumps(run.counts)
         outcome["output_versions"] = json.dumps(run.warehouse.versions())
         _record(run, record | outcome)
-    _print_summary(run, outcome)
+    with redirect_stdout(sys.stderr if job.prints_for_programs and not run.args.json else sys.stdout):
+        _print_summary(run, outcome)
     if run.status == "too_many_bad":
         return _fail(
             job,
@@ -260,7 +271,9 @@ def _fail(job: Job, message: str, code: int) -> int:
     return code
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """One whose mistakes are one line."""
+
     def error(self, message: str) -> NoReturn:
         """One line, where argparse would print the whole usage first."""
         raise UsageError(f"{message} (see --help)")

@@ -1,13 +1,15 @@
 """The one place that starts Spark."""
 
+from __future__ import annotations
+
 import os
 import sys
-
-from pyspark import SparkConf, SparkContext
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING
 
 from reprise.conf import Settings
-from reprise.udfs.msd_source import MsdSource
+
+if TYPE_CHECKING:  # a query in DuckDB does not wait for these
+    from pyspark.sql import SparkSession
 
 
 def get_session(settings: Settings) -> SparkSession:
@@ -15,6 +17,12 @@ def get_session(settings: Settings) -> SparkSession:
 
     What ``spark-submit`` was told wins over ``settings.spark``.
     """
+    from pyspark import SparkConf, SparkContext
+    from pyspark.logger import PySparkLogger
+    from pyspark.sql import SparkSession
+
+    from reprise.udfs.msd_source import MsdSource
+
     # Workers take python3 from PATH unless this variable is there before the session starts.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if "PYSPARK_GATEWAY_PORT" in os.environ:
@@ -30,5 +38,9 @@ def get_session(settings: Settings) -> SparkSession:
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     # at ERROR a failed task would print its Java stack, where the job says in one line what went wrong
     spark.sparkContext.setLogLevel("FATAL" if settings.log_level == "ERROR" else settings.log_level)
+    # it would print every query that fails with its Java stack
+    for kind in ("SQL", "DataFrame"):
+        level = "DEBUG" if settings.log_level == "DEBUG" else "CRITICAL"
+        PySparkLogger.getLogger(f"{kind}QueryContextLogger").setLevel(level)
     spark.dataSource.register(MsdSource)
     return spark

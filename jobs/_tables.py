@@ -9,71 +9,36 @@ Delta and decides again. That makes a key lookup and the commit that follows it 
 ``spark``: Spark's own Delta writer and MERGE, for tables too large to look up keys in one process.
 """
 
+from __future__ import annotations
+
 import json
-import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from delta import exceptions as delta_exceptions
-from delta.tables import DeltaTable as SparkDeltaTable
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.functions import col
 
-from reprise.jobs._rows import decide, is_in, stack
+from reprise.jobs._retrying import retry
+from reprise.jobs._rows import decide, files_within, find_single, is_in, stack
+from reprise.jobs._staged import NOTED, Note, Part, Staged, cut, read_note
 from reprise.lib.tables import TABLES, Table
 from reprise.udfs.arrow import arrow_schema, spark_schema
 from reprise.udfs.staging import RESULT_DDL, Make, StagedFile, Stager, filesystem, stage
 
+if TYPE_CHECKING:  # a query in DuckDB does not wait for these
+    import pandas as pd
+    from pyspark.sql import DataFrame, SparkSession
+
 _WRITER = "reprise"  # the application transaction that serialises our commits to one table
-_ATTEMPTS = 50
-# Delta's "basic class for all commit conflicts" is the base of none of them
-_CONFLICTS = (CommitFailedError, *(getattr(delta_exceptions, name) for name in delta_exceptions.__all__))
 _CONFIGURATION = {"delta.enableDeletionVectors": "false"}  # delta-rs, DuckDB and Trino shall read every table
-
-
-@dataclass
-class Staged:
-    """What the workers made of one batch of inputs: uncommitted files, and rows for the driver to decide about."""
-
-    files: dict[str, list[StagedFile]] = field(default_factory=dict)
-    rows: dict[str, list[pa.Table]] = field(default_factory=dict)
-
-    def add(self, other: "Staged") -> None:
-        """Take the contents of ``other`` in, after our own."""
-        for name, files in other.files.items():
-            self.files.setdefault(name, []).extend(files)
-        for name, rows in other.rows.items():
-            self.rows.setdefault(name, []).extend(rows)
-
-    def table(self, table: Table) -> pa.Table:
-        """Rows for the driver of one table, in the contract's schema."""
-        schema = arrow_schema(table)
-        return pa.concat_tables([schema.empty_table(), *(t.cast(schema) for t in self.rows.get(table.name, []))])
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some whole files of one version of a table: as much as a job takes at once.
-
-    ``least`` and ``greatest`` bound the first key column in them.
-    """
-
-    paths: tuple[str, ...]
-    least: str
-    greatest: str
-    row_count: int
 
 
 class Warehouse:
@@ -91,6 +56,10 @@ class Warehouse:
         """Current Delta version of every table that exists."""
         return {name: self._delta(table).version() for name, table in TABLES.items() if self.exists(table)}
 
+    def identity(self, table: Table) -> str:
+        """What tells a table from another one made later in its place."""
+        return str(self._delta(table).metadata().id)
+
     def exists(self, table: Table) -> bool:
         """Whether the table has been made."""
         return table.name in self._open or DeltaTable.is_deltatable(self.uri(table))
@@ -101,13 +70,44 @@ class Warehouse:
         reader = spark.read.format("delta")
         return (reader if version is None else reader.option("versionAsOf", version)).load(self.uri(table))
 
+    def paths(self, table: Table) -> list[str]:
+        """Files of a table's current version, none where it was not made; unlike all else this never makes a table."""
+        delta = DeltaTable(self.uri(table)) if self.exists(table) else None
+        return [f"{self.uri(table)}/{path}" for path in delta.get_add_actions()["path"].to_pylist()] if delta else []
+
+    def readable(self, table: Table, version: int) -> bool:
+        """Whether a version of a table can still be read: neither its log nor one of its files has been cleaned up."""
+        fs, folder = filesystem(self.uri(table))
+        try:
+            paths = self._files(table, version)["path"].to_pylist()
+        except DeltaError:
+            return False
+        return all(info.is_file for info in fs.get_file_info([f"{folder}/{path}" for path in paths]))
+
+    def changes(self, spark: SparkSession, table: Table, since: int | None, until: int) -> DataFrame:
+        """Rows that only one of two versions of a table holds, compared without run_id; ``since`` None holds none."""
+        before = [] if since is None else self._files(table, since)["path"].to_pylist()
+        only_in_one = set(before) ^ set(self._files(table, until)["path"].to_pylist())
+        # no version has a row twice, but a file that was written again has most of the rows of its predecessor
+        rows = self.read_part(spark, table, Part(tuple(sorted(only_in_one)), "", "", 0))
+        return find_single(rows.drop("run_id"))
+
+    def note(self, table: Table) -> Note:
+        """What was noted with the newest commit that has a note; number 0 and an empty note where none has."""
+        delta = self._delta(table)
+        number = delta.transaction_version(NOTED) or 0
+        for commit in delta.history():
+            if (content := read_note(commit.get("userMetadata"))) is not None:
+                return Note(number, content)
+        return Note(number, {})
+
     def lookup(
         self, table: Table, column: str, least: str, greatest: str, columns: Sequence[str] | None = None
     ) -> pa.Table:
         """Rows of a table with ``least <= column <= greatest``, on the driver; ``column`` is a key or owner column."""
         names = list(columns or arrow_schema(table).names)
         found = [arrow_schema(table).empty_table().select(names)]
-        for path in self._candidates(self._delta(table), {column: (least, greatest)}):
+        for path in files_within(self._files(table), {column: (least, greatest)}):
             rows = self._read_file(table, path, list(dict.fromkeys([*names, column])))
             inside = pc.and_(pc.greater_equal(rows[column], least), pc.less_equal(rows[column], greatest))
             found.append(rows.filter(inside).select(names))
@@ -119,16 +119,7 @@ class Warehouse:
         The cut costs the driver the same whatever the rows hold; each part is of whole files, so that reading all parts
         reads every file once.
         """
-        files = pa.table(self._delta(table).get_add_actions(flatten=True)).to_pandas()
-        if files.empty:
-            return []
-        least, greatest = f"min.{table.key[0]}", f"max.{table.key[0]}"
-        files = files.sort_values([least, "path"])
-        number = (files["num_records"].cumsum() - files["num_records"]) // row_count
-        return [
-            Part(tuple(part["path"]), part[least].min(), part[greatest].max(), int(part["num_records"].sum()))
-            for _, part in files.groupby(number)
-        ]
+        return cut(self._files(table), table.key[0], row_count)
 
     def read_part(self, spark: SparkSession, table: Table, part: Part) -> DataFrame:
         """Rows of a part, for workers."""
@@ -142,17 +133,15 @@ class Warehouse:
     def may_hold(self, table: Table, column: str, values: Sequence[str]) -> bool:
         """Whether, by the statistics of its files, the table can hold a row whose ``column`` is within ``values``."""
         within = {column: (min(values), max(values))} if values else {}
-        return bool(self._candidates(self._delta(table), within))
+        return bool(files_within(self._files(table), within))
 
     def sizes(self, table: Table) -> tuple[int, int]:
         """Rows and bytes of a table's current version."""
-        delta = self._delta(table)
-        files = pa.table(delta.get_add_actions(flatten=True))
-        return delta.count(), pc.sum(files["size_bytes"]).as_py() or 0
+        return self._delta(table).count(), pc.sum(self._files(table)["size_bytes"]).as_py() or 0
 
     def head(self, table: Table, columns: Sequence[str], count: int) -> list[dict[str, Any]]:
         """Some rows of a table: the first ``count`` of one of its files."""
-        paths = self._candidates(self._delta(table), {table.key[0]: ("", "\U0010ffff")})[:1]
+        paths = files_within(self._files(table), {table.key[0]: ("", "\U0010ffff")})[:1]
         return [row for path in paths for row in self._read_file(table, path, list(columns))[:count].to_pylist()]
 
     def stage(self, inputs: DataFrame, make: Make, tables: Iterable[Table], *, to_driver: Iterable[Table]) -> Staged:
@@ -198,7 +187,16 @@ class Warehouse:
             writer = rows.write.format("delta").mode("append")
             writer.option("txnAppId", transaction).option("txnVersion", 1).save(self.uri(table))
 
-        _retry(write)
+        retry(write, _is_conflict)
+
+    def replace(self, table: Table, rows: DataFrame, *, note: Note) -> None:
+        """Put ``rows`` in the place of all rows of a table of the ``spark`` writer, in one commit.
+
+        Of several commits with a note of one number the first is made, and the others are left out: look at ``note``.
+        """
+        self._delta(table)
+        writer = rows.write.format("delta").mode("overwrite").options(**note.options)
+        retry(lambda: writer.save(self.uri(table)), _is_conflict)
 
     def merge(
         self,
@@ -207,8 +205,9 @@ class Warehouse:
         *,
         scope: tuple[str, Sequence[str]] | None = None,
         leave_out: pd.DataFrame | None = None,
-        delete: pa.Table | None = None,
+        delete: DataFrame | pa.Table | None = None,
         force: bool = False,
+        note: Note | None = None,
     ) -> pd.DataFrame:
         """Put ``rows`` in a table, replacing those with the same key, in one commit; a rerun changes nothing.
 
@@ -226,7 +225,9 @@ class Warehouse:
         leave_out
             Keys and owners of rows that are not to be written after all. Arrow writer only.
         delete
-            Keys to delete. Arrow writer only.
+            Keys to delete. For a table of the ``spark`` writer a data frame with none of the keys of ``rows``.
+        note
+            To be kept with the commit, see ``replace``. Spark writer only.
 
         Returns
         -------
@@ -234,19 +235,39 @@ class Warehouse:
             The refused rows: their keys, and in a table with an owner also owner and sha256 as offered and
             ``kept_owner``, ``kept_sha256`` of what stands.
         """
+        import pandas as pd
+        from pyspark.sql import DataFrame
+
         self._delta(table)
         if isinstance(rows, DataFrame):
-            _retry(lambda: self._merge_spark(table, rows, scope))
+            retry(lambda: self._merge_spark(table, rows, scope, delete, note), _is_conflict)
             return pd.DataFrame()
         files = self._write_rows(table, rows) if isinstance(rows, pa.Table) else list(rows)
-        return _retry(lambda: self._merge_arrow(table, files, scope, leave_out, delete, force))
+        return retry(lambda: self._merge_arrow(table, files, scope, leave_out, delete, force), _is_conflict)
 
-    def _merge_spark(self, table: Table, rows: DataFrame, scope: tuple[str, Sequence[str]] | None) -> None:
+    def _merge_spark(
+        self,
+        table: Table,
+        rows: DataFrame,
+        scope: tuple[str, Sequence[str]] | None,
+        delete: DataFrame | None,
+        note: Note | None,
+    ) -> None:
+        from delta.tables import DeltaTable as SparkDeltaTable
+        from pyspark.sql.functions import col, lit
+
         same_key = " AND ".join(f"t.`{k}` = s.`{k}`" for k in table.key)
         values = [c.name for c in table.columns if c.name not in table.key and c.name != "run_id"]
         changed = " OR ".join(f"NOT (t.`{c}` <=> s.`{c}`)" for c in values)
-        target = SparkDeltaTable.forPath(rows.sparkSession, self.uri(table)).alias("t")
-        merge = target.merge(rows.alias("s"), same_key).whenMatchedUpdateAll(changed).whenNotMatchedInsertAll()
+        gone = (rows.limit(0) if delete is None else delete).select(*table.key).withColumn("_gone", lit(True))
+        offered = rows.withColumn("_gone", lit(False)).unionByName(gone, allowMissingColumns=True)
+        spark = rows.sparkSession
+        if note:  # MERGE takes these from its session, and no other commit shall have them
+            spark = spark.newSession()
+            for name, value in note.settings.items():
+                spark.conf.set(name, value)
+        merge = SparkDeltaTable.forPath(spark, self.uri(table)).alias("t").merge(offered.alias("s"), same_key)
+        merge = merge.whenMatchedDelete("s._gone").whenMatchedUpdateAll(changed).whenNotMatchedInsertAll("NOT s._gone")
         if scope:
             merge = merge.whenNotMatchedBySourceDelete(col(f"t.{scope[0]}").isin(list(scope[1])))
         merge.execute()
@@ -260,6 +281,8 @@ class Warehouse:
         delete: pa.Table | None,
         force: bool,
     ) -> pd.DataFrame:
+        import pandas as pd
+
         delta = self._delta(table)
         key = list(table.key)
         everything = self._identities(table, [file.path for file in files])
@@ -271,7 +294,8 @@ class Warehouse:
         scope_column, in_scope = scope or (key[0], [])
         if len(in_scope):
             bounds[scope_column] = (min(in_scope), max(in_scope))
-        stored = self._identities(table, self._candidates(delta, bounds), scope_column)
+        files_now = pa.table(delta.get_add_actions(flatten=True))
+        stored = self._identities(table, files_within(files_now, bounds), scope_column)
 
         # a key that its owner holds no more is free for another in the same commit
         identity = [*key, table.owner] if table.owner else key
@@ -315,17 +339,10 @@ class Warehouse:
             frames.append(frame.assign(_path=path, _row=np.arange(len(frame))))
         return stack(frames)
 
-    @staticmethod
-    def _candidates(delta: DeltaTable, bounds: Mapping[str, tuple[Any, Any]]) -> list[str]:
-        """Files of the table that, by their statistics, can hold a value within one of ``bounds``."""
-        files = pa.table(delta.get_add_actions(flatten=True))
-        able = np.zeros(len(files), dtype=bool)
-        for column, (least, greatest) in bounds.items():
-            if f"min.{column}" not in files.column_names:
-                return files["path"].to_pylist()  # type: ignore[no-any-return]
-            apart = pc.or_(pc.greater(files[f"min.{column}"], greatest), pc.less(files[f"max.{column}"], least))
-            able |= ~pc.fill_null(apart, False).to_numpy()
-        return files.filter(pa.array(able))["path"].to_pylist()  # type: ignore[no-any-return]
+    def _files(self, table: Table, version: int | None = None) -> pa.Table:
+        """Files of a table and their statistics, now or as of a version."""
+        delta = self._delta(table) if version is None else DeltaTable(self.uri(table), version=version)
+        return pa.table(delta.get_add_actions(flatten=True))
 
     def _read_file(self, table: Table, path: str, columns: list[str] | None = None) -> pa.Table:
         fs, folder = filesystem(self.uri(table))
@@ -348,7 +365,7 @@ class Warehouse:
         if table.name in self._open:
             self._open[table.name].update_incremental()
         else:
-            self._open[table.name] = _retry(lambda: self._make(table))
+            self._open[table.name] = retry(lambda: self._make(table), _is_conflict)
         return self._open[table.name]
 
     def _make(self, table: Table) -> DeltaTable:
@@ -375,16 +392,8 @@ def _add(file: StagedFile) -> AddAction:
     return AddAction(file.path, file.size, {}, int(time.time() * 1000), data_change=True, stats=file.stats)
 
 
-T = TypeVar("T")
+def _is_conflict(error: Exception) -> bool:
+    """Whether another writer was faster; Delta's "basic class for all commit conflicts" is the base of none of them."""
+    from delta import exceptions
 
-
-def _retry(attempt: Callable[[], T]) -> T:
-    """Call ``attempt`` until no other writer has come between its look at the table and its commit."""
-    for tries in range(_ATTEMPTS):
-        try:
-            return attempt()
-        except _CONFLICTS:
-            if tries == _ATTEMPTS - 1:
-                raise
-            time.sleep(random.uniform(0.01, 0.05) * min(tries + 1, 20))  # noqa: S311 - spreads the writers out
-    raise AssertionError("unreachable")
+    return isinstance(error, (CommitFailedError, *(getattr(exceptions, name) for name in exceptions.__all__)))

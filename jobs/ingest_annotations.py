@@ -28,7 +28,7 @@ from reprise.jobs._ledger import (
     write_quarantine,
 )
 from reprise.jobs._run import Job, Run, existing, run_job
-from reprise.jobs._tables import Staged
+from reprise.jobs._staged import Staged
 from reprise.lib.tables import (
     COVER_CLIQUES,
     GENRE_LABELS,

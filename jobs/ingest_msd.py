@@ -27,7 +27,7 @@ from reprise.jobs._ledger import (
     write_quarantine,
 )
 from reprise.jobs._run import Job, Run, existing, run_job
-from reprise.jobs._tables import Staged
+from reprise.jobs._staged import Staged
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.msd_files import CRASHED, read_files

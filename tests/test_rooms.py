@@ -38,7 +38,7 @@ ALLOWED = {
         *("pyspark.sql.datasource", "pyspark.sql.types", "pyspark.sql.pandas.types"),
     },
     "jobs": {
-        *("pyspark", "py4j", "delta", "deltalake", "pyarrow", "pandas", "numpy", "rich"),
+        *("pyspark", "py4j", "delta", "deltalake", "pyarrow", "pandas", "numpy", "rich", "duckdb"),
         *("reprise.conf", "reprise.lib", "reprise.udfs", "reprise.__version__"),
     },
     "airflow": {"airflow"},
@@ -55,8 +55,8 @@ ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 SESSION_MAKER = "jobs/_session.py"
 DELTA_USER = "jobs/_tables.py"
 VERBS = {
-    *("analyse", "check", "evaluate", "explore", "extract", "find", "ingest", "make", "match", "mix", "profile"),
-    *("score", "show", "split", "train"),
+    *("analyse", "build", "check", "evaluate", "explore", "extract", "find", "ingest", "make", "match", "mix"),
+    *("register", "score", "show", "split", "train"),
 }
 """First words of job names; extend it with a verb when a new job needs one."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillRunning
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -18,6 +19,9 @@ from reprise.udfs.sandbox import Audio, Sandbox
 
 HEARTBEAT_S = 30.0
 """A worker that says nothing for minutes is killed; an album in one file may well take longer."""
+
+_BUFFERFUL = 512
+"""Empty batches, of 160 bytes and more, that fill the 64 KiB which a worker holds back before Spark hears anything."""
 
 _Sign = TypeVar("_Sign")
 _Result = TypeVar("_Result")
@@ -43,13 +47,13 @@ def open_audio(path: Path, sha256: str) -> tuple[Audio, npt.NDArray[np.float32]]
 def work_aside(
     sign: _Sign, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
 ) -> Generator[_Sign, None, _Result]:
-    """Return what ``work`` returns; meanwhile yield ``sign`` every `HEARTBEAT_S`."""
+    """Return what ``work`` returns; every `HEARTBEAT_S` yield ``sign``, an empty batch, until Spark hears it."""
     running = _threads().submit(work, *args, **kwargs)
     while True:
         try:
             return running.result(HEARTBEAT_S)
         except StillRunning:
-            yield sign
+            yield from repeat(sign, _BUFFERFUL)
 
 
 @cache

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from reprise.lib.tables import TABLES, Table
 from reprise.udfs.arrow import arrow_schema, to_batch
+from reprise.udfs.statistics import Statistics
 
 Make = Callable[[Iterable[pa.RecordBatch]], Iterator[tuple[str, pa.RecordBatch]]]
 
@@ -49,38 +50,43 @@ class Stager:
         self._fs, self._folder = filesystem(folder)
         self._name = f"part-{uuid.uuid4()}.zstd.parquet"
         self._writer: pq.ParquetWriter | None = None
-        self._bounds: dict[str, list[str | int]] = {}
-        self._row_count = 0
+        self._statistics = Statistics(table)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add ``batch`` as a row group; one of no rows, which has no bounds, adds nothing."""
+        """Add ``batch`` as a row group, NaN in its scalar columns as NULL; one of no rows adds nothing."""
         if not batch.num_rows:
             return
+        batch = _without_nan(batch)
         if self._writer is None:
             self._fs.create_dir(self._folder, recursive=True)
             self._writer = pq.ParquetWriter(
                 f"{self._folder}/{self._name}", arrow_schema(self._table), filesystem=self._fs, compression="zstd"
             )
         self._writer.write_batch(batch)
-        self._row_count += batch.num_rows
-        for name in {*self._table.key, *filter(None, [self._table.owner])}:
-            bounds = pc.min_max(batch.column(name)).as_py()
-            seen = self._bounds.get(name, [bounds["min"], bounds["max"]])
-            self._bounds[name] = [min(seen[0], bounds["min"]), max(seen[1], bounds["max"])]
+        self._statistics.add(batch)
 
     def close(self) -> StagedFile | None:
         """Finish the file; None when nothing was written."""
         if self._writer is None:
             return None
         self._writer.close()
-        stats = {
-            "numRecords": self._row_count,
-            "minValues": {name: bounds[0] for name, bounds in self._bounds.items()},
-            "maxValues": {name: bounds[1] for name, bounds in self._bounds.items()},
-            "nullCount": dict.fromkeys(self._bounds, 0),
-        }
         size = self._fs.get_file_info(f"{self._folder}/{self._name}").size
-        return StagedFile(self._name, size, self._row_count, json.dumps(stats))
+        return StagedFile(self._name, size, self._statistics.row_count, self._statistics.to_json())
+
+
+def _without_nan(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """``batch`` with NULL for NaN in its scalar columns.
+
+    What is not known is NULL in every table. And no statistics of a column with NaN are right for all readers: to Spark
+    NaN is the greatest number, to others it compares with nothing.
+    """
+    for index, field in enumerate(batch.schema):
+        if pa.types.is_floating(field.type) and pc.any(pc.is_nan(batch.column(index))).as_py():
+            known = pc.if_else(pc.is_nan(batch.column(index)), None, batch.column(index))
+            if not field.nullable:
+                raise ValueError(f"column {field.name} must not be NaN")
+            batch = batch.set_column(index, field, known)
+    return batch
 
 
 def stage(
@@ -96,11 +102,12 @@ def stage(
         Where each table's files go.
     seen_by_driver
         Tables whose rows are not written but handed on, as Arrow IPC: small ones that the driver must decide about.
-        Handing them on at once also shows Spark that the worker is alive.
     """
     stagers = {name: Stager(TABLES[name], folder) for name, folder in folders.items()}
     for name, batch in make(batches):
-        if name in seen_by_driver:
+        if not batch.num_rows:
+            yield to_batch(RESULT_SCHEMA, {"table": []})  # a sign of life, for Spark alone
+        elif name in seen_by_driver:
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, batch.schema) as stream:
                 stream.write_batch(batch)

@@ -22,6 +22,7 @@ from reprise.lib.tables.sources import (
     SONG_MISMATCHES,
     UNIQUE_TRACKS,
 )
+from reprise.lib.tables.tastes import TASTE_PROFILES
 
 TABLES: Mapping[str, Table] = {
     table.name: table
@@ -41,6 +42,7 @@ TABLES: Mapping[str, Table] = {
         MSD_GENRE_FEATURES,
         GENRE_IMAGES,
         GENRE_SCORES,
+        TASTE_PROFILES,
         BEAT_CHROMA,
         CHROMA_PATCHES,
         COVER_VECTORS,
@@ -76,6 +78,7 @@ __all__ = [
     "QUARANTINE",
     "SONG_MISMATCHES",
     "TABLES",
+    "TASTE_PROFILES",
     "UNIQUE_TRACKS",
     "UNMATCHED_PLAYS",
     "Column",

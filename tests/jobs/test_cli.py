@@ -16,7 +16,7 @@ ROOM = Path(__file__).resolve().parents[2] / "jobs"
 MODULES = {path.stem.replace("_", "-"): path for path in ROOM.glob("*.py") if not path.name.startswith("_")}
 EACH_JOB = pytest.mark.parametrize("name", sorted(MODULES))
 INGESTS = ("ingest-annotations", "ingest-library", "ingest-msd")
-NEEDS = {**dict.fromkeys(INGESTS, "--source"), "make-sample": "--out", "show-genres": "--track"}
+NEEDS = {**dict.fromkeys(INGESTS, "--source"), "make-sample": "--out", "show-genres": "--track", "show-taste": "--user"}
 
 
 def first_line(name: str) -> str:
@@ -52,8 +52,11 @@ def test_sub_commands_are_the_public_jobs() -> None:
 def test_list_of_jobs(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert _cli.main(argv) == 0
     printed = capsys.readouterr()
-    listed = [line.split(None, 1) for line in printed.out.split("Jobs:\n")[1].splitlines()]
+    of_jobs, _, others = printed.out.split("Jobs:\n")[1].partition("\nOver all of them:\n")
+    listed = [line.split(None, 1) for line in of_jobs.splitlines()]
     assert listed == [[name, first_line(name)] for name in sorted(MODULES)]
+    sql = ast.get_docstring(ast.parse((ROOM / "_sql.py").read_text("utf-8"))) or ""
+    assert [line.split(None, 1) for line in others.splitlines()] == [["sql", sql.split("\n")[0]]]
     assert printed.err == ""
 
 

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reprise.jobs import (
+    build_taste_profiles,
     extract_chroma,
     extract_genre_features,
     find_covers,
@@ -24,6 +25,7 @@ from reprise.jobs import (
     score_genres,
     train_cover_index,
 )
+from reprise.jobs._staged import Note
 from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import GENRE_LABELS, PLAYS, TABLES, Table
 from reprise.udfs.arrow import arrow_schema, spark_schema
@@ -95,6 +97,53 @@ def test_merges_at_once_wait_for_each_other(spark: Any, warehouse: Warehouse) ->
     assert rows[0][3] in (10, 11)
 
 
+def test_merge_deletes_keys_in_the_same_commit(spark: Any, warehouse: Warehouse) -> None:
+    warehouse.merge(PLAYS, plays(spark, A, B, C))
+    version = warehouse.versions()[PLAYS.name]
+    new = ("dee", "SO1", "s", 1, "r2")
+    unknown = ("eve", "SO1", "s", 1, "r2")
+    warehouse.merge(PLAYS, plays(spark, new, (*A[:4], "r2")), delete=plays(spark, C, unknown))
+    assert stored(warehouse) == [A, B, new]
+    assert warehouse.versions()[PLAYS.name] == version + 1
+
+
+def test_changes_are_the_rows_that_differ(spark: Any, warehouse: Warehouse) -> None:
+    def changed(since: int | None, until: int) -> list[Any]:
+        rows = Warehouse(warehouse.root).changes(spark, PLAYS, since, until)
+        return sorted(tuple(row) for row in rows.collect())
+
+    warehouse.merge(PLAYS, plays(spark, A, B))
+    first = warehouse.versions()[PLAYS.name]
+    more, later = ("bob", "SO1", "s", 9, "r2"), ("ann", "SO1", "s", 1, "another run")
+    warehouse.merge(PLAYS, plays(spark, more, C))
+    second = warehouse.versions()[PLAYS.name]
+    warehouse.merge(PLAYS, plays(spark), delete=plays(spark, A))
+    warehouse.merge(PLAYS, plays(spark, later))  # the same row in another file
+    third = warehouse.versions()[PLAYS.name]
+    assert changed(first, second) == sorted([B[:4], more[:4], C[:4]])
+    assert changed(second, third) == changed(second, second) == []
+    assert changed(None, third) == sorted([A[:4], more[:4], C[:4]])
+    assert warehouse.readable(PLAYS, first)
+    assert not warehouse.readable(PLAYS, third + 1)
+
+
+def test_notes_stand_in_their_commits_alone(spark: Any, warehouse: Warehouse) -> None:
+    assert warehouse.note(PLAYS) == Note(0, {})
+    warehouse.replace(PLAYS, plays(spark, A, B), note=Note(1, {"made_from": "'ä\""}))
+    warehouse.replace(PLAYS, plays(spark, C), note=Note(1, {"made_from": "too late"}))
+    assert stored(warehouse) == [A, B]
+    warehouse.merge(PLAYS, plays(spark, C))
+    DeltaTable(warehouse.uri(PLAYS)).delete("user_id = 'bob'")
+    assert Warehouse(warehouse.root).note(PLAYS) == Note(1, {"made_from": "'ä\""})
+    second = Note(2, {"made_from": [1, None]})
+    warehouse.merge(PLAYS, plays(spark), delete=plays(spark, A), note=second)
+    warehouse.merge(PLAYS, plays(spark, B), note=Note(2, {}))
+    warehouse.merge(PLAYS, plays(spark), note=Note(3, {}))  # nothing to write is noted too
+    assert (stored(warehouse), warehouse.note(PLAYS)) == ([C], Note(3, {}))
+    warehouse.merge(PLAYS, plays(spark, B))
+    assert "userMetadata" not in DeltaTable(warehouse.uri(PLAYS)).history(1)[0]
+
+
 def test_staged_rows_of_the_spark_writer_are_read_and_discarded(spark: Any, warehouse: Warehouse) -> None:
     assert warehouse.staged_frame(spark, PLAYS, []).count() == 0
     folder = Path(warehouse.root) / "_staging" / PLAYS.name
@@ -141,6 +190,7 @@ GOOD: dict[str, Any] = {
         ("unmatched_plays", {"play_count": 0}, "play_count_positive"),
         ("genre_images", {"depth": 2, "height": 2, "width": 2, "image": [0.0] * 7}, "image_agrees"),
         ("genre_scores", {"rank": 0}, "rank_positive"),
+        ("taste_profiles", {"share": 1.1}, "share_bounded"),
         ("manifest", {"status": "lost"}, "status_known"),
         ("job_runs", {"status": "lost"}, "status_known"),
         ("plays", {"run_id": None}, "NOT NULL"),
@@ -188,6 +238,7 @@ def ingested(
     assert train_cover_index.main(["--method", "median_patch", *common]) == 0
     assert find_covers.main(["--cliques", "shs_dataset_train", "--rerank", "simple", *common]) == 0
     assert score_genres.main(common) == 0
+    assert build_taste_profiles.main(common) == 0
     return Warehouse(str(folder / "warehouse"))
 
 

@@ -1,0 +1,285 @@
+"""Views over the tables, in SQL that Spark and DuckDB both speak, and the same for every engine.
+
+A view names tables and earlier views; one with parameters is a table function, as ``taste_overlap('a', 'b')``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class View:
+    """One view.
+
+    Parameters
+    ----------
+    name, doc
+        As people call it; one line of purpose.
+    columns
+        In the order of ``sql``: name to comment.
+    sql
+        The query. Its parameters stand in it by their names.
+    example
+        A query that shows what the view is for.
+    parameters
+        Names of the string parameters of a table function.
+    """
+
+    name: str
+    doc: str
+    columns: Mapping[str, str]
+    sql: str
+    example: str
+    parameters: tuple[str, ...] = ()
+
+
+_TRACK = {
+    "track_id": "MSD or library track id",
+    "song_id": "what plays name it by: the MSD song id, of a library track its track id",
+    "title": "track title",
+    "artist_name": "artist name",
+    "release": "album title",
+    "year": "release year; NULL where unknown",
+    "duration": "length in s",
+    "tempo": "tempo in BPM; NULL where no beat was found, or above 1000",
+    "key": "0 = C to 11 = B",
+    "mode": "0 = minor, 1 = major",
+    "loudness": "overall loudness in dB",
+}
+_GENRE = {
+    "genre": "expert label, else the likeliest genre of the model that was trained last",
+    "source": "annotation that says so, or the model",
+    "is_label": "an expert says so",
+}
+
+ALL_TRACKS = View(
+    name="all_tracks",
+    doc="Tracks of the dataset and of listeners, one row each.",
+    columns=_TRACK,
+    # NaN is above every number, in both engines
+    sql="""
+SELECT track_id, song_id, title, artist_name, release, year, duration,
+  CASE WHEN tempo > 0 AND tempo <= 1000 THEN tempo END AS tempo, key, mode, loudness
+FROM msd_tracks
+UNION ALL
+SELECT track_id, track_id AS song_id, title, artist_name, release, year, duration,
+  CASE WHEN tempo > 0 AND tempo <= 1000 THEN tempo END AS tempo, key, mode, loudness
+FROM library_tracks""",
+    example="SELECT artist_name, count(*) AS tracks FROM all_tracks GROUP BY artist_name ORDER BY tracks DESC LIMIT 10",
+)
+
+TRACK_GENRES = View(
+    name="track_genres",
+    doc="The genre of each track that has one.",
+    columns={"track_id": _TRACK["track_id"], **_GENRE},
+    sql="""
+WITH said AS (
+  SELECT track_id, genre, source, 0 AS place, NULL AS trained_at FROM genre_labels WHERE rank = 0
+  UNION ALL
+  SELECT s.track_id, s.genre, s.model_id AS source, 1 AS place, m.trained_at
+  FROM genre_scores s LEFT JOIN models m ON m.model_id = s.model_id
+  WHERE s.rank = 1
+), ordered AS (
+  SELECT *, row_number() OVER (PARTITION BY track_id ORDER BY place, trained_at DESC NULLS LAST, source) AS choice
+  FROM said
+)
+SELECT track_id, genre, source, place = 0 AS is_label FROM ordered WHERE choice = 1""",
+    example="SELECT genre, count(*) AS tracks FROM track_genres GROUP BY genre ORDER BY tracks DESC",
+)
+
+SONG_TRACKS = View(
+    name="song_tracks",
+    doc="The one track that stands for each song, so that plays can be joined to tracks.",
+    columns={
+        "song_id": _TRACK["song_id"],
+        "track_id": "of several tracks of a song the one whose genre is known best",
+        "is_mismatch": "all tracks of the song are known to be another one's: leave it out",
+        **_GENRE,
+        "genre": f"{_GENRE['genre']}; NULL where there is neither",
+        **{name: _TRACK[name] for name in ("year", "tempo", "key", "mode", "loudness")},
+    },
+    sql="""
+WITH pairs AS (
+  SELECT song_id, track_id FROM msd_tracks WHERE song_id IS NOT NULL
+  UNION SELECT song_id, track_id FROM unique_tracks
+  UNION SELECT track_id AS song_id, track_id FROM library_tracks
+), ordered AS (
+  SELECT p.song_id, p.track_id, m.track_id IS NOT NULL AS is_mismatch, g.genre, g.source, g.is_label,
+    row_number() OVER (
+      PARTITION BY p.song_id
+      ORDER BY m.track_id IS NOT NULL, g.genre IS NULL, g.is_label DESC NULLS LAST, p.track_id
+    ) AS choice
+  FROM pairs p
+  LEFT JOIN song_mismatches m ON m.song_id = p.song_id AND m.track_id = p.track_id
+  LEFT JOIN track_genres g ON g.track_id = p.track_id
+)
+SELECT o.song_id, o.track_id, o.is_mismatch, o.genre, o.source, o.is_label,
+  t.year, t.tempo, t.key, t.mode, t.loudness
+FROM ordered o LEFT JOIN all_tracks t ON t.track_id = o.track_id
+WHERE o.choice = 1""",
+    example="SELECT s.genre, sum(p.play_count) AS plays FROM plays p JOIN song_tracks s ON s.song_id = p.song_id"
+    " WHERE NOT s.is_mismatch GROUP BY s.genre ORDER BY plays DESC",
+)
+
+TASTE_POPULATION = View(
+    name="taste_population",
+    doc="What all listeners together like.",
+    columns={
+        "genre": "genre of a track",
+        "share": "of the weight of all listeners; they sum to 1",
+        "listeners": "how many have played or own a track of it",
+        "plays": "their plays of it",
+    },
+    sql="""
+SELECT genre, sum(weight) / sum(sum(weight)) OVER () AS share, count(*) AS listeners,
+  CAST(sum(plays) AS BIGINT) AS plays
+FROM taste_profiles GROUP BY genre""",
+    example="SELECT * FROM taste_population ORDER BY share DESC",
+)
+
+TASTE_TOP_GENRES = View(
+    name="taste_top_genres",
+    doc="The genres of each listener in order, of few plays drawn towards what all like.",
+    columns={
+        "user_id": "listener",
+        "rank": "1 = liked most",
+        "genre": "genre of a track",
+        "taste": "confidence x share + (1 - confidence) x population_share",
+        "share": "of the listener's weight",
+        "population_share": "of the weight of all listeners",
+        "confidence": "how much the listener's weight says, 0 to 1",
+        "plays": "plays of tracks of the genre",
+        "tracks": "different songs of the genre",
+    },
+    sql="""
+WITH shrunk AS (
+  SELECT p.user_id, p.genre, round(p.confidence * p.share + (1 - p.confidence) * q.share, 9) AS taste, p.share,
+    q.share AS population_share, p.confidence, p.plays, p.tracks
+  FROM taste_profiles p JOIN taste_population q ON q.genre = p.genre
+)
+SELECT user_id, CAST(row_number() OVER (PARTITION BY user_id ORDER BY taste DESC, genre) AS INT) AS rank, genre, taste,
+  share, population_share, confidence, plays, tracks
+FROM shrunk""",
+    example="SELECT genre, taste, share, population_share FROM taste_top_genres WHERE user_id = :user ORDER BY rank",
+)
+
+TASTE_SIMILAR_LISTENERS = View(
+    name="taste_similar_listeners",
+    doc="Listeners of like taste, of all who share a genre; name one user_id where there are many.",
+    columns={
+        "user_id": "listener",
+        "other_user_id": "another who shares a genre",
+        "similarity": "cosine of their shares of genres, above 0 to 1",
+        "shared_genres": "how many both listen to",
+        "rank": "1 = most alike of those of user_id",
+    },
+    sql="""
+WITH lengths AS (
+  SELECT user_id, sqrt(sum(share * share)) AS length FROM taste_profiles GROUP BY user_id
+), pairs AS (
+  SELECT a.user_id, b.user_id AS other_user_id, sum(a.share * b.share) AS product, count(*) AS shared_genres
+  FROM taste_profiles a JOIN taste_profiles b ON b.genre = a.genre AND b.user_id <> a.user_id
+  GROUP BY a.user_id, b.user_id
+), compared AS (
+  SELECT p.user_id, p.other_user_id, round(p.product / (l.length * o.length), 9) AS similarity, p.shared_genres
+  FROM pairs p JOIN lengths l ON l.user_id = p.user_id JOIN lengths o ON o.user_id = p.other_user_id
+)
+SELECT user_id, other_user_id, similarity, shared_genres,
+  CAST(row_number() OVER (PARTITION BY user_id ORDER BY similarity DESC, other_user_id) AS INT) AS rank
+FROM compared""",
+    example="SELECT other_user_id, similarity FROM taste_similar_listeners WHERE user_id = :user AND rank <= 10",
+)
+
+TASTE_OVERLAP = View(
+    name="taste_overlap",
+    doc="What two listeners share: the overlaps sum to 1 for equal tastes, to 0 with nothing in common.",
+    columns={
+        "genre": "genre that one of them listens to",
+        "share_a": "of the first listener's weight",
+        "share_b": "of the second listener's weight",
+        "overlap": "the lesser of both",
+    },
+    sql="""
+SELECT coalesce(a.genre, b.genre) AS genre, coalesce(a.share, 0) AS share_a, coalesce(b.share, 0) AS share_b,
+  least(coalesce(a.share, 0), coalesce(b.share, 0)) AS overlap
+FROM (SELECT genre, share FROM taste_profiles WHERE user_id = user_a) a
+FULL JOIN (SELECT genre, share FROM taste_profiles WHERE user_id = user_b) b ON b.genre = a.genre""",
+    example="SELECT * FROM taste_overlap(:a, :b) ORDER BY overlap DESC, genre",
+    parameters=("user_a", "user_b"),
+)
+
+GENRE_TEMPO = View(
+    name="genre_tempo",
+    doc="The tempo of each genre, over tracks.",
+    columns={
+        "genre": "genre of a track",
+        "tracks": "how many have a tempo",
+        "tempo_mean": "mean tempo in BPM",
+        "tempo_std": "standard deviation of the tempo in BPM",
+        "tempo_median": "median tempo in BPM",
+    },
+    sql="""
+SELECT g.genre, count(*) AS tracks, avg(t.tempo) AS tempo_mean, stddev_pop(t.tempo) AS tempo_std,
+  median(t.tempo) AS tempo_median
+FROM all_tracks t JOIN track_genres g ON g.track_id = t.track_id
+WHERE t.tempo IS NOT NULL
+GROUP BY g.genre""",
+    example="SELECT genre, tempo_mean FROM genre_tempo ORDER BY tempo_mean DESC",
+)
+
+LIBRARY_OVERVIEW = View(
+    name="library_overview",
+    doc="What music each listener has.",
+    columns={
+        "user_id": "listener",
+        "tracks": "different tracks",
+        "hours": "their length in h",
+        "artists": "different artist tags",
+        "releases": "different album tags",
+        "first_year": "earliest release year",
+        "last_year": "latest release year",
+        "tempo_mean": "mean tempo in BPM",
+    },
+    sql="""
+SELECT c.user_id, count(*) AS tracks, sum(t.duration) / 3600 AS hours, count(DISTINCT t.artist_name) AS artists,
+  count(DISTINCT t.release) AS releases, min(t.year) AS first_year, max(t.year) AS last_year,
+  avg(CASE WHEN t.tempo > 0 AND t.tempo <= 1000 THEN t.tempo END) AS tempo_mean
+FROM library_copies c JOIN library_tracks t ON t.track_id = c.track_id
+GROUP BY c.user_id""",
+    example="SELECT * FROM library_overview ORDER BY tracks DESC",
+)
+
+QUARANTINE_OVERVIEW = View(
+    name="quarantine_overview",
+    doc="What was rejected and why.",
+    columns={
+        "stage": "job that rejected it",
+        "error_class": "short name of the fault",
+        "inputs": "how many were rejected",
+        "most_attempts": "how often one of them was tried",
+        "example_uri": "one of them",
+        "example_message": "what is wrong with that one, and what to do",
+    },
+    sql="""
+SELECT stage, error_class, count(*) AS inputs, max(attempts) AS most_attempts, min(uri) AS example_uri,
+  min_by(message, uri) AS example_message
+FROM quarantine GROUP BY stage, error_class""",
+    example="SELECT * FROM quarantine_overview ORDER BY inputs DESC",
+)
+
+VIEWS: Mapping[str, View] = {
+    view.name: view
+    for view in (
+        ALL_TRACKS,
+        TRACK_GENRES,
+        SONG_TRACKS,
+        TASTE_POPULATION,
+        TASTE_TOP_GENRES,
+        TASTE_SIMILAR_LISTENERS,
+        TASTE_OVERLAP,
+        GENRE_TEMPO,
+        LIBRARY_OVERVIEW,
+        QUARANTINE_OVERVIEW,
+    )
+}
+"""All views by their names, each after those that it names."""

@@ -1,0 +1,1 @@
+"""What listeners like, for people to look at."""
