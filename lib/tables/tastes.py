@@ -19,7 +19,9 @@ TASTE_PROFILES = Table(
         Column("weight", "double", "damped plays: the sum over tracks of log2(1 + plays)", nullable=False),
         Column("plays", "bigint", "plays of tracks of the genre; a track owned counts as one", nullable=False),
         Column("tracks", "bigint", "different songs of the genre", nullable=False),
-        Column("confidence", "double", "how much the weight of the listener says, 0 to 1: 0.5 at ten songs", nullable=False),
+        Column(
+            "confidence", "double", "how much the weight of the listener says, 0 to 1: 0.5 at ten songs", nullable=False
+        ),
         Column("label_share", "double", "share of weight whose genre is an expert label, not a score", nullable=False),
         Column("tempo_mean", "double", "mean tempo in BPM, by weight as all that follows; NULL where unknown"),
         Column("tempo_std", "double", "standard deviation of the tempo in BPM"),
