@@ -14,6 +14,7 @@ _WEIGHT = 4096  # units of a weight of 1
 _TEMPO, _LOUDNESS, _YEAR = 10, 100, 1  # units of 1 BPM, of 1 dB and of a year
 _CIRCLE = 1024  # units of the radius of the circle of fifths
 _HALF_EVIDENCE = 10  # the weight at which the confidence is 0.5
+_ROWS_A_PARTITION = 500_000  # what is summed of so many fits into the memory of a task
 
 _FACTS = {
     "song_id": "song_id",
@@ -78,7 +79,7 @@ def count_matches(evidence: DataFrame, song_tracks: DataFrame) -> dict[str, int]
     return {name: int(figure or 0) for name, figure in found.asDict().items()}
 
 
-def profile(evidence: DataFrame, facts: DataFrame) -> DataFrame:
+def profile(evidence: DataFrame, facts: DataFrame, rows: int) -> DataFrame:
     """Make the taste profiles of all listeners in some evidence.
 
     The weight of a song is log2(1 + plays) for a listener, so that one song on repeat is not a taste. Means, spreads
@@ -91,6 +92,8 @@ def profile(evidence: DataFrame, facts: DataFrame) -> DataFrame:
         See ``gather_evidence``; its rows of songs that are not in ``facts`` do not count.
     facts
         See ``find_facts``; one row a song.
+    rows
+        How many of evidence there are, about.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def profile(evidence: DataFrame, facts: DataFrame) -> DataFrame:
         The columns of ``taste_profiles`` without run_id.
     """
     songs = (
-        evidence.repartition("user_id")  # which serves all that follows: no other step moves rows
+        evidence.repartition(1 + rows // _ROWS_A_PARTITION, "user_id")  # no other step moves rows
         .groupBy("user_id", "song_id")
         .agg(F.sum("play_count").alias("plays"))
         .join(F.broadcast(facts), "song_id")

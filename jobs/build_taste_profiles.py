@@ -45,7 +45,6 @@ from reprise.udfs.arrow import spark_schema
 _EVIDENCE = (PLAYS, LIBRARY_COPIES)
 _SONGS = (MSD_TRACKS, UNIQUE_TRACKS, LIBRARY_TRACKS, SONG_MISMATCHES, GENRE_LABELS, GENRE_SCORES, MODELS)
 _ATTEMPTS = 20
-_ROWS_A_PARTITION = 1_000_000  # of plays: what is summed of so many fits into a task's memory
 
 Versions = Mapping[str, int]
 
@@ -98,9 +97,6 @@ def _find_start(run: Run, last: Note, now: Mapping[str, Any]) -> Versions | None
 def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
     """Make and write the profiles of all listeners, or of those for whom something has changed."""
     spark = run.spark.newSession()  # in which names stand for versions
-    rows = sum(run.warehouse.sizes(table)[0] for table in _EVIDENCE if table.name in now)
-    partitions = max(int(spark.conf.get("spark.sql.shuffle.partitions") or 0), rows // _ROWS_A_PARTITION)
-    spark.conf.set("spark.sql.shuffle.partitions", partitions)
     with run.progress("steps") as bar:
         step = bar.add_task("", total=3)
         songs = _name_versions(run, spark, now)
@@ -114,7 +110,7 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
         bar.advance(step)
         matches = count_matches(evidence, songs)
         bar.advance(step)
-        profiles = profile(evidence, find_facts(songs)).withColumn("run_id", F.lit(run.run_id))
+        profiles = profile(evidence, find_facts(songs), matches["rows_read"]).withColumn("run_id", F.lit(run.run_id))
         if touched is None:
             run.warehouse.replace(TASTE_PROFILES, profiles.sortWithinPartitions(*TASTE_PROFILES.key), note=note)
         else:

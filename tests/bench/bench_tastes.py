@@ -124,7 +124,8 @@ def aggregate_in_spark(folder: Path, out: Path) -> None:
     spark = get_session(conf.load())
     warehouse = Warehouse(str(folder / "warehouse"))
     evidence = gather_evidence(warehouse.read(spark, PLAYS), warehouse.read(spark, LIBRARY_COPIES))
-    profiles = profile(evidence, find_facts(spark.read.parquet(str(folder / "songs.parquet"))))
+    facts = find_facts(spark.read.parquet(str(folder / "songs.parquet")))
+    profiles = profile(evidence, facts, warehouse.sizes(PLAYS)[0])
     profiles = profiles.withColumn("run_id", F.lit("bench"))
     Warehouse(str(out)).append(TASTE_PROFILES, profiles, transaction="bench")
 

@@ -66,7 +66,7 @@ def songs_frame(spark: Any, songs: Iterable[Song]) -> DataFrame:
 
 
 def profiles_of(spark: Any, plays: Iterable[Play], songs: Iterable[Song]) -> Profile:
-    rows = profile(evidence_frame(spark, plays), find_facts(songs_frame(spark, songs))).collect()
+    rows = profile(evidence_frame(spark, plays), find_facts(songs_frame(spark, songs)), len(plays)).collect()
     found = {(row.user_id, row.genre): row.asDict() for row in rows}
     assert len(found) == len(rows)
     return found

@@ -151,7 +151,7 @@ def build_whole(spark: Any, warehouse: Warehouse) -> tuple[pd.DataFrame, dict[st
     name_tables(session, {table.name: now.read(session, table) for table in READ if now.exists(table)})
     facts = find_facts(session.table("song_tracks"))
     evidence = gather_evidence(session.table(PLAYS.name), session.table(LIBRARY_COPIES.name))
-    rows = profile(evidence, facts).toPandas().sort_values(list(TASTE_PROFILES.key)).reset_index(drop=True)
+    rows = profile(evidence, facts, 100).toPandas().sort_values(list(TASTE_PROFILES.key)).reset_index(drop=True)
     heard = defaultdict(list)
     for row in evidence.join(facts, "song_id", "left").collect():
         heard[row.user_id].append(str(row))
