@@ -101,6 +101,7 @@ def test_killed_and_started_again(
     assert_same(killed, warehouse, [AUDIO_GENRE_FEATURES, MSD_GENRE_FEATURES, GENRE_IMAGES])
 
 
+@pytest.mark.exhaustive
 def test_two_listeners_who_share_files_at_once(
     songs: list[Path],
     start: Start,

@@ -15,6 +15,7 @@ from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import MSD_TRACKS
 
 
+@pytest.mark.exhaustive  # spark-sql is tried with all tables after register-tables
 def test_spark_sql_reads_tables_and_comments(
     sample_dir: Path, run_job: Callable[..., dict[str, Any]], warehouse: Warehouse, tmp_path: Path
 ) -> None:
