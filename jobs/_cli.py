@@ -5,9 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.resources import files
-
-# no job: it only reads, and leaves no row in job_runs
-_SQL = "Ask the tables in SQL: one query, a file of them, or a prompt."
+from importlib.resources.abc import Traversable
 
 
 def jobs() -> dict[str, str]:
@@ -16,9 +14,13 @@ def jobs() -> dict[str, str]:
     for module in sorted(files(__package__).iterdir(), key=lambda f: f.name):
         if not module.name.endswith(".py") or module.name.startswith("_"):
             continue
-        doc = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
-        lines[module.name.removesuffix(".py").replace("_", "-")] = doc.partition("\n")[0]
+        lines[module.name.removesuffix(".py").replace("_", "-")] = _first_line(module)
     return lines
+
+
+def _first_line(module: Traversable) -> str:
+    doc = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
+    return doc.partition("\n")[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("usage: reprise JOB [--help] …\n\nJobs:")
         for name, line in known.items():
             print(f"  {name:20} {line}")
-        print(f"\nOver all of them:\n  {'sql':20} {_SQL}")
+        # no job: it only reads, and leaves no row in job_runs
+        print(f"\nOver all of them:\n  {'sql':20} {_first_line(files(__package__) / '_sql.py')}")
         return 0
     if argv[0] not in known:
         print(f"reprise: no job {argv[0]!r}; there are: {', '.join([*known, 'sql'])}", file=sys.stderr)

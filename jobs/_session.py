@@ -39,8 +39,8 @@ def get_session(settings: Settings) -> SparkSession:
     # at ERROR a failed task would print its Java stack, where the job says in one line what went wrong
     spark.sparkContext.setLogLevel("FATAL" if settings.log_level == "ERROR" else settings.log_level)
     # it would print every query that fails with its Java stack
+    level = "DEBUG" if settings.log_level == "DEBUG" else "CRITICAL"
     for kind in ("SQL", "DataFrame"):
-        level = "DEBUG" if settings.log_level == "DEBUG" else "CRITICAL"
         PySparkLogger.getLogger(f"{kind}QueryContextLogger").setLevel(level)
     spark.dataSource.register(MsdSource)
     return spark

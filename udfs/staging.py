@@ -81,11 +81,13 @@ def _without_nan(batch: pa.RecordBatch) -> pa.RecordBatch:
     NaN is the greatest number, to others it compares with nothing.
     """
     for index, field in enumerate(batch.schema):
-        if pa.types.is_floating(field.type) and pc.any(pc.is_nan(batch.column(index))).as_py():
-            known = pc.if_else(pc.is_nan(batch.column(index)), None, batch.column(index))
+        if not pa.types.is_floating(field.type):
+            continue
+        is_nan = pc.is_nan(batch.column(index))
+        if pc.any(is_nan).as_py():
             if not field.nullable:
                 raise ValueError(f"column {field.name} must not be NaN")
-            batch = batch.set_column(index, field, known)
+            batch = batch.set_column(index, field, pc.if_else(is_nan, None, batch.column(index)))
     return batch
 
 

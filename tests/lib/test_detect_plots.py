@@ -44,20 +44,6 @@ def chroma() -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Figures that were saved."""
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *args: Any, **options: Any) -> None:
-        figures.append(self)
-        save(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
-
-
 def texts(figure: Figure) -> list[Text]:
     """What is written, but for the ticks: there are ticks beyond the ends of an axis, which are not drawn."""
     axes = [axis for part in figure.axes for axis in (part.xaxis, part.yaxis)]

@@ -14,20 +14,6 @@ from reprise.lib.tastes.plots import MOST, draw_taste
 HARD = ["a $x_{1} $ \\frac", "_^{}\\", "音楽 🎵", "\x00\n\t", "W" * 10_000, "שלום", "\ud800", "<b>", "e\u0301", ""]
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Figures that were saved."""
-    figures: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *args: Any, **options: Any) -> None:
-        figures.append(self)
-        save(self, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return figures
-
-
 def draw(png: Path, genres: list[str], **told: Any) -> None:
     """Draw tastes that fall with the genres' places, the first one all of a listener's where there is only one."""
     k = len(genres)
