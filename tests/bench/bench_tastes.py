@@ -118,10 +118,11 @@ def aggregate_in_spark(folder: Path, out: Path) -> None:
     from reprise import conf
     from reprise.jobs._session import get_session
     from reprise.jobs._tables import Warehouse
-    from reprise.jobs._tastes import find_facts, gather_evidence, profile
+    from reprise.jobs._tastes import find_facts, gather_evidence, profile, tune
     from reprise.lib.tables import LIBRARY_COPIES, PLAYS, TASTE_PROFILES
 
-    spark = get_session(conf.load())
+    spark = get_session(conf.load()).newSession()
+    tune(spark)
     warehouse = Warehouse(str(folder / "warehouse"))
     evidence = gather_evidence(warehouse.read(spark, PLAYS), warehouse.read(spark, LIBRARY_COPIES))
     facts = find_facts(spark.read.parquet(str(folder / "songs.parquet")))
