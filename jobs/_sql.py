@@ -220,7 +220,7 @@ def _called(name: str) -> str:
 
 def _hint(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), [*TABLES, *VIEWS], 3)
-    return f"; did you mean {' or '.join(near)}?" if near else "; --describe lists them"
+    return f"; did you mean {' or '.join(map(_called, near))}?" if near else "; --describe lists them"
 
 
 def say(error: Exception) -> str:

@@ -103,6 +103,8 @@ def test_views_and_tables_that_were_never_made(engine: str, ask: Ask) -> None:
     [
         ("duckdb", "SELECT * FROM playz", "there is no table or view playz; did you mean plays?"),
         ("spark", "SELECT * FROM playz", "there is no table or view playz; did you mean plays?"),
+        ("duckdb", "SELECT * FROM taste_overlap", "did you mean taste_overlap(user_a, user_b) or "),
+        ("spark", "SELECT * FROM taste_overlap", "did you mean taste_overlap(user_a, user_b) or "),
         ("duckdb", "SELECT FROM FROM plays", "Parser Error: syntax error"),
         ("spark", "SELECT ( FROM plays", "PARSE_SYNTAX_ERROR"),
         ("spark", "SELECT play_count / 0 FROM plays", "DIVIDE_BY_ZERO"),
