@@ -27,7 +27,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
 from reprise.jobs._retrying import retry
-from reprise.jobs._rows import decide, files_within, find_single, is_in, stack
+from reprise.jobs._rows import decide, files_within, find_changed, is_in, stack
 from reprise.jobs._staged import NOTED, Note, Part, Staged, cut, read_note
 from reprise.lib.tables import TABLES, Table
 from reprise.udfs.arrow import arrow_schema, spark_schema
@@ -84,13 +84,13 @@ class Warehouse:
             return False
         return all(info.is_file for info in fs.get_file_info([f"{folder}/{path}" for path in paths]))
 
-    def changes(self, spark: SparkSession, table: Table, since: int | None, until: int) -> DataFrame:
-        """Rows that only one of two versions of a table holds, compared without run_id; ``since`` None holds none."""
+    def changed(self, spark: SparkSession, table: Table, column: str, since: int | None, until: int) -> DataFrame:
+        """Values of a column whose rows but for run_id differ in two versions of a table; ``since`` None holds none."""
         before = [] if since is None else self._files(table, since)["path"].to_pylist()
         only_in_one = set(before) ^ set(self._files(table, until)["path"].to_pylist())
         # no version has a row twice, but a file that was written again has most of the rows of its predecessor
         rows = self.read_part(spark, table, Part(tuple(sorted(only_in_one)), "", "", 0))
-        return find_single(rows.drop("run_id"))
+        return find_changed(rows.drop("run_id"), column)
 
     def note(self, table: Table) -> Note:
         """What was noted with the newest commit that has a note; number 0 and an empty note where none has."""

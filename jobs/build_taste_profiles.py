@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from reprise import __version__
 from reprise.jobs._derived import add_force
-from reprise.jobs._rows import find_single
+from reprise.jobs._rows import find_changed
 from reprise.jobs._run import Job, Run, UsageError, run_job
 from reprise.jobs._staged import Note
 from reprise.jobs._tastes import count_matches, find_facts, gather_evidence, profile, tune
@@ -107,7 +107,7 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
         reached = 0
         if touched is not None:
             reached = touched.count()  # which also tells Spark how to join them
-            evidence = evidence.join(touched, "user_id", "left_semi")
+            evidence = evidence.join(touched, "user_id", "left_semi").persist()
         bar.advance(step)
         matches = count_matches(evidence, songs)
         bar.advance(step)
@@ -115,7 +115,8 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
         if touched is None:
             run.warehouse.replace(TASTE_PROFILES, profiles, note=note)
         else:
-            profiles.persist()
+            # nothing that persists views is found by MERGE, which looks for it when they are resolved: this is
+            profiles = profiles.localCheckpoint()
             before = run.warehouse.read(spark, TASTE_PROFILES).join(touched, "user_id", "left_semi")
             gone = before.join(profiles, list(TASTE_PROFILES.key), "left_anti")
             run.warehouse.merge(TASTE_PROFILES, profiles, delete=gone, note=note)
@@ -127,7 +128,7 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
             "users": users,
             "profiles": run.warehouse.sizes(TASTE_PROFILES)[0],
         }
-        for frame in filter(None, (songs, touched, profiles)):
+        for frame in filter(None, (songs, touched, evidence)):
             frame.unpersist()
         bar.advance(step)
 
@@ -150,13 +151,13 @@ def _find_touched(
     """Listeners whose evidence differs between two versions of the tables, or the facts of whose songs do."""
     changed = {name for name, version in now.items() if since.get(name) != version}
     touched = [
-        run.warehouse.changes(spark, table, since.get(table.name), now[table.name]).select("user_id")
+        run.warehouse.changed(spark, table, "user_id", since.get(table.name), now[table.name])
         for table in _EVIDENCE
         if table.name in changed
     ]
     if changed & {table.name for table in _SONGS}:
         before = find_facts(_name_versions(run, spark, since))
-        other = find_single(before.unionAll(find_facts(songs))).select("song_id").distinct()
+        other = find_changed(before.unionAll(find_facts(songs)), "song_id")
         touched.append(evidence.join(other, "song_id", "left_semi").select("user_id"))
     return reduce(DataFrame.unionAll, touched).distinct()
 
