@@ -17,7 +17,6 @@ def get_session(settings: Settings) -> SparkSession:
 
     What ``spark-submit`` was told wins over ``settings.spark``.
     """
-    import delta.exceptions  # noqa: F401 - only what fails after this is known as a conflict of Delta's
     from pyspark import SparkConf, SparkContext
     from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession

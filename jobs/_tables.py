@@ -187,7 +187,7 @@ class Warehouse:
             writer = rows.write.format("delta").mode("append")
             writer.option("txnAppId", transaction).option("txnVersion", 1).save(self.uri(table))
 
-        retry(write, _is_conflict)
+        retry(write, _conflicts())
 
     def replace(self, table: Table, rows: DataFrame, *, note: Note) -> None:
         """Put ``rows`` in the place of all rows of a table of the ``spark`` writer, in one commit.
@@ -196,7 +196,7 @@ class Warehouse:
         """
         self._delta(table)
         writer = rows.write.format("delta").mode("overwrite").options(**note.options)
-        retry(lambda: writer.save(self.uri(table)), _is_conflict)
+        retry(lambda: writer.save(self.uri(table)), _conflicts())
 
     def merge(
         self,
@@ -240,10 +240,10 @@ class Warehouse:
 
         self._delta(table)
         if isinstance(rows, DataFrame):
-            retry(lambda: self._merge_spark(table, rows, scope, delete, note), _is_conflict)
+            retry(lambda: self._merge_spark(table, rows, scope, delete, note), _conflicts())
             return pd.DataFrame()
         files = self._write_rows(table, rows) if isinstance(rows, pa.Table) else list(rows)
-        return retry(lambda: self._merge_arrow(table, files, scope, leave_out, delete, force), _is_conflict)
+        return retry(lambda: self._merge_arrow(table, files, scope, leave_out, delete, force), _conflicts())
 
     def _merge_spark(
         self,
@@ -365,7 +365,7 @@ class Warehouse:
         if table.name in self._open:
             self._open[table.name].update_incremental()
         else:
-            self._open[table.name] = retry(lambda: self._make(table), _is_conflict)
+            self._open[table.name] = retry(lambda: self._make(table), _conflicts())
         return self._open[table.name]
 
     def _make(self, table: Table) -> DeltaTable:
@@ -392,8 +392,8 @@ def _add(file: StagedFile) -> AddAction:
     return AddAction(file.path, file.size, {}, int(time.time() * 1000), data_change=True, stats=file.stats)
 
 
-def _is_conflict(error: Exception) -> bool:
-    """Whether another writer was faster; Delta's "basic class for all commit conflicts" is the base of none of them."""
-    from delta import exceptions
+def _conflicts() -> tuple[type[Exception], ...]:
+    """What says that another writer was faster; Delta's "basic class for all commit conflicts" is the base of none."""
+    from delta import exceptions  # to be loaded before a commit fails, or its failure is not known as one of these
 
-    return isinstance(error, (CommitFailedError, *(getattr(exceptions, name) for name in exceptions.__all__)))
+    return (CommitFailedError, *(getattr(exceptions, name) for name in exceptions.__all__))

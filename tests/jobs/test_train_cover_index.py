@@ -169,7 +169,9 @@ def test_force_trains_and_embeds_again_and_ends_in_the_same(warehouse: Warehouse
     pd.testing.assert_frame_equal(rows_of(warehouse, COVER_VECTORS), vectors)
 
 
-@pytest.mark.parametrize("method", ["median_patch", "dictionary_lda", "learned"])
+@pytest.mark.parametrize(
+    "method", [*(pytest.param(m, marks=pytest.mark.exhaustive) for m in ("median_patch", "dictionary_lda")), "learned"]
+)
 def test_two_models_side_by_side_each_made_again_from_its_row(
     method: str, warehouse: Warehouse, run_job: Run, rows_of: Rows
 ) -> None:
