@@ -115,7 +115,7 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
         if touched is None:
             run.warehouse.replace(TASTE_PROFILES, profiles, note=note)
         else:
-            # nothing that persists views is found by MERGE, which looks for it when they are resolved: this is
+            # MERGE reads it twice, and misses what is persisted: it looks for it after views are resolved
             profiles = profiles.localCheckpoint()
             before = run.warehouse.read(spark, TASTE_PROFILES).join(touched, "user_id", "left_semi")
             gone = before.join(profiles, list(TASTE_PROFILES.key), "left_anti")

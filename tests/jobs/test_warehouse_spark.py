@@ -25,6 +25,7 @@ from reprise.jobs import (
     score_genres,
     train_cover_index,
 )
+from reprise.jobs._rows import find_changed
 from reprise.jobs._staged import Note
 from reprise.jobs._tables import Warehouse
 from reprise.lib.tables import GENRE_LABELS, PLAYS, TABLES, Table
@@ -126,6 +127,12 @@ def test_what_changed_is_whose_rows_differ(spark: Any, warehouse: Warehouse) -> 
     assert changed(None, third) == ["ann", "bob", "cy"]
     assert warehouse.readable(PLAYS, first)
     assert not warehouse.readable(PLAYS, third + 1)
+
+
+def test_a_null_in_another_column_is_a_change(spark: Any) -> None:
+    before = spark.createDataFrame([("a", None, 1), ("b", None, 2), ("c", None, None)], "id string, x int, y int")
+    now = spark.createDataFrame([("a", 1, None), ("b", None, 2), ("d", None, None)], "id string, x int, y int")
+    assert sorted(i for (i,) in find_changed(before.unionAll(now), "id").collect()) == ["a", "c", "d"]
 
 
 def test_notes_stand_in_their_commits_alone(spark: Any, warehouse: Warehouse) -> None:
