@@ -17,14 +17,14 @@ help: ## Print this list
 
 setup: .venv/.ready ## Make .venv with everything in it; seconds when nothing changed
 
-.venv/.ready: $(REQUIREMENTS)/installer.txt $(REQUIREMENTS)/jobs.txt setup.py jobs/_jars.py $(wildcard conf/spark/*)
+.venv/.ready: $(REQUIREMENTS)/installer.txt $(REQUIREMENTS)/jobs.txt setup.py jobs/_engine/jars.py $(wildcard conf/spark/*)
 	@$(MAKE) --no-print-directory prerequisites
 	@test -x $(BIN)/uv || { echo "making .venv"; "$(PYTHON)" -m venv --clear .venv; \
 		$(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $(REQUIREMENTS)/installer.txt; }
 	@echo "installing the locked packages"
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes $(REQUIREMENTS)/installer.txt $(REQUIREMENTS)/jobs.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m reprise.jobs._jars
+	@$(BIN)/python -m reprise.jobs._engine.jars
 	@touch $@
 	@echo "ready: $(BIN)/reprise --help"
 

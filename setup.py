@@ -69,5 +69,5 @@ setup(
         "umap-learn",
     ],
     extras_require={"xgboost": ["xgboost"]},
-    entry_points={"console_scripts": ["reprise=reprise.jobs._cli:main"]},
+    entry_points={"console_scripts": ["reprise=reprise.jobs._engine.cli:main"]},
 )

@@ -19,12 +19,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reprise import __version__
-from reprise.jobs._derived import add_force
-from reprise.jobs._rows import find_changed
-from reprise.jobs._run import Job, Run, UsageError, run_job
-from reprise.jobs._staged import Note
-from reprise.jobs._tastes import count_matches, find_facts, gather_evidence, profile, tune
-from reprise.jobs._views import name_tables
+from reprise.jobs._engine.pending import add_force
+from reprise.jobs._engine.run import Job, Run, UsageError, run_job
+from reprise.jobs._engine.warehouse.commits import Note
+from reprise.jobs._engine.warehouse.merging import find_changed
+from reprise.jobs._sql.spark_views import name_tables
+from reprise.jobs._tastes.profiles import count_matches, find_facts, gather_evidence, profile, tune
 from reprise.lib.errors import RepriseError
 from reprise.lib.tables import (
     GENRE_LABELS,

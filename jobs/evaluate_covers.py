@@ -14,9 +14,9 @@ import pandas as pd
 from pyspark.sql import functions as F
 from rich.table import Table as Grid
 
-from reprise.jobs._covers import MEASURES, NO_RERANKER, Model, clique_members, gallery, load_model
-from reprise.jobs._evaluation import Evaluation, Measured, evaluate_measure, read_triplets
-from reprise.jobs._run import Job, Run, UsageError, print_grid, run_job
+from reprise.jobs._detection.evaluation import Evaluation, Measured, evaluate_measure, read_triplets
+from reprise.jobs._detection.search import MEASURES, NO_RERANKER, Model, clique_members, gallery, load_model
+from reprise.jobs._engine.run import Job, Run, UsageError, print_grid, run_job
 from reprise.lib.detect.alignment import DEFAULT_RERANKER
 from reprise.lib.detect.plots import draw_precision_recall, draw_rank_histogram
 from reprise.lib.tables import CHROMA_PATCHES

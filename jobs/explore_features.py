@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reprise.jobs._genres import TABLE, TAGS, find_labelled, name_labels
-from reprise.jobs._run import Job, Run, UsageError, run_job
+from reprise.jobs._engine.run import Job, Run, UsageError, run_job
+from reprise.jobs._genres.datasets import TABLE, TAGS, find_labelled, name_labels
 from reprise.lib.genres.exploration import explore
 from reprise.lib.genres.feature_sets import FEATURE_SETS
 

@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.jobs._derived import ANALYSES, Pending, add_force, find_pending, forget_removed
-from reprise.jobs._ledger import write_quarantine
-from reprise.jobs._run import Job, Run, run_job
+from reprise.jobs._engine.manifest import write_quarantine
+from reprise.jobs._engine.pending import ANALYSES, Pending, add_force, find_pending, forget_removed
+from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, QUARANTINE, row_uri
 from reprise.udfs.beat_chroma import INPUTS, extract_chroma
 

@@ -21,10 +21,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reprise.jobs._derived import ANALYSES, add_force, forget_removed
-from reprise.jobs._ledger import write_quarantine
-from reprise.jobs._run import Job, Run, UsageError, run_job
-from reprise.jobs._staged import Part
+from reprise.jobs._engine.manifest import write_quarantine
+from reprise.jobs._engine.pending import ANALYSES, add_force, forget_removed
+from reprise.jobs._engine.run import Job, Run, UsageError, run_job
+from reprise.jobs._engine.warehouse.commits import Part
 from reprise.lib.features.images import AUDIO_KINDS
 from reprise.lib.features.msd import ARRAYS, SCALARS
 from reprise.lib.tables import (

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reprise.jobs._covers import (
+from reprise.jobs._detection.search import (
     MEASURES,
     NO_RERANKER,
     QUERIES_AT_ONCE,
@@ -31,8 +31,8 @@ from reprise.jobs._covers import (
     search,
     search_id,
 )
-from reprise.jobs._derived import add_force
-from reprise.jobs._run import Job, Run, UsageError, print_grid, run_job
+from reprise.jobs._engine.pending import add_force
+from reprise.jobs._engine.run import Job, Run, UsageError, print_grid, run_job
 from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS
 from reprise.lib.detect.plots import draw_alignment
 from reprise.lib.tables import BEAT_CHROMA, COVER_MATCHES, LIBRARY_TRACKS, MSD_TRACKS

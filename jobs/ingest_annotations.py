@@ -19,16 +19,16 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reprise.jobs._files import Listing
-from reprise.jobs._ledger import (
+from reprise.jobs._engine.listing import Listing
+from reprise.jobs._engine.manifest import (
     forget_removed,
     hold_against_manifest,
     settle_unchanged,
     write_manifest,
     write_quarantine,
 )
-from reprise.jobs._run import Job, Run, existing, run_job
-from reprise.jobs._staged import Staged
+from reprise.jobs._engine.run import Job, Run, existing, run_job
+from reprise.jobs._engine.warehouse.commits import Staged
 from reprise.lib.tables import (
     COVER_CLIQUES,
     GENRE_LABELS,

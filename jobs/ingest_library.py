@@ -25,23 +25,22 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from reprise.jobs._files import Listing
-from reprise.jobs._ledger import (
+from reprise.jobs._engine.listing import Listing
+from reprise.jobs._engine.manifest import (
     forget_removed,
     hold_against_manifest,
     settle_unchanged,
     write_manifest,
     write_quarantine,
 )
-from reprise.jobs._library import LIST_SUFFIXES, Tree, forget_lost, known_tracks, remove_orphans, write_copies
-from reprise.jobs._listening import ingest_lists
-from reprise.jobs._rows import stack
-from reprise.jobs._run import Job, Run, UsageError, existing, run_job
-from reprise.lib.files import printable_name
+from reprise.jobs._engine.run import Job, Run, UsageError, existing, run_job
+from reprise.jobs._engine.warehouse.merging import stack
+from reprise.jobs._libraries.copies import LIST_SUFFIXES, Tree, forget_lost, known_tracks, remove_orphans, write_copies
+from reprise.jobs._libraries.listening import ingest_lists
+from reprise.lib.files import local_path, printable_name
 from reprise.lib.tables import LIBRARY_ANALYSIS, LIBRARY_TRACKS, MANIFEST, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.audio_files import NO_LISTENER, hash_files, library_track_id, read_audio
-from reprise.udfs.msd_files import local_path
 
 STAGE = "ingest_library"
 AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav")

@@ -18,16 +18,16 @@ import pyarrow as pa
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
-from reprise.jobs._files import Listing
-from reprise.jobs._ledger import (
+from reprise.jobs._engine.listing import Listing
+from reprise.jobs._engine.manifest import (
     forget_removed,
     hold_against_manifest,
     settle_unchanged,
     write_manifest,
     write_quarantine,
 )
-from reprise.jobs._run import Job, Run, existing, run_job
-from reprise.jobs._staged import Staged
+from reprise.jobs._engine.run import Job, Run, existing, run_job
+from reprise.jobs._engine.warehouse.commits import Staged
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.msd_files import CRASHED, read_files

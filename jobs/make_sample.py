@@ -20,12 +20,13 @@ from typing import Any
 
 from pyspark.sql import functions as F
 
-from reprise.jobs._run import Job, Run, UsageError, absolute, run_job
-from reprise.lib import sample
-from reprise.lib.sample.listening import write_lists
-from reprise.lib.sample.recordings import Recording, choose_recordings, name_users
-from reprise.lib.synth.files import LIBRARY, UNFINISHED, hash_file, list_truth, put_file
-from reprise.lib.synth.soundfont import Soundfont
+from reprise.jobs._engine.run import Job, Run, UsageError, absolute, run_job
+from reprise.lib.files import sha256_of
+from reprise.lib.music import sample
+from reprise.lib.music.render.soundfont import Soundfont
+from reprise.lib.music.sample.listening import write_lists
+from reprise.lib.music.sample.recording_files import LIBRARY, UNFINISHED, list_truth, put_file
+from reprise.lib.music.sample.recordings import Recording, choose_recordings, name_users
 from reprise.udfs.sample_audio import RESULT_DDL as AUDIO_DDL
 from reprise.udfs.sample_audio import write_recordings
 from reprise.udfs.sample_tracks import RESULT_DDL, write_tracks
@@ -109,7 +110,7 @@ def _describe(plan: sample.Plan, args: argparse.Namespace, soundfont: Soundfont 
     if args.audio:
         told["audio"] = {"recordings": args.audio, "users": args.users}
     if args.audio and soundfont:
-        told["audio"]["soundfont"] = hash_file(Path(soundfont.path))
+        told["audio"]["soundfont"] = sha256_of(Path(soundfont.path))
     return told
 
 

@@ -12,8 +12,8 @@ import argparse
 import re
 import sys
 
-from reprise.jobs._catalog import ddl
-from reprise.jobs._run import Job, Run, UsageError, run_job
+from reprise.jobs._engine.run import Job, Run, UsageError, run_job
+from reprise.jobs._sql.catalog import ddl
 from reprise.lib.tables import TABLES
 from reprise.lib.tables.views import VIEWS
 

@@ -13,11 +13,11 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 
-from reprise.jobs._derived import add_force, find_pending, forget_removed
-from reprise.jobs._genres import GENRE_KIND
-from reprise.jobs._run import Job, Run, UsageError, run_job
+from reprise.jobs._engine.pending import add_force, find_pending, forget_removed
+from reprise.jobs._engine.run import Job, Run, UsageError, run_job
+from reprise.jobs._genres.datasets import GENRE_KIND
 from reprise.lib.errors import InputError, RepriseError
-from reprise.lib.genres.embedded import DEFAULT_SHA256
+from reprise.lib.genres.default_model import DEFAULT_SHA256
 from reprise.lib.genres.feature_sets import FEATURE_SETS, WHOLE_TRACK
 from reprise.lib.tables import AUDIO_GENRE_FEATURES, GENRE_SCORES, MODELS, MSD_GENRE_FEATURES, Table
 from reprise.udfs.genre_scores import ROWS_AT_ONCE, columns_of, load_genre_model, score_tracks

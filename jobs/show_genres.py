@@ -13,7 +13,7 @@ import pandas as pd
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reprise.jobs._run import Job, Run, UsageError, print_grid, run_job
+from reprise.jobs._engine.run import Job, Run, UsageError, print_grid, run_job
 from reprise.lib.genres.feature_sets import WINDOW_S
 from reprise.lib.genres.plots import draw_timeline
 from reprise.lib.tables import (

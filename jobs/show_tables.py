@@ -10,7 +10,7 @@ import sys
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reprise.jobs._run import Job, Run, print_grid, run_job
+from reprise.jobs._engine.run import Job, Run, print_grid, run_job
 from reprise.lib.tables import COVER_CLIQUES, GENRE_LABELS, MSD_TRACKS, PLAYS, QUARANTINE, TABLES
 
 _EXAMPLES = (

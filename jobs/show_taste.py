@@ -14,10 +14,10 @@ from typing import Any
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reprise.jobs._duckdb import DuckDB
-from reprise.jobs._run import Job, Run, UsageError, print_grid, run_job
-from reprise.lib.detect.plots import PITCH_CLASSES
+from reprise.jobs._engine.run import Job, Run, UsageError, print_grid, run_job
+from reprise.jobs._sql.duckdb_engine import DuckDB
 from reprise.lib.tastes.plots import draw_taste
+from reprise.lib.text import PITCH_CLASSES
 
 _BAR = 20  # characters of 100 %
 _LONGEST = 100  # characters of a name that are shown

@@ -19,17 +19,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from reprise.jobs._calibration import calibrate
-from reprise.jobs._covers import Model, clique_members, load_model
-from reprise.jobs._derived import add_force, find_pending, forget_removed
-from reprise.jobs._run import Job, Run, UsageError, run_job
-from reprise.jobs._training import TABLE_OF, TRAINERS, Samples, is_held_out
+from reprise.jobs._detection.calibration import calibrate
+from reprise.jobs._detection.search import Model, clique_members, load_model
+from reprise.jobs._detection.training import TABLE_OF, TRAINERS, Samples, is_held_out
+from reprise.jobs._engine.pending import add_force, find_pending, forget_removed
+from reprise.jobs._engine.run import Job, Run, UsageError, run_job
 from reprise.lib.detect.embeddings import dump
 from reprise.lib.errors import RepriseError
 from reprise.lib.tables import COVER_CLIQUES, COVER_VECTORS, MODELS
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.artifacts import write_artifact
 from reprise.udfs.cover_vectors import embed_tracks
+from reprise.udfs.model_cache import write_artifact
 
 STAGE = "train_cover_index"
 _OK = {"status": "ok"}

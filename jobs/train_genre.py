@@ -19,28 +19,36 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from reprise.jobs._derived import add_force
-from reprise.jobs._genre_training import FOLDS, INNER_FOLDS, LISTS, RANDOM, Setting, Trained, train_again, train_model
-from reprise.jobs._genres import GENRE_KIND, TABLE, TAGS, Dataset, Labelled, find_labelled, name_labels, sha256_of
-from reprise.jobs._run import Job, Run, UsageError, run_job
+from reprise.jobs._engine.pending import add_force
+from reprise.jobs._engine.run import Job, Run, UsageError, run_job
+from reprise.jobs._genres.datasets import (
+    GENRE_KIND,
+    TABLE,
+    TAGS,
+    Dataset,
+    Labelled,
+    find_labelled,
+    name_labels,
+)
+from reprise.jobs._genres.training import FOLDS, INNER_FOLDS, LISTS, RANDOM, Setting, Trained, train_again, train_model
+from reprise.lib.arrays import Int64Array, ObjectArray
 from reprise.lib.errors import InputError, RepriseError
+from reprise.lib.files import sha256_of
 from reprise.lib.genres.cards import make_card
+from reprise.lib.genres.feature_rankings import explain_summary, rank_features
 from reprise.lib.genres.feature_sets import FEATURE_SETS
-from reprise.lib.genres.figures import SCALARS, spread
 from reprise.lib.genres.gtzan_table import read_list
 from reprise.lib.genres.learners import LEARNERS, Learner
 from reprise.lib.genres.learners import Setting as Sizes
+from reprise.lib.genres.metrics import SCALARS, spread
 from reprise.lib.genres.models import load
-from reprise.lib.genres.rankings import explain_summary, rank_features
 from reprise.lib.genres.reports import Report, write_report
 from reprise.lib.genres.splits import rare_genres, sample_rows
 from reprise.lib.tables import MODELS
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.artifacts import write_artifact, write_beside
+from reprise.udfs.model_cache import write_artifact, write_beside
 
-Integers = NDArray[np.int64]
 _SHOWN = 8
 """Names that a line lists."""
 
@@ -181,7 +189,7 @@ class _Rows:
         )
 
 
-def _too_few(genres: NDArray[np.object_], kept: Sequence[str], least: int) -> str:
+def _too_few(genres: ObjectArray, kept: Sequence[str], least: int) -> str:
     there = sorted(set(genres))
     if len(there) < 2:
         return f"there is one genre only, {there[0]}: a model needs two" if there else "there is no row to train on"
@@ -189,7 +197,7 @@ def _too_few(genres: NDArray[np.object_], kept: Sequence[str], least: int) -> st
     return f"{have} {least} artists or songs to be spread over as many folds: label more, or take fewer --folds"
 
 
-def _place_lists(run: Run, labelled: Labelled, paths: Sequence[Path]) -> tuple[Integers, Integers]:
+def _place_lists(run: Run, labelled: Labelled, paths: Sequence[Path]) -> tuple[Int64Array, Int64Array]:
     """Rows of the first two lists, and those of the third: by id, by track, or by the file's name in a path."""
     side: dict[str, int] = {}
     for number, path in enumerate(paths):

@@ -1,9 +1,11 @@
 """Files that may be anything: opening them must not hang, and reading them must not surprise."""
 
+import hashlib
 import os
 import stat
 from io import BufferedReader
 from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from reprise.lib.errors import InputError
 
@@ -42,3 +44,17 @@ def printable_name(path: str | os.PathLike[str]) -> str:
     """Name of a file as text for a line and a table: what is no utf-8, or does not print, is replaced."""
     name = os.fsencode(Path(path).name).decode("utf-8", "replace")
     return name if name.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
+def local_path(uri: str) -> Path:
+    """Path of a ``file:`` URI. For any other URI its path part, whose last name is the file's."""
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a regular file, hexadecimal; errors as `read_regular`."""
+    with open_regular(path) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError("unreadable", f"cannot read {printable_name(path)}: {error.strerror}") from None

@@ -16,9 +16,9 @@ import soundfile
 
 from reprise import conf
 from reprise.jobs import extract_chroma, ingest_annotations, ingest_msd, train_cover_index
-from reprise.jobs._session import get_session
-from reprise.jobs._tables import Warehouse
-from reprise.lib import sample
+from reprise.jobs._engine.session import get_session
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.lib.music import sample
 from reprise.lib.tables import Table
 from reprise.udfs.arrow import arrow_schema
 

@@ -26,8 +26,8 @@ from reprise.jobs import (
     score_genres,
     train_genre,
 )
-from reprise.lib import sample
-from reprise.lib.sample.metadata import describe
+from reprise.lib.music import sample
+from reprise.lib.music.sample.metadata import describe
 
 BEGIN, END = "<!-- questions -->\n", "<!-- /questions -->"
 _BLOCK = re.compile(

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from reprise.conf import Settings
-from reprise.jobs._cli import jobs
+from reprise.jobs._engine.cli import jobs
 from reprise.lib.tables import TABLES
 
 TOP = Path(__file__).resolve().parents[1]

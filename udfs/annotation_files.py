@@ -9,10 +9,9 @@ import pyarrow as pa
 
 from reprise.lib import annotations
 from reprise.lib.errors import InputError
-from reprise.lib.files import open_regular
+from reprise.lib.files import local_path, sha256_of
 from reprise.lib.tables import MANIFEST, QUARANTINE, TABLES
 from reprise.udfs.arrow import arrow_schema, to_batch
-from reprise.udfs.msd_files import local_path
 
 
 def source_name(uri: str) -> str:
@@ -87,5 +86,4 @@ def _read_rows(listed: dict[str, Any]) -> Iterator[tuple[str, dict[str, list[Any
 def _sha256(listed: dict[str, Any]) -> str:
     if listed.get("content") is not None:
         return hashlib.sha256(listed["content"]).hexdigest()
-    with open_regular(local_path(listed["uri"])) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(local_path(listed["uri"]))

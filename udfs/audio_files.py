@@ -1,6 +1,5 @@
 """Audio files of listeners' libraries, a batch of them at a time: hashed, and those that are new read and analysed."""
 
-import hashlib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,14 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reprise.lib.audio.analysis import analyse
+from reprise.lib.analysis.analyser import analyse
 from reprise.lib.errors import InputError
-from reprise.lib.files import open_regular, printable_name
+from reprise.lib.files import local_path, printable_name, sha256_of
 from reprise.lib.tables import LIBRARY_ANALYSIS, LIBRARY_TRACKS, MANIFEST, QUARANTINE, Table
 from reprise.udfs.arrow import arrow_schema, to_batch
-from reprise.udfs.audio_reading import open_audio, work_aside
-from reprise.udfs.kernels import compiling
-from reprise.udfs.msd_files import local_path
+from reprise.udfs.heartbeat import run_with_heartbeat
+from reprise.udfs.numba_cache import compiling
+from reprise.udfs.sandbox import open_audio
 
 TRACKS_A_BATCH = 32
 """Tracks held before they are written as one row group: about 3 MB."""
@@ -41,15 +40,6 @@ def refuse_fault(listed: Mapping[str, Any]) -> None:
     """Raise InputError when the listing says that a file is none, or nobody's."""
     if listed["fault"]:
         raise InputError("no_listener" if listed["fault"] == NO_LISTENER else "not_a_file", listed["fault"])
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a regular file, hexadecimal; errors as `reprise.lib.files.open_regular`."""
-    with open_regular(path) as file:
-        try:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError("unreadable", f"cannot read {printable_name(path)}: {error.strerror}") from None
 
 
 def hash_files(batches: Iterable[pa.RecordBatch], *, stage: str, run_id: str) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -87,7 +77,7 @@ def read_audio(batches: Iterable[pa.RecordBatch], *, stage: str, run_id: str) ->
     for batch in batches:
         for listed in batch.to_pylist():
             try:
-                found = yield from work_aside(sign, _read_file, local_path(listed["uri"]), listed["sha256"])
+                found = yield from run_with_heartbeat(sign, _read_file, local_path(listed["uri"]), listed["sha256"])
             except InputError as error:
                 known = None if error.kind == "changed" else listed["sha256"]
                 rows.add_quarantine(listed, known, error)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reprise.lib.detect.chroma import MIN_SEGMENTS, Floats, beat_chroma
+from reprise.lib.arrays import Float32Array
+from reprise.lib.detect.chroma import MIN_SEGMENTS, beat_chroma
 from reprise.lib.detect.patches import HALF, PATCH_BEATS, count_patches, median_patch, patch_magnitudes
 from reprise.lib.errors import InputError
 from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, QUARANTINE, Table, row_uri
@@ -18,7 +19,7 @@ INPUTS = ("segments_pitches", "segments_loudness_start", "segments_start", "beat
 TRACKS_A_BATCH = 128
 """Tracks that are written as one row group: about 3 MB."""
 
-_NO_PATCH: Floats = np.empty(0, dtype=np.float32)
+_NO_PATCH: Float32Array = np.empty(0, dtype=np.float32)
 
 WINDOWS_DDL = "track_id string, first_beat int, patch array<float>"
 _WINDOWS = pa.schema([("track_id", pa.string()), ("first_beat", pa.int32()), ("patch", pa.list_(pa.float32()))])
@@ -78,7 +79,7 @@ def _extract(batch: pa.RecordBatch, stage: str, run_id: str) -> Iterator[tuple[s
             yield table.name, _to_batch(table, rows[table.name])
 
 
-def _status(n_segments: int, n_beats: int, median: Floats) -> str:
+def _status(n_segments: int, n_beats: int, median: Float32Array) -> str:
     if n_segments < MIN_SEGMENTS:
         return "too_few_segments"
     if n_beats == 0:
@@ -92,7 +93,7 @@ def _to_batch(table: Table, rows: list[dict[str, Any]]) -> pa.RecordBatch:
     return to_batch(arrow_schema(table), {name: [row[name] for row in rows] for name in rows[0]})
 
 
-def to_features(batch: pa.RecordBatch, column: str) -> list[Floats]:
+def to_features(batch: pa.RecordBatch, column: str) -> list[Float32Array]:
     """Chroma of shape (12, B) from ``beat_chroma``, or half patches of (451,) from ``median_patch``: one a row."""
     vectors = to_vectors(batch.column(column))
     return vectors if column == "median_patch" else [flat.reshape(12, -1) for flat in vectors]

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
 from reprise.lib.detect.alignment import RERANKERS
 from reprise.lib.detect.search import MateRanks, TopK
 from reprise.udfs.arrow import to_vectors
 from reprise.udfs.beat_chroma import to_features
-from reprise.udfs.kernels import compiling
-
-Floats = NDArray[np.float32]
+from reprise.udfs.numba_cache import compiling
 
 NEAREST_DDL = "query int, candidate_id string, distance double"
 _NEAREST = pa.schema([("query", pa.int32()), ("candidate_id", pa.string()), ("distance", pa.float64())])
@@ -36,20 +34,20 @@ class Queries:
     """Tracks to search for: identifiers (Q,), vectors float32 (Q, d), groups of known duplicates int64 (Q,)."""
 
     ids: list[str]
-    vectors: Floats
-    groups: NDArray[np.int64]
+    vectors: Float32Array
+    groups: Int64Array
 
 
 @dataclass(frozen=True)
 class Mates:
     """Tracks whose ranks are sought: row of the query, identifier and distance, each of length P."""
 
-    queries: NDArray[np.int64]
+    queries: Int64Array
     ids: list[str]
-    distances: NDArray[np.float64]
+    distances: Float64Array
 
 
-def read_block(batch: pa.RecordBatch) -> tuple[Floats, list[str], NDArray[np.int64]]:
+def read_block(batch: pa.RecordBatch) -> tuple[Float32Array, list[str], Int64Array]:
     """Vectors, identifiers and groups of a batch, not empty, of ``track_id``, ``vector`` and ``duplicates``."""
     column = batch.column("vector")
     return (
@@ -93,7 +91,7 @@ def count_before(batches: Iterable[pa.RecordBatch], *, queries: Queries, mates: 
 
 
 def align_candidates(
-    batches: Iterable[pa.RecordBatch], *, chromas: Mapping[int, Floats], reranker: str
+    batches: Iterable[pa.RecordBatch], *, chromas: Mapping[int, Float32Array], reranker: str
 ) -> Iterator[pa.RecordBatch]:
     """Align each candidate with the queries it was found for.
 

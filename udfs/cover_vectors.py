@@ -8,8 +8,8 @@ import pyarrow as pa
 from reprise.lib.detect.dictionary_lda import Dictionary
 from reprise.lib.tables import COVER_VECTORS
 from reprise.udfs.arrow import arrow_schema, to_batch
-from reprise.udfs.artifacts import load_embedding
 from reprise.udfs.beat_chroma import to_features
+from reprise.udfs.model_cache import load_embedding
 
 _TRACKS_AT_ONCE = 256
 CODES_DDL = "track_id string, code array<float>"

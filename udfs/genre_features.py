@@ -10,7 +10,7 @@ import pyarrow as pa
 from reprise.lib.errors import InputError
 from reprise.lib.features import gtzan, msd
 from reprise.lib.features.images import AUDIO_KINDS, make_audio_images, make_msd_image
-from reprise.lib.files import printable_name
+from reprise.lib.files import local_path, printable_name
 from reprise.lib.tables import (
     AUDIO_GENRE_FEATURES,
     GENRE_IMAGES,
@@ -21,9 +21,9 @@ from reprise.lib.tables import (
     row_uri,
 )
 from reprise.udfs.arrow import arrow_schema, to_batch, to_vectors
-from reprise.udfs.audio_reading import open_audio, work_aside
-from reprise.udfs.kernels import compiling
-from reprise.udfs.msd_files import local_path
+from reprise.udfs.heartbeat import run_with_heartbeat
+from reprise.udfs.numba_cache import compiling
+from reprise.udfs.sandbox import open_audio
 
 FEATURES, MSD_IMAGE = "features", "msd"
 """What can be wanted of a track beside ``AUDIO_KINDS``: its features, and the image of an analysis."""
@@ -57,7 +57,7 @@ def extract_audio_features(
         for track in batch.to_pylist():
             made = {"track_id": track["track_id"], "sha256": track["sha256"], "run_id": run_id}
             try:
-                features, images = yield from work_aside(sign, _measure_copies, track)
+                features, images = yield from run_with_heartbeat(sign, _measure_copies, track)
             except InputError as error:
                 _add_fault(rows, LIBRARY_TRACKS.name, made, stage, error)
             else:

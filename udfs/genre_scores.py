@@ -6,22 +6,20 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from reprise.lib.arrays import Float64Array, Int64Array
 from reprise.lib.errors import InputError
-from reprise.lib.genres.embedded import DEFAULT_SHA256, load_default
+from reprise.lib.genres.default_model import DEFAULT_SHA256, load_default
 from reprise.lib.genres.feature_sets import FEATURE_SETS, TEMPO, WHOLE_TRACK, pool
 from reprise.lib.genres.models import GenreModel, load
 from reprise.lib.tables import AUDIO_GENRE_FEATURES, GENRE_SCORES
 from reprise.udfs.arrow import arrow_schema, to_batch
-from reprise.udfs.artifacts import load_artifact
+from reprise.udfs.model_cache import load_artifact
 
 ROWS_AT_ONCE = 16_384
 """Rows that a model is given at a time, at least: a call costs some milliseconds however few they are."""
 
 _PLACES = ("window", "length_s")
-Doubles = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 def load_genre_model(artifact: str | None, sha256: str) -> GenreModel:
@@ -110,19 +108,19 @@ def _gather_tracks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
         yield pa.concat_batches(held)
 
 
-def _find_starts(rows: pa.RecordBatch) -> Integers:
+def _find_starts(rows: pa.RecordBatch) -> Int64Array:
     """Rows at which the tracks begin."""
     ids = rows.column("track_id")
     changes = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
     return np.concatenate([[0], np.flatnonzero(changes) + 1])
 
 
-def _to_matrix(rows: pa.RecordBatch, columns: Sequence[str]) -> Doubles:
+def _to_matrix(rows: pa.RecordBatch, columns: Sequence[str]) -> Float64Array:
     """Columns as (n, d); NULL is NaN."""
     return np.column_stack([rows.column(name).to_numpy(zero_copy_only=False) for name in columns]).astype(np.float64)
 
 
-def _score_windows(model: GenreModel, rows: pa.RecordBatch, starts: Integers) -> tuple[Doubles, pa.ListArray]:
+def _score_windows(model: GenreModel, rows: pa.RecordBatch, starts: Int64Array) -> tuple[Float64Array, pa.ListArray]:
     """Probabilities (tracks, k) of the tracks that begin at ``starts``, and by track and genre those of its windows."""
     known = FEATURE_SETS[model.feature_set]
     values = _to_matrix(rows, known.columns)
@@ -155,7 +153,7 @@ def _score_windows(model: GenreModel, rows: pa.RecordBatch, starts: Integers) ->
 def _to_scores(
     genres: Sequence[str],
     tracks: pa.RecordBatch,
-    probabilities: Doubles,
+    probabilities: Float64Array,
     windows: pa.ListArray | None,
     model_id: str,
     run_id: str,

@@ -1,19 +1,18 @@
 """Million Song Dataset files, a batch of them at a time, into rows of the tables they fill."""
 
 import hashlib
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from reprise.lib import msd
 from reprise.lib.errors import InputError
-from reprise.lib.files import printable_name, read_regular
+from reprise.lib.files import local_path, printable_name, read_regular, sha256_of
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE, Table
 from reprise.udfs.arrow import arrow_schema, to_batch
 
@@ -89,11 +88,6 @@ def _read_file(rows: "_Rows", listed: dict[str, Any], *, force: bool) -> Iterato
         yield from rows.flush()
 
 
-def local_path(uri: str) -> Path:
-    """Path that a ``file:`` URI names; other URIs give their path part, whose last name is the file's."""
-    return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
-
-
 def _content(listed: dict[str, Any]) -> tuple[bytes | Path, str]:
     """Content of a listed file, or its path where it is large, and its SHA-256."""
     content = listed.get("content")
@@ -102,8 +96,7 @@ def _content(listed: dict[str, Any]) -> tuple[bytes | Path, str]:
             raise InputError("unreadable", "is gone since it was listed")
         path = local_path(listed["uri"])
         if listed["file_size"] > WHOLE_FILE_BYTES:
-            with path.open("rb") as stream:
-                return path, hashlib.file_digest(stream, "sha256").hexdigest()
+            return path, sha256_of(path)
         content = read_regular(path)
     return content, hashlib.sha256(content).hexdigest()
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from reprise.lib import sample
-from reprise.lib.sample.recordings import Recording
-from reprise.lib.synth.files import write_recording
-from reprise.lib.synth.soundfont import Soundfont
-from reprise.udfs.kernels import compiling
+from reprise.lib.music import sample
+from reprise.lib.music.render.soundfont import Soundfont
+from reprise.lib.music.sample.recording_files import write_recording
+from reprise.lib.music.sample.recordings import Recording
+from reprise.udfs.numba_cache import compiling
 
 RESULT_DDL = "written long"
 _RESULT = pa.schema([("written", pa.int64())])

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from reprise.lib import msd, sample
+from reprise.lib import msd
+from reprise.lib.music import sample
 
 RESULT_DDL = "written long"
 _RESULT = pa.schema([("written", pa.int64())])

@@ -6,7 +6,6 @@ and disk than it is allowed, and ends when its parent does. No other module of a
 
 import contextlib
 import errno
-import hashlib
 import importlib
 import json
 import os
@@ -21,18 +20,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from reprise.lib.arrays import Float32Array
 from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.audio.decoding import MAX_DURATION_S, Decoded, decode
-from reprise.lib.audio.tags import Tags, read_tags
+from reprise.lib.audio.tag_reading import Tags, read_tags
 from reprise.lib.errors import InputError, RepriseError
-from reprise.lib.files import open_regular, printable_name
+from reprise.lib.files import open_regular, printable_name, sha256_of
 
 MEMORY_BYTES = 2 << 30
 """Address space of the child."""
@@ -74,7 +74,7 @@ class Audio(NamedTuple):
     tags: Tags
     sha256: str
 
-    def open_signal(self) -> npt.NDArray[np.float32]:
+    def open_signal(self) -> Float32Array:
         """The samples, not read yet; they stay valid after the file is gone."""
         return np.memmap(self.signal_path, np.float32, "r")
 
@@ -217,6 +217,28 @@ class Sandbox:
             self._signal_path = None
 
 
+@cache
+def sandbox() -> Sandbox:
+    """The one sandbox of a process; its child ends when the process does, its folder when Spark does."""
+    return Sandbox(os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")[0])
+
+
+def open_audio(path: Path, sha256: str) -> tuple[Audio, Float32Array]:
+    """What there is to know about a file, and its samples, mapped: float32 (n,), mono, 22,050 Hz.
+
+    Raises
+    ------
+    InputError
+        What `Sandbox.decode` raises; ``changed`` when the content is not that of ``sha256``.
+    """
+    audio = sandbox().decode(path)
+    signal = audio.open_signal()
+    audio.signal_path.unlink()  # a killed worker leaves no gigabytes behind
+    if audio.sha256 != sha256:
+        raise InputError("changed", f"{printable_name(path)} has changed: run ingest-library when it is complete")
+    return audio, signal
+
+
 def _fault(kind: str, message: str) -> dict[str, Any]:
     return {"kind": kind, "message": message}
 
@@ -241,11 +263,7 @@ def _read_line(child: subprocess.Popen[bytes], timeout_s: float) -> dict[str, An
 def read_audio(path: str, out: str) -> dict[str, Any]:
     """What the child does with a file: the fields of `Audio`; the samples go to ``out``."""
     before = _identity(path)
-    with open_regular(path) as file:
-        try:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError("unreadable", f"cannot read {printable_name(path)}: {error.strerror}") from None
+    sha256 = sha256_of(path)
     tags, decoded = read_tags(path), decode(path, out)
     if _identity(path) != before:
         raise InputError("changed", f"{printable_name(path)} changed while it was read: run again when it is complete")

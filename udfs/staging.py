@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from reprise.lib.tables import TABLES, Table
 from reprise.udfs.arrow import arrow_schema, to_batch
-from reprise.udfs.statistics import Statistics
+from reprise.udfs.parquet_statistics import Statistics
 
 Make = Callable[[Iterable[pa.RecordBatch]], Iterator[tuple[str, pa.RecordBatch]]]
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from reprise.lib.arrays import Float32Array
 from reprise.lib.audio.headers import Header
 from reprise.lib.errors import InputError
 
@@ -53,7 +54,7 @@ class Source(NamedTuple):
     sample_rate: int
     channel_count: int
     declared_duration_s: float | None
-    blocks: Iterator[npt.NDArray[np.float32]]
+    blocks: Iterator[Float32Array]
 
 
 def open_soundfile(file: FileIO, header: Header) -> Source:
@@ -82,7 +83,7 @@ def open_soundfile(file: FileIO, header: Header) -> Source:
     )
 
 
-def _soundfile_blocks(opened: soundfile.SoundFile, file: FileIO, header: Header) -> Iterator[npt.NDArray[np.float32]]:
+def _soundfile_blocks(opened: soundfile.SoundFile, file: FileIO, header: Header) -> Iterator[Float32Array]:
     with opened:
         buffer = np.empty((_BLOCK_FRAMES, opened.channels), np.float32)
         try:
@@ -164,8 +165,8 @@ def _pyav_frames(container: "InputContainer", stream: "AudioStream") -> "Iterato
             yield from frames
 
 
-def _pyav_blocks(frames: "Iterator[AudioFrame]", sample_rate: int) -> Iterator[npt.NDArray[np.float32]]:
-    held: list[npt.NDArray[np.float32]] = []
+def _pyav_blocks(frames: "Iterator[AudioFrame]", sample_rate: int) -> Iterator[Float32Array]:
+    held: list[Float32Array] = []
     n_held = 0
     for frame in frames:
         if frame.sample_rate != sample_rate:
@@ -179,12 +180,12 @@ def _pyav_blocks(frames: "Iterator[AudioFrame]", sample_rate: int) -> Iterator[n
         yield np.concatenate(held)
 
 
-def _mono(frame: "AudioFrame") -> npt.NDArray[np.float32]:
+def _mono(frame: "AudioFrame") -> Float32Array:
     """Mean of the channels of a frame in any of FFmpeg's sample formats."""
     values: npt.NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, len(frame.layout.channels)).T
-    mean: npt.NDArray[np.float32] = values.mean(axis=0, dtype=np.float32)
+    mean: Float32Array = values.mean(axis=0, dtype=np.float32)
     if values.dtype.kind != "f":
         mean /= np.float32(2.0 ** (8 * values.dtype.itemsize - 1))
     return mean - np.float32(1) if values.dtype.kind == "u" else mean

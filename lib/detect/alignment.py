@@ -12,12 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from reprise.lib.arrays import BoolArray, Float32Array, Int32Array
 from reprise.lib.detect.transposition import optimal_transposition, rank_transpositions
-
-Floats = NDArray[np.float32]
-Integers = NDArray[np.int32]
 
 TRANSPOSITIONS = 2  # of the transpositions ranked, so many are tried
 ALIGNED = 2  # of the pairings of transposition and rate, so many are aligned
@@ -51,23 +48,23 @@ class Alignment:
     distance: float
     transposition: int
     tempo_ratio: float
-    path: Integers
+    path: Int32Array
 
 
 @dataclass(frozen=True)
 class _Pairing:
     """Similarity of every window of the query with every window of the candidate, at one transposition and rate."""
 
-    similarity: Floats
+    similarity: Float32Array
     likeness: float
     transposition: int
     pooled: tuple[int, int]
 
 
-_Measured = tuple[float, float, Integers]  # distance, slope and path in windows of one pairing
+_Measured = tuple[float, float, Int32Array]  # distance, slope and path in windows of one pairing
 
 
-def align_dtw(query: Floats, candidate: Floats) -> Alignment:
+def align_dtw(query: Float32Array, candidate: Float32Array) -> Alignment:
     """Align by dynamic time warping: each excerpt of the query where it fits the candidate best.
 
     The query is cut into excerpts of about 80 beats, since versions leave out, repeat and move sections. Each is found
@@ -88,7 +85,7 @@ def align_dtw(query: Floats, candidate: Floats) -> Alignment:
     return _best(query, candidate, DTW_WINDOW, _measure_dtw, FARTHEST_COSINE)
 
 
-def align_qmax(query: Floats, candidate: Floats) -> Alignment:
+def align_qmax(query: Float32Array, candidate: Float32Array) -> Alignment:
     """Align by Qmax, the longest gapped run of a cross-recurrence plot (Serrà, Serra & Andrzejak 2009).
 
     Two beats recur when the windows of 14 beats they begin are among each other's nearest, at most a twentieth of all
@@ -108,7 +105,7 @@ def align_qmax(query: Floats, candidate: Floats) -> Alignment:
     return _best(query, candidate, QMAX_WINDOW, _measure_qmax, FARTHEST_QMAX)
 
 
-def align_simple(query: Floats, candidate: Floats) -> Alignment:
+def align_simple(query: Float32Array, candidate: Float32Array) -> Alignment:
     """Align by SiMPle, the similarity matrix profile (Silva, Yeh, Batista & Keogh 2016).
 
     The profile holds, for each window of 30 beats of the query, its distance to the nearest window of the candidate:
@@ -128,7 +125,7 @@ def align_simple(query: Floats, candidate: Floats) -> Alignment:
     return _best(query, candidate, SIMPLE_WINDOW, _measure_simple, FARTHEST_COSINE)
 
 
-RERANKERS: Mapping[str, Callable[[Floats, Floats], Alignment]] = {
+RERANKERS: Mapping[str, Callable[[Float32Array, Float32Array], Alignment]] = {
     "dtw": align_dtw,
     "qmax": align_qmax,
     "simple": align_simple,
@@ -139,7 +136,11 @@ DEFAULT_RERANKER = "qmax"
 
 
 def _best(
-    query: Floats, candidate: Floats, window: int, measure: Callable[[Floats], _Measured], farthest: float
+    query: Float32Array,
+    candidate: Float32Array,
+    window: int,
+    measure: Callable[[Float32Array], _Measured],
+    farthest: float,
 ) -> Alignment:
     """Align the most promising pairings and return the best of their alignments, in beats."""
     best = Alignment(farthest, optimal_transposition(query, candidate), 1.0, np.zeros((0, 2), dtype=np.int32))
@@ -153,7 +154,7 @@ def _best(
     return best
 
 
-def _promising(query: Floats, candidate: Floats, window: int) -> list[_Pairing]:
+def _promising(query: Float32Array, candidate: Float32Array, window: int) -> list[_Pairing]:
     """The pairings in which the windows of both tracks have the nearest neighbours, the best first."""
     pairings = []
     transpositions = rank_transpositions(query, candidate)[:TRANSPOSITIONS]
@@ -169,7 +170,7 @@ def _promising(query: Floats, candidate: Floats, window: int) -> list[_Pairing]:
     return sorted(pairings, key=lambda pairing: -pairing.likeness)[:ALIGNED]
 
 
-def _features(chroma: Floats, pooled: int) -> Floats:
+def _features(chroma: Float32Array, pooled: int) -> Float32Array:
     """Columns to compare by their inner product: one for every `pooled` beats, centred and of length 1, or 0."""
     beats = chroma.shape[1] // pooled
     columns = _unit(np.asarray(chroma, dtype=np.float32))[:, : beats * pooled]
@@ -181,15 +182,15 @@ def _features(chroma: Floats, pooled: int) -> Floats:
     return _unit(columns)
 
 
-def _unit(columns: Floats) -> Floats:
+def _unit(columns: Float32Array) -> Float32Array:
     norm = np.sqrt(np.einsum("ij,ij->j", columns, columns))
     # what rounding leaves of a column that is all mean is no direction
     scale = np.where(norm > 1e-5, norm, np.inf).astype(np.float32)
-    unit: Floats = columns / scale
+    unit: Float32Array = columns / scale
     return unit
 
 
-def _measure_dtw(similarity: Floats) -> _Measured:
+def _measure_dtw(similarity: Float32Array) -> _Measured:
     windows = similarity.shape[0]
     bounds = np.linspace(0, windows, max(1, windows // DTW_EXCERPT) + 1).astype(np.int64)
     cost, paths, spans = 0.0, [np.zeros((0, 2), dtype=np.int32)], np.zeros(2)
@@ -208,7 +209,7 @@ def _measure_dtw(similarity: Floats) -> _Measured:
     return cost / windows, slope, np.concatenate(paths)
 
 
-def _measure_qmax(similarity: Floats) -> _Measured:
+def _measure_qmax(similarity: Float32Array) -> _Measured:
     recurrent = _recur(similarity, _limits(similarity), _limits(_transpose(similarity)))
     runs = _run(recurrent, QMAX_ONSET, QMAX_EXTENSION)
     end = int(runs.argmax())
@@ -222,17 +223,17 @@ def _measure_qmax(similarity: Floats) -> _Measured:
     return min(float(np.sqrt(similarity.shape[1])) / qmax, FARTHEST_QMAX), slope, path
 
 
-def _limits(similarity: Floats) -> Floats:
+def _limits(similarity: Float32Array) -> Float32Array:
     """For each row, what its neighbours must exceed for there to be at most a share kappa of them."""
     neighbours = max(1, int(QMAX_NEIGHBOURS * similarity.shape[1]))
     at = similarity.shape[1] - neighbours - 1
     if at < 0:  # a single window, which may be anyone's neighbour
         return np.full(len(similarity), -2, dtype=np.float32)
-    limits: Floats = np.partition(similarity, at, axis=1)[:, at].copy()
+    limits: Float32Array = np.partition(similarity, at, axis=1)[:, at].copy()
     return limits
 
 
-def _measure_simple(similarity: Floats) -> _Measured:
+def _measure_simple(similarity: Float32Array) -> _Measured:
     nearest = similarity.argmax(axis=1).astype(np.int32)
     profile = np.maximum(1 - np.take_along_axis(similarity, nearest[:, None], axis=1), 0)
     # windows are as long in both, so tempo shows in how far apart the matches of successive windows lie
@@ -244,7 +245,7 @@ def _measure_simple(similarity: Floats) -> _Measured:
 
 
 @njit(cache=True)
-def _slide(products: Floats, window: int) -> Floats:
+def _slide(products: Float32Array, window: int) -> Float32Array:
     """Means of `window` products along each diagonal; each row follows from the one before."""
     rows, columns = products.shape[0] - window + 1, products.shape[1] - window + 1
     sums = np.empty((rows, columns), np.float32)
@@ -272,7 +273,7 @@ def _slide(products: Floats, window: int) -> Floats:
 
 
 @njit(cache=True)
-def _transpose(matrix: Floats) -> Floats:
+def _transpose(matrix: Float32Array) -> Float32Array:
     """A transposed copy, made in tiles that stay in the cache."""
     rows, columns = matrix.shape
     out = np.empty((columns, rows), np.float32)
@@ -285,7 +286,7 @@ def _transpose(matrix: Floats) -> Floats:
 
 
 @njit(cache=True)
-def _recur(similarity: Floats, row_limits: Floats, column_limits: Floats) -> NDArray[np.bool_]:
+def _recur(similarity: Float32Array, row_limits: Float32Array, column_limits: Float32Array) -> BoolArray:
     """Cross-recurrence plot: which windows are among each other's nearest."""
     rows, columns = similarity.shape
     recurrent = np.empty((rows, columns), np.bool_)
@@ -297,7 +298,7 @@ def _recur(similarity: Floats, row_limits: Floats, column_limits: Floats) -> NDA
 
 
 @njit(cache=True)
-def _run(recurrent: NDArray[np.bool_], onset: float, extension: float) -> Floats:
+def _run(recurrent: BoolArray, onset: float, extension: float) -> Float32Array:
     """Q of the paper's equation for gapped, curved runs, with two rows and columns of zeros before the first."""
     rows, columns = recurrent.shape
     runs = np.zeros((rows + 2, columns + 2), np.float32)
@@ -316,7 +317,7 @@ def _run(recurrent: NDArray[np.bool_], onset: float, extension: float) -> Floats
 
 
 @njit(cache=True)
-def _retrace(runs: Floats, recurrent: NDArray[np.bool_], i: int, j: int, onset: float, extension: float) -> Integers:
+def _retrace(runs: Float32Array, recurrent: BoolArray, i: int, j: int, onset: float, extension: float) -> Int32Array:
     """The run that ends in cell (i, j) of `runs`, from its start, in cells of the plot."""
     path = np.empty((min(runs.shape), 2), np.int32)
     at = len(path)
@@ -336,7 +337,7 @@ def _retrace(runs: Floats, recurrent: NDArray[np.bool_], i: int, j: int, onset: 
 
 
 @njit(cache=True)
-def _warp(similarity: Floats) -> Floats:
+def _warp(similarity: Float32Array) -> Float32Array:
     """Cost of the best warping of the rows so far that ends in each cell; it may begin in any column."""
     rows, columns = similarity.shape
     total = np.full((rows, columns), np.float32(np.inf))
@@ -353,7 +354,7 @@ def _warp(similarity: Floats) -> Floats:
 
 
 @njit(cache=True)
-def _unwarp(total: Floats, similarity: Floats, j: int) -> Integers:
+def _unwarp(total: Float32Array, similarity: Float32Array, j: int) -> Int32Array:
     """The warping that ends in column j of the last row, from the first row on."""
     i = len(total) - 1
     path = np.empty((len(total), 2), np.int32)

@@ -1,11 +1,10 @@
 """Beat-aligned chroma, in the variant of Bertin-Mahieux & Ellis (2012) whose figures are the published ones."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.errors import InputError
-
-Floats = NDArray[np.float32]
 
 MIN_SEGMENTS = 3
 MIN_BEATS = 2
@@ -13,7 +12,7 @@ MIN_BEATS = 2
 
 def beat_chroma(
     pitches: ArrayLike, loudness_start: ArrayLike, segments_start: ArrayLike, beats_start: ArrayLike
-) -> Floats:
+) -> Float32Array:
     """Chroma of each beat: what the segments sound like, weighted by how long they last within it.
 
     Segment chroma is scaled to amplitude by the loudness at the segment's start, averaged over the beat by duration,
@@ -65,14 +64,14 @@ def beat_chroma(
     return np.ascontiguousarray(chroma.T, dtype=np.float32)
 
 
-def _times(name: str, values: ArrayLike) -> NDArray[np.float64]:
+def _times(name: str, values: ArrayLike) -> Float64Array:
     times = _finite(name, values)
     if np.any(np.diff(times) < 0):
         raise InputError("not_ascending", f"{name} goes back in time")
     return times
 
 
-def _finite(name: str, values: ArrayLike) -> NDArray[np.float64]:
+def _finite(name: str, values: ArrayLike) -> Float64Array:
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise InputError("not_finite", f"{name} holds NaN or infinity")

@@ -11,9 +11,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from reprise.lib.arrays import Float32Array
 from reprise.lib.detect.patches import HALF, HALF_WEIGHTS, patch_magnitudes
-
-Floats = NDArray[np.float32]
 
 N_COMPONENTS = 450
 N_WORDS = 2045
@@ -21,7 +20,7 @@ LOG_GAIN = np.float32(5)
 SHRINKAGE = np.float32(0.2)
 
 
-def _compress(patches: Floats) -> Floats:
+def _compress(patches: Float32Array) -> Float32Array:
     """Logarithm of patches at unit length, float32 (L, 451): of values, none weighted by what it stands for."""
     weighted = patches * HALF_WEIGHTS
     norms = np.sqrt(np.einsum("ij,ij->i", weighted, weighted))[:, None]
@@ -36,11 +35,13 @@ class Dictionary:
     distinct, so ``projection`` is float32 (451, words) and ``offset`` float32 (words,).
     """
 
-    projection: Floats
-    offset: Floats
+    projection: Float32Array
+    offset: Float32Array
 
     @classmethod
-    def fit(cls, patches: Floats, *, n_components: int = N_COMPONENTS, n_words: int = N_WORDS, seed: int = 0) -> Self:
+    def fit(
+        cls, patches: Float32Array, *, n_components: int = N_COMPONENTS, n_words: int = N_WORDS, seed: int = 0
+    ) -> Self:
         """Learn components and words from a sample of half patches, float32 (n, 451).
 
         There are fewer components or words than asked where there are too few patches. Ten rounds of k-means from
@@ -67,7 +68,7 @@ class Dictionary:
         onto = words @ pca.components_
         return cls((onto * weights).T.astype(np.float32), (-onto @ pca.mean_).astype(np.float32))
 
-    def encode(self, chroma: Floats) -> Floats:
+    def encode(self, chroma: Float32Array) -> Float32Array:
         """Code of one track: the median over its patches of how much each patch is like each word.
 
         Parameters
@@ -96,7 +97,7 @@ class Dictionary:
         return _sparse_median(likeness)
 
 
-def _sparse_median(values: Floats) -> Floats:
+def _sparse_median(values: Float32Array) -> Float32Array:
     """Median of each column, most of whose values are zero."""
     n = len(values)
     # where neither half the values are above zero nor half below, the middle is zero
@@ -119,14 +120,14 @@ class DictionaryLda:
     kind: ClassVar[str] = "dictionary_lda"
     reads: ClassVar[str] = "beat_chroma"
     dictionary: Dictionary
-    mean: Floats
-    directions: Floats
+    mean: Float32Array
+    directions: Float32Array
 
     @classmethod
     def fit(
         cls,
         dictionary: Dictionary,
-        codes: Floats,
+        codes: Float32Array,
         cliques: Sequence[int] | NDArray[Any],
         n_components: int = 200,
         *,
@@ -184,14 +185,14 @@ class DictionaryLda:
         directions = axes @ scalings[:, :n_components]
         return cls(dictionary, (mean + axes @ model.xbar_).astype(np.float32), directions.astype(np.float32))
 
-    def embed_codes(self, codes: Floats) -> Floats:
+    def embed_codes(self, codes: Float32Array) -> Float32Array:
         """Return the vectors of tracks whose codes are known, float32 (n, words): float32 (n, k), of length 1."""
         # in double precision, so that a track's vector does not depend on which others it came with
         seen = (np.asarray(codes, dtype=np.float64).reshape(-1, len(self.mean)) - self.mean) @ self.directions
         norms = np.linalg.norm(seen, axis=1, keepdims=True)
         return np.asarray(seen / np.where(norms > 0, norms, 1), dtype=np.float32)
 
-    def embed(self, tracks: Sequence[Floats]) -> Floats:
+    def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
         """Return the vectors of n beat chromas of (12, B), B of at least 75: float32 (n, k), of length 1."""
         return self.embed_codes(np.array([self.dictionary.encode(track) for track in tracks], dtype=np.float32))
 

@@ -9,12 +9,11 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from reprise.lib.arrays import Float32Array
 from reprise.lib.detect.dictionary_lda import DictionaryLda
 from reprise.lib.detect.learned import Learned
 from reprise.lib.detect.median_pca import MedianPatch, MedianPca
 from reprise.lib.errors import InputError
-
-Floats = NDArray[np.float32]
 
 
 class Embedding(Protocol):
@@ -23,7 +22,7 @@ class Embedding(Protocol):
     kind: ClassVar[str]
     reads: ClassVar[str]
 
-    def embed(self, tracks: Sequence[Floats]) -> Floats:
+    def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
         """Return the vectors of n tracks, float32 (n, d)."""
         ...
 

@@ -15,10 +15,8 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from reprise.lib.arrays import Complex64Array, Float32Array, Int64Array
 from reprise.lib.detect.patches import PATCH_BEATS, raise_power
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 N_DIMENSIONS = 256
 N_COMPONENTS = 400
@@ -31,7 +29,7 @@ TEMPERATURE = 0.3
 N_PAIRS = 192
 
 
-def _chord_templates() -> Floats:
+def _chord_templates() -> Float32Array:
     """(24, 12): major and minor triads on every root, each of mean 0 and length 1."""
     triads = np.zeros((12, 2, 12))
     for root in range(12):
@@ -44,7 +42,7 @@ def _chord_templates() -> Floats:
 _CHORDS = _chord_templates()
 
 
-def describe(chroma: Floats) -> Floats:
+def describe(chroma: Float32Array) -> Float32Array:
     """Measure one track: what the learned map reads.
 
     Parameters
@@ -77,7 +75,7 @@ def describe(chroma: Floats) -> Floats:
     )
 
 
-def _measure_windows(pitches: NDArray[np.complex64], width: int, hop: int) -> Floats:
+def _measure_windows(pitches: Complex64Array, width: int, hop: int) -> Float32Array:
     """Mean and spread over windows of the logarithm of Fourier magnitudes, from the transform over pitches (7, B)."""
     windows = sliding_window_view(pitches, width, axis=1)[:, ::hop]
     magnitudes = np.abs(scipy.fft.fft(windows, axis=2))
@@ -88,7 +86,7 @@ def _measure_windows(pitches: NDArray[np.complex64], width: int, hop: int) -> Fl
     return np.concatenate([logs.mean(axis=0), logs.std(axis=0)])
 
 
-def _count_chords(chroma: Floats) -> Floats:
+def _count_chords(chroma: Float32Array) -> Float32Array:
     """Square roots of how often each row of three chords is met, the second and third counted from the first's root."""
     centred = chroma - chroma.mean(axis=0)
     norms = np.sqrt(np.einsum("ij,ij->j", centred, centred))
@@ -107,7 +105,7 @@ def _count_chords(chroma: Floats) -> Floats:
     return np.sqrt(np.concatenate(counts)).astype(np.float32)
 
 
-def disguise(chroma: Floats, rng: np.random.Generator) -> Floats:
+def disguise(chroma: Float32Array, rng: np.random.Generator) -> Float32Array:
     """Return beat chroma as another version might have it, float32 (12, B') with B' of at least 90.
 
     Parts in another order, half or double tempo, beats lost, other chords, notes lost and added, overtones, noise.
@@ -115,7 +113,7 @@ def disguise(chroma: Floats, rng: np.random.Generator) -> Floats:
     n_beats = chroma.shape[1]
     rate = float(rng.choice([1, 1, 1, 1, 1, 0.5, 2]))
     wanted = int(np.clip(n_beats * rng.uniform(0.6, 1.1) / rate, 90, 500))
-    parts: list[NDArray[np.int64]] = []
+    parts: list[Int64Array] = []
     while sum(map(len, parts)) < wanted:
         begin = rng.integers(0, max(1, n_beats - 40)) + rng.random()
         beats = (begin + rate * np.arange(rng.integers(40, 200))).astype(np.int64)
@@ -145,12 +143,12 @@ class Learned:
 
     kind: ClassVar[str] = "learned"
     reads: ClassVar[str] = "beat_chroma"
-    mean: Floats
-    projection: Floats
+    mean: Float32Array
+    projection: Float32Array
 
     @classmethod
     def fit(
-        cls, tracks: Sequence[Floats], cliques: Sequence[int] | NDArray[Any], *, steps: int = 100, seed: int = 0
+        cls, tracks: Sequence[Float32Array], cliques: Sequence[int] | NDArray[Any], *, steps: int = 100, seed: int = 0
     ) -> Self:
         """Learn from beat chroma of tracks in cliques and of others.
 
@@ -186,7 +184,7 @@ class Learned:
             weights = _contrast(points, views, labels, weights, steps, seed)
         return cls(mean, np.ascontiguousarray(scale[:, None] * (basis @ weights), dtype=np.float32))
 
-    def embed(self, tracks: Sequence[Floats]) -> Floats:
+    def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
         """Return the vectors of n beat chromas of (12, B), B of at least 75: float32 (n, k), each of length 1."""
         vectors = np.empty((len(tracks), self.projection.shape[1]), dtype=np.float32)
         for i, track in enumerate(tracks):
@@ -205,7 +203,7 @@ class Learned:
         return cls(np.asarray(tensors["mean"]), np.asarray(tensors["projection"]))
 
 
-def _label(cliques: NDArray[Any], n: int) -> NDArray[np.int64]:
+def _label(cliques: NDArray[Any], n: int) -> Int64Array:
     """Whose vectors must be alike: cliques from 0 on, and every other track by itself."""
     if len(cliques) != n or n < 8:
         raise ValueError(f"expected a clique or -1 for each of at least 8 tracks, got {len(cliques)} for {n}")
@@ -215,7 +213,7 @@ def _label(cliques: NDArray[Any], n: int) -> NDArray[np.int64]:
     return np.unique(labels, return_inverse=True)[1]
 
 
-def _scale(plain: Floats) -> Floats:
+def _scale(plain: Float32Array) -> Float32Array:
     """Weight of each measure: one over its spread, softened where that is small, and over how many are of its kind."""
     spread = plain.std(axis=0)
     chords = np.arange(len(spread)) >= len(spread) - len(GAPS) * N_CHORD_ROWS
@@ -226,14 +224,14 @@ def _scale(plain: Floats) -> Floats:
     return scale
 
 
-def _principal_axes(points: Floats, seed: int) -> Floats:
+def _principal_axes(points: Float32Array, seed: int) -> Float32Array:
     from sklearn.utils.extmath import randomized_svd
 
     k = min(N_COMPONENTS, len(points) - 1)
     return np.asarray(randomized_svd(points, k, n_iter=2, random_state=seed)[2].T, dtype=np.float32)
 
 
-def _equalise(points: Floats, views: Floats, labels: NDArray[np.int64]) -> Floats:
+def _equalise(points: Float32Array, views: Float32Array, labels: Int64Array) -> Float32Array:
     """Weights (components, k): a work differs from itself alike in all directions, the most telling first."""
     sizes = np.bincount(labels)
     centres = np.zeros((len(sizes), points.shape[1]))
@@ -254,8 +252,8 @@ def _equalise(points: Floats, views: Floats, labels: NDArray[np.int64]) -> Float
 
 
 def _contrast(
-    points: Floats, views: Floats, labels: NDArray[np.int64], weights: Floats, steps: int, seed: int
-) -> Floats:
+    points: Float32Array, views: Float32Array, labels: Int64Array, weights: Float32Array, steps: int, seed: int
+) -> Float32Array:
     """Improve weights by gradient: of 384 vectors each is to find its partner (NT-Xent)."""
     import torch
     from torch.nn.functional import cross_entropy, normalize

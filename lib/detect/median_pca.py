@@ -7,12 +7,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.detect.patches import HALF, HALF_WEIGHTS
 
-Floats = NDArray[np.float32]
 
-
-def unit_patches(tracks: Sequence[Floats]) -> NDArray[np.float64]:
+def unit_patches(tracks: Sequence[Float32Array]) -> Float64Array:
     """Half patches as unit vectors that are as far from each other as the 900-D vectors they stand for.
 
     Every value that stands for two of the 900 is taken √2 times, which makes lengths, scalar products and hence
@@ -37,7 +36,7 @@ def unit_patches(tracks: Sequence[Floats]) -> NDArray[np.float64]:
     norms = np.linalg.norm(patches, axis=1, keepdims=True)
     if not (np.isfinite(norms).all() and norms.all()):
         raise ValueError("a median patch of zeros, NaN or infinity has no direction")
-    unit: NDArray[np.float64] = patches / norms
+    unit: Float64Array = patches / norms
     return unit
 
 
@@ -48,7 +47,7 @@ class MedianPatch:
     kind: ClassVar[str] = "median_patch"
     reads: ClassVar[str] = "median_patch"
 
-    def embed(self, tracks: Sequence[Floats]) -> Floats:
+    def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
         """Return the vectors of n half patches of (451,): float32 (n, 451), with the distances of the 900-D ones."""
         return unit_patches(tracks).astype(np.float32)
 
@@ -71,11 +70,11 @@ class MedianPca:
 
     kind: ClassVar[str] = "median_pca"
     reads: ClassVar[str] = "median_patch"
-    mean: Floats
-    components: Floats
+    mean: Float32Array
+    components: Float32Array
 
     @classmethod
-    def fit(cls, tracks: Sequence[Floats], n_components: int = 200) -> Self:
+    def fit(cls, tracks: Sequence[Float32Array], n_components: int = 200) -> Self:
         """Learn the components from the half patches of tracks that nobody will search for: n of (451,).
 
         There are fewer components than asked where there are no more: at most n - 1, and at most 451.
@@ -93,7 +92,7 @@ class MedianPca:
         model = PCA(k, svd_solver="covariance_eigh").fit(unit_patches(tracks))
         return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
 
-    def embed(self, tracks: Sequence[Floats]) -> Floats:
+    def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
         """Return the vectors of n half patches of (451,): float32 (n, k)."""
         # in double precision, so that a track's vector does not depend on which others it came with
         centred = unit_patches(tracks) - self.mean

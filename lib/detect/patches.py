@@ -7,9 +7,8 @@ a *half patch*; `unfold` gives all 900 back in the order of the published code.
 import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from reprise.lib.arrays import Float32Array, IntpArray
 
 PATCH_BEATS = 75
 POWER = 1.96
@@ -20,7 +19,7 @@ _ROWS = np.repeat(np.arange(7), [38, 75, 75, 75, 75, 75, 38])
 _COLUMNS = np.concatenate([np.arange(38), np.tile(np.arange(75), 5), np.arange(38)])
 
 
-def _unfolding() -> NDArray[np.intp]:
+def _unfolding() -> IntpArray:
     """Position in the half patch of each of the 900 values, both frequencies centred, column after column."""
     places = np.empty((12, PATCH_BEATS), dtype=np.intp)
     places[_ROWS, _COLUMNS] = places[-_ROWS % 12, -_COLUMNS % PATCH_BEATS] = np.arange(HALF)
@@ -28,11 +27,11 @@ def _unfolding() -> NDArray[np.intp]:
 
 
 _UNFOLDING = _unfolding()
-HALF_WEIGHTS: Floats = np.sqrt(np.bincount(_UNFOLDING)).astype(np.float32)
+HALF_WEIGHTS: Float32Array = np.sqrt(np.bincount(_UNFOLDING)).astype(np.float32)
 """(451,): 1 or √2. Half patches times these are as far from each other as the 900-D vectors they stand for."""
 
 
-def raise_power(chroma: Floats) -> Floats:
+def raise_power(chroma: Float32Array) -> Float32Array:
     """Sharpen chroma: raise it to the power 1.96, keeping each column's Euclidean norm.
 
     Takes and returns float32 (12, B). A column of zeros stays one. The unit column is raised, not the column, so that
@@ -43,7 +42,7 @@ def raise_power(chroma: Floats) -> Floats:
     return np.asarray(powered * (norms / _column_norms(powered)), dtype=np.float32)
 
 
-def _column_norms(chroma: Floats) -> Floats:
+def _column_norms(chroma: Float32Array) -> Float32Array:
     norms = np.sqrt(np.einsum("ij,ij->j", chroma, chroma))
     return np.where(norms > 0, norms, np.float32(1))
 
@@ -53,7 +52,7 @@ def count_patches(n_beats: int) -> int:
     return max(n_beats - PATCH_BEATS + 1, 0)
 
 
-def patch_magnitudes(chroma: Floats) -> Floats:
+def patch_magnitudes(chroma: Float32Array) -> Float32Array:
     """Half patch at each beat: magnitude of the unnormalised 2D transform of 75 beats of sharpened chroma.
 
     Parameters
@@ -69,7 +68,7 @@ def patch_magnitudes(chroma: Floats) -> Floats:
     return np.ascontiguousarray(_transposed_magnitudes(chroma).T)
 
 
-def median_patch(chroma: Floats) -> Floats:
+def median_patch(chroma: Float32Array) -> Float32Array:
     """Element-wise median over a track's half patches: float32 (451,).
 
     Raises
@@ -85,7 +84,7 @@ def median_patch(chroma: Floats) -> Floats:
     return (magnitudes[:, (n_patches - 1) // 2] + magnitudes[:, n_patches // 2]) / np.float32(2)
 
 
-def _transposed_magnitudes(chroma: Floats) -> Floats:
+def _transposed_magnitudes(chroma: Float32Array) -> Float32Array:
     if not count_patches(chroma.shape[1]):
         return np.empty((HALF, 0), dtype=np.float32)
     # pitches first: each beat's transform over them is needed once, whatever patches it is in
@@ -98,6 +97,6 @@ def _transposed_magnitudes(chroma: Floats) -> Floats:
     return magnitudes
 
 
-def unfold(half: Floats) -> Floats:
+def unfold(half: Float32Array) -> Float32Array:
     """All 900 values of half patches of shape (…, 451): both frequencies centred, column-major, DC at index 450."""
     return np.asarray(half[..., _UNFOLDING])

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.lib.detect.retrieval import PrecisionRecall, RankHistogram
-from reprise.lib.pictures import COLOURS, FAINT, GRID, INK, Path, new_figure, plain, save, write
+from reprise.lib.arrays import Int64Array
+from reprise.lib.detect.ranking_metrics import PrecisionRecall, RankHistogram
+from reprise.lib.plotting import COLOURS, FAINT, GRID, INK, Path, new_figure, plain, save, write
+from reprise.lib.text import PITCH_CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 _LINKS = 90  # aligned pairs of beats that are drawn
 _JUMP = 16  # beats of the candidate; gaps within an excerpt are shorter
@@ -163,7 +164,7 @@ def draw_alignment(
     save(figure, png)
 
 
-def _draw_chroma(axes: "Axes", chroma: NDArray[np.floating[Any]], linked: NDArray[np.int64], n_beats: int) -> None:
+def _draw_chroma(axes: "Axes", chroma: NDArray[np.floating[Any]], linked: Int64Array, n_beats: int) -> None:
     shape = chroma.shape[1]
     # squared, as the patches are taken of a power: else the loud and the faint look alike
     axes.imshow(
@@ -182,7 +183,7 @@ def _draw_chroma(axes: "Axes", chroma: NDArray[np.floating[Any]], linked: NDArra
         spine.set_visible(False)
 
 
-def _spread(n: int) -> NDArray[np.int64]:
+def _spread(n: int) -> Int64Array:
     """Places of at most `_LINKS` of n pairs, evenly spread, the first and the last among them."""
     return np.unique(np.linspace(0, max(n - 1, 0), min(n, _LINKS)).round().astype(np.int64))
 

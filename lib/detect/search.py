@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.lib.detect import search_kernels
-from reprise.lib.detect.search_kernels import LOST, ROUNDING, Floats
+from reprise.lib.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt64Array
+from reprise.lib.detect import compiled_search as search_kernels
+from reprise.lib.detect.compiled_search import LOST, ROUNDING
 
 ID_BYTES = 24
 LONGEST = 1e18  # of a vector: above it float32 products may overflow
@@ -45,8 +46,8 @@ class Matches:
     """
 
     ids: NDArray[np.bytes_]
-    distances: NDArray[np.float64]
-    counts: NDArray[np.int64]
+    distances: Float64Array
+    counts: Int64Array
 
 
 class TopK:
@@ -72,7 +73,7 @@ class TopK:
         For k < 1, vectors that are not finite or too long, long identifiers, or lengths that differ.
     """
 
-    def __init__(self, queries: Floats, query_ids: Ids, query_groups: NDArray[np.int64], k: int) -> None:
+    def __init__(self, queries: Float32Array, query_ids: Ids, query_groups: Int64Array, k: int) -> None:
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         self._bounds = _Bounds(queries, query_ids, query_groups)
@@ -83,7 +84,7 @@ class TopK:
         self._words = np.zeros((count, k, 3), np.uint64)
         self._counts = np.zeros(count, np.int64)
 
-    def add(self, vectors: Floats, ids: Ids, groups: NDArray[np.int64]) -> None:
+    def add(self, vectors: Float32Array, ids: Ids, groups: Int64Array) -> None:
         """Take a block of the gallery: vectors (n, d) float32, identifiers (n,), groups (n,) int64."""
         for rows, scores, block, words, longest in self._bounds.score(vectors, ids, groups):
             search_kernels.keep_nearest(
@@ -142,12 +143,12 @@ class MateRanks:
 
     def __init__(
         self,
-        queries: Floats,
+        queries: Float32Array,
         query_ids: Ids,
-        query_groups: NDArray[np.int64],
-        mate_queries: NDArray[np.int64],
+        query_groups: Int64Array,
+        mate_queries: Int64Array,
         mate_ids: Ids,
-        mate_distances: NDArray[np.float64],
+        mate_distances: Float64Array,
     ) -> None:
         self._bounds = _Bounds(queries, query_ids, query_groups)
         owners = np.asarray(mate_queries, np.int64)
@@ -165,13 +166,13 @@ class MateRanks:
         self._sorted_counts = np.zeros(len(owners), np.int64)
 
     @property
-    def counts(self) -> NDArray[np.int64]:
+    def counts(self) -> Int64Array:
         """(P,) int64: items seen so far that come strictly before each mate."""
         counts = np.empty_like(self._sorted_counts)
         counts[self._order] = self._sorted_counts
         return counts
 
-    def add(self, vectors: Floats, ids: Ids, groups: NDArray[np.int64]) -> None:
+    def add(self, vectors: Float32Array, ids: Ids, groups: Int64Array) -> None:
         """Take a block of the gallery, as `TopK.add`."""
         for rows, scores, block, words, longest in self._bounds.score(vectors, ids, groups):
             search_kernels.count_nearer(
@@ -189,7 +190,7 @@ class MateRanks:
             )
 
 
-def measure_distances(queries: Floats, vectors: Floats) -> NDArray[np.float64]:
+def measure_distances(queries: Float32Array, vectors: Float32Array) -> Float64Array:
     """Euclidean distances of corresponding rows, (n, d) and (n, d) float32, as (n,) float64: the one that is searched.
 
     The square root of the sum of the squared differences, all in float64, added by halving: while there are n > 1
@@ -197,14 +198,14 @@ def measure_distances(queries: Floats, vectors: Floats) -> NDArray[np.float64]:
     """
     if queries.shape != vectors.shape:
         raise ValueError(f"shapes {queries.shape} and {vectors.shape} differ")
-    distances: NDArray[np.float64] = search_kernels.measure_rows(_check_vectors(queries)[0], _check_vectors(vectors)[0])
+    distances: Float64Array = search_kernels.measure_rows(_check_vectors(queries)[0], _check_vectors(vectors)[0])
     return distances
 
 
 class _Bounds:
     """Queries made ready for products that bound s from above (see the module's text), and what each leaves out."""
 
-    def __init__(self, queries: Floats, ids: Ids, groups: NDArray[np.int64]) -> None:
+    def __init__(self, queries: Float32Array, ids: Ids, groups: Int64Array) -> None:
         queries, self.squared_norms = _check_vectors(queries)
         names, groups = _check_labels(len(queries), ids, groups)
         width = queries.shape[1]
@@ -220,8 +221,8 @@ class _Bounds:
         self._by_group = _Members(groups, groups != NO_GROUP)
 
     def score(
-        self, vectors: Floats, ids: Ids, groups: NDArray[np.int64]
-    ) -> Iterator[tuple[slice, Floats, Floats, NDArray[np.uint64], float]]:
+        self, vectors: Float32Array, ids: Ids, groups: Int64Array
+    ) -> Iterator[tuple[slice, Float32Array, Float32Array, UInt64Array, float]]:
         """Tiles of queries × items: query rows, scores (-inf where left out), vectors, ids' words, longest vector."""
         vectors, squared_norms = _check_vectors(vectors)
         names, groups = _check_labels(len(vectors), ids, groups)
@@ -251,27 +252,27 @@ class _Bounds:
 class _Members:
     """Which queries have a given key, for those rows of ``keys`` that are ``used``."""
 
-    def __init__(self, keys: NDArray[np.generic], used: NDArray[np.bool_]) -> None:
+    def __init__(self, keys: NDArray[np.generic], used: BoolArray) -> None:
         rows = np.flatnonzero(used)
         self._keys, codes = np.unique(keys[rows], return_inverse=True)
         self._rows = rows[np.argsort(codes, kind="stable")]
         self._starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(self._keys)))])
 
-    def find(self, keys: NDArray[np.generic]) -> NDArray[np.int64]:
+    def find(self, keys: NDArray[np.generic]) -> Int64Array:
         """Place of each key, −1 for a key of no query."""
         if not len(self._keys):
             return np.full(len(keys), -1)
         places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return np.where(self._keys[places] == keys, places, -1)
 
-    def leave_out(self, scores: Floats, top: int, places: NDArray[np.int64]) -> None:
+    def leave_out(self, scores: Float32Array, top: int, places: Int64Array) -> None:
         """Set to −inf the scores of the queries from row ``top`` on that have their item's key."""
         columns = np.flatnonzero(places >= 0)
         if len(columns):
             search_kernels.leave_out(scores, top, columns, places[columns], self._starts, self._rows)
 
 
-def _check_vectors(vectors: Floats) -> tuple[Floats, NDArray[np.float64]]:
+def _check_vectors(vectors: Float32Array) -> tuple[Float32Array, Float64Array]:
     """The vectors, row after row in memory, and their squared lengths."""
     if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype != np.float32:
         raise ValueError(f"vectors must be (n, d) float32 with d > 0, not {vectors.shape} {vectors.dtype}")
@@ -282,7 +283,7 @@ def _check_vectors(vectors: Floats) -> tuple[Floats, NDArray[np.float64]]:
     return vectors, squared_norms
 
 
-def _check_labels(count: int, ids: Ids, groups: NDArray[np.int64]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+def _check_labels(count: int, ids: Ids, groups: Int64Array) -> tuple[NDArray[np.bytes_], Int64Array]:
     names, groups = _as_ids(ids), np.asarray(groups, np.int64)
     if not count == len(names) == len(groups):
         raise ValueError(f"{count} vectors, {len(names)} identifiers and {len(groups)} groups")
@@ -298,11 +299,11 @@ def _as_ids(ids: Ids) -> NDArray[np.bytes_]:
     return names.astype(f"S{ID_BYTES}")
 
 
-def _as_words(names: NDArray[np.bytes_]) -> NDArray[np.uint64]:
+def _as_words(names: NDArray[np.bytes_]) -> UInt64Array:
     """(n, 3) numbers that sort as the ``S24`` identifiers do as bytes."""
     return np.ascontiguousarray(names).view(">u8").reshape(-1, 3).astype(np.uint64)
 
 
-def _round_up(values: NDArray[np.float64]) -> Floats:
+def _round_up(values: Float64Array) -> Float32Array:
     """Float32 at or above the values, by at most 2⁻²² of them."""
     return (values + np.abs(values) * 2.0**-23 + 2.0**-149).astype(np.float32)

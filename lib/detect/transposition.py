@@ -1,12 +1,11 @@
 """The key a version is played in, seen from another: optimal transposition index of two beat chromas."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from reprise.lib.arrays import Float32Array
 
 
-def rank_transpositions(query: Floats, candidate: Floats) -> list[int]:
+def rank_transpositions(query: Float32Array, candidate: Float32Array) -> list[int]:
     """Transpositions of the candidate, the most likely first.
 
     The optimal transposition index of Serrà, Gómez & Herrera (2008): global chroma profiles, one of them rotated, are
@@ -30,6 +29,6 @@ def rank_transpositions(query: Floats, candidate: Floats) -> list[int]:
     return order
 
 
-def optimal_transposition(query: Floats, candidate: Floats) -> int:
+def optimal_transposition(query: Float32Array, candidate: Float32Array) -> int:
     """How many semitones, 0..11, the candidate sounds above the query; see `rank_transpositions`."""
     return rank_transpositions(query, candidate)[0]

@@ -22,10 +22,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
 from reprise.lib.audio import SAMPLE_RATE
-from reprise.lib.features.estimates import PEAK_BINS, PEAK_THRESHOLD, estimate_tempo, estimate_tuning
-from reprise.lib.features.hpss import AFTER, BEFORE, separate_harmonic
-from reprise.lib.features.kernels import (
+from reprise.lib.features.compiled import (
     TINY,
     find_peaks,
     measure_extremes,
@@ -34,10 +33,10 @@ from reprise.lib.features.kernels import (
     measure_shapes,
     sum_parts,
 )
+from reprise.lib.features.hpss import AFTER, BEFORE, separate_harmonic
 from reprise.lib.features.spectra import (
     HOP,
     N_FFT,
-    Floats,
     bin_frequencies,
     chroma_filters,
     count_frames,
@@ -46,7 +45,8 @@ from reprise.lib.features.spectra import (
     to_decibel,
     transform,
 )
-from reprise.lib.features.statistics import Doubles, Moments, merge_moments, summarise
+from reprise.lib.features.statistics import Moments, merge_moments, summarise
+from reprise.lib.features.tuning_and_tempo import PEAK_BINS, PEAK_THRESHOLD, estimate_tempo, estimate_tuning
 
 WINDOW_SAMPLES = 3 * SAMPLE_RATE
 BLOCK_FRAMES = 2584
@@ -74,14 +74,14 @@ class _Block:
 
     first: int
     last: int
-    shapes: Doubles
-    extremes: Floats
-    peaks: Floats
-    heights: Floats
+    shapes: Float64Array
+    extremes: Float32Array
+    peaks: Float32Array
+    heights: Float32Array
     parts: Moments
     loudest_band: float
-    power: Floats | None
-    mel: Floats | None
+    power: Float32Array | None
+    mel: Float32Array | None
 
 
 def measure(signal: NDArray[Any], *, block_frames: int = BLOCK_FRAMES) -> list[dict[str, float | None]]:
@@ -152,7 +152,7 @@ def _measure_block(signal: NDArray[Any], first: int, last: int, *, keep: bool) -
     )
 
 
-def _measure_again(signal: NDArray[Any], blocks: list[_Block]) -> Iterator[tuple[_Block, Doubles, Floats]]:
+def _measure_again(signal: NDArray[Any], blocks: list[_Block]) -> Iterator[tuple[_Block, Float64Array, Float32Array]]:
     """Second round: each block's frames with all features (n, k), and the medians of the rises of their bands (n,)."""
     tuning = estimate_tuning([block.peaks for block in blocks], [block.heights for block in blocks])
     floor = to_decibel(np.array([max(block.loudest_band for block in blocks)]))[0] - _TOP_DB
@@ -186,7 +186,7 @@ def _measure_again(signal: NDArray[Any], blocks: list[_Block]) -> Iterator[tuple
         )
 
 
-def _read_levels(signal: NDArray[Any], first: int, last: int) -> tuple[Floats, int, int]:
+def _read_levels(signal: NDArray[Any], first: int, last: int) -> tuple[Float32Array, int, int]:
     """Samples of a block's frames and one before; those outside the signal are as its first and last."""
     begin, end = first * HOP - N_FFT // 2 - 1, (last - 1) * HOP + N_FFT // 2
     samples = read_samples(signal, begin, end)
@@ -195,7 +195,7 @@ def _read_levels(signal: NDArray[Any], first: int, last: int) -> tuple[Floats, i
     return samples, start, stop
 
 
-def _summarise_parts(samples: Floats, harmonic: Floats, at: int) -> Moments:
+def _summarise_parts(samples: Float32Array, harmonic: Float32Array, at: int) -> Moments:
     """Moments of the harmonic samples and of the rest, by window; ``at`` is where in the signal they begin."""
     groups = np.arange(at // WINDOW_SAMPLES, -(-(at + len(samples)) // WINDOW_SAMPLES))
     bounds = np.clip(np.append(groups, groups[-1:] + 1) * WINDOW_SAMPLES - at, 0, len(samples))
@@ -238,7 +238,7 @@ def _normalise(rows: NDArray[Any], by: str) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=1)
-def _contrast_bands() -> NDArray[np.int64]:
+def _contrast_bands() -> Int64Array:
     """First bin, the one after the last, and how many count as large: ``librosa.feature.spectral_contrast``'s bands."""
     edges = [0.0, *(200.0 * 2.0**n for n in range(_N_CONTRAST))]
     bands = []
@@ -252,14 +252,14 @@ def _contrast_bands() -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=1)
-def _cosines() -> Doubles:
+def _cosines() -> Float64Array:
     """Discrete cosine transform (128, 20) from decibels of bands to cepstral coefficients."""
-    cosines: Doubles = scipy.fft.dct(np.eye(mel_filters().shape[1]), norm="ortho", axis=1)[:, :_N_MFCC]
+    cosines: Float64Array = scipy.fft.dct(np.eye(mel_filters().shape[1]), norm="ortho", axis=1)[:, :_N_MFCC]
     return cosines
 
 
 @lru_cache(maxsize=1)
-def _tonal_centroids() -> Doubles:
+def _tonal_centroids() -> Float64Array:
     """Weights (12, 6) from pitch classes to circles of fifths, of minor and of major thirds; Harte et al. 2006."""
     pitches = np.arange(_N_CHROMA)
     circles = ((7 / 6, 1.0), (3 / 2, 1.0), (2 / 3, 0.5))

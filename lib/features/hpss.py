@@ -11,9 +11,10 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from reprise.lib.features.kernels import keep_harmonic, overlap_add
+from reprise.lib.arrays import Complex64Array, Float32Array
+from reprise.lib.features.compiled import keep_harmonic, overlap_add
 from reprise.lib.features.medians import HALF_WIDTH, median_over_columns, median_over_rows
-from reprise.lib.features.spectra import HOP, N_FFT, Floats, Spectra, count_frames, hann_window
+from reprise.lib.features.spectra import HOP, N_FFT, count_frames, hann_window
 
 _OVERLAP = N_FFT // HOP - 1
 BEFORE, AFTER = HALF_WIDTH + _OVERLAP, HALF_WIDTH
@@ -21,7 +22,7 @@ BEFORE, AFTER = HALF_WIDTH + _OVERLAP, HALF_WIDTH
 
 
 def separate_harmonic(
-    spectra: Spectra, magnitude: Floats, start: int, first: int, last: int, n_samples: int
+    spectra: Complex64Array, magnitude: Float32Array, start: int, first: int, last: int, n_samples: int
 ) -> tuple[int, NDArray[Any]]:
     """Harmonic samples of a block of frames.
 

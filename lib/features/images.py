@@ -20,11 +20,10 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
+from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
-from reprise.lib.features.kernels import measure_power
+from reprise.lib.features.compiled import measure_power
 from reprise.lib.features.spectra import HOP, count_frames, mel_filters, read_samples, transform
-
-Floats = NDArray[np.float32]
 
 WIDTH = 256
 AUDIO_KINDS = ("mel", "mfcc", "cqt")
@@ -37,7 +36,7 @@ _BLOCK_FRAMES = 2584  # a multiple of the above
 _CQT_CONTEXT = 2 * SAMPLE_RATE // HOP  # more frames than the lowest filter reaches
 
 
-def make_audio_images(signal: NDArray[Any], kinds: Collection[str]) -> dict[str, Floats]:
+def make_audio_images(signal: NDArray[Any], kinds: Collection[str]) -> dict[str, Float32Array]:
     """Images of a mono float32 signal at 22,050 Hz, by their kinds, some of ``AUDIO_KINDS``."""
     signal = signal if len(signal) else np.zeros(1, dtype=np.float32)
     images = {}
@@ -49,7 +48,9 @@ def make_audio_images(signal: NDArray[Any], kinds: Collection[str]) -> dict[str,
     return {kind: images[kind] for kind in kinds}
 
 
-def make_msd_image(pitches: ArrayLike, timbre: ArrayLike, segments_start: ArrayLike, duration: float | None) -> Floats:
+def make_msd_image(
+    pitches: ArrayLike, timbre: ArrayLike, segments_start: ArrayLike, duration: float | None
+) -> Float32Array:
     """Image of an analysis.
 
     Parameters
@@ -79,7 +80,7 @@ def make_msd_image(pitches: ArrayLike, timbre: ArrayLike, segments_start: ArrayL
     return np.ascontiguousarray(means.T.reshape(2, _N_PITCHES, WIDTH), dtype=np.float32)
 
 
-def integrate_between(rows: NDArray[Any], edges: NDArray[Any], bounds: NDArray[Any]) -> NDArray[np.float64]:
+def integrate_between(rows: NDArray[Any], edges: NDArray[Any], bounds: NDArray[Any]) -> Float64Array:
     """Integrals of a step function between bounds.
 
     Parameters
@@ -102,7 +103,7 @@ def integrate_between(rows: NDArray[Any], edges: NDArray[Any], bounds: NDArray[A
     return np.diff(integral[at] + rows[at] * (inside - edges[at])[:, None], axis=0)
 
 
-def _make_mel_image(signal: NDArray[Any]) -> Floats:
+def _make_mel_image(signal: NDArray[Any]) -> Float32Array:
     n_frames = count_frames(len(signal))
     bounds = np.linspace(0, n_frames, WIDTH + 1)
     sums = np.zeros((WIDTH, WIDTH))
@@ -113,7 +114,7 @@ def _make_mel_image(signal: NDArray[Any]) -> Floats:
     return _scale(sums)
 
 
-def _make_cqt_image(signal: NDArray[Any]) -> Floats:
+def _make_cqt_image(signal: NDArray[Any]) -> Float32Array:
     import librosa
 
     n_frames = count_frames(len(signal))
@@ -128,7 +129,7 @@ def _make_cqt_image(signal: NDArray[Any]) -> Floats:
     return _scale(np.concatenate(columns))
 
 
-def _scale(power: NDArray[np.float64]) -> Floats:
+def _scale(power: Float64Array) -> Float32Array:
     """Power (width, height) as an image from 0, 80 dB below its maximum, to 1."""
     loudest = power.max(initial=0.0)
     if not 0 < loudest < np.inf:

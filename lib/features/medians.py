@@ -14,10 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Program = NDArray[np.intp]
+from reprise.lib.arrays import Float32Array, IntpArray
 
 WIDTH = 31
 HALF_WIDTH = WIDTH // 2
@@ -28,7 +26,7 @@ _NONE = -1
 
 
 @lru_cache(maxsize=1)
-def median_program() -> tuple[Program, Program, int]:
+def median_program() -> tuple[IntpArray, IntpArray, int]:
     """Make the comparisons of one group.
 
     Returns
@@ -91,7 +89,7 @@ class _Network:
             *self.medians(half, last, self._middle(core, self.sort(list(right)))),
         ]
 
-    def compile(self, results: list[int]) -> tuple[Program, Program, int]:
+    def compile(self, results: list[int]) -> tuple[IntpArray, IntpArray, int]:
         """Drop what no result needs and give every value a register that is free while it is needed."""
         needed, kept = set(results), []
         for a, b, low, high in reversed(self._steps):
@@ -118,7 +116,7 @@ class _Network:
 
 
 @njit(cache=True, nogil=True)
-def _run(program: Program, registers: Floats) -> None:
+def _run(program: IntpArray, registers: Float32Array) -> None:
     for step in range(len(program)):
         a, b = registers[program[step, 0]], registers[program[step, 1]]
         low, high = program[step, 2], program[step, 3]
@@ -147,7 +145,13 @@ def _reflect(index: int, count: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _filter_rows(
-    values: Floats, first: int, last: int, program: Program, results: Program, registers: Floats, out: Floats
+    values: Float32Array,
+    first: int,
+    last: int,
+    program: IntpArray,
+    results: IntpArray,
+    registers: Float32Array,
+    out: Float32Array,
 ) -> None:
     n_rows, n_columns = values.shape
     for row in range(first, last, _GROUP):
@@ -164,7 +168,13 @@ def _filter_rows(
 
 @njit(cache=True, nogil=True)
 def _filter_columns(
-    values: Floats, first: int, last: int, program: Program, results: Program, registers: Floats, out: Floats
+    values: Float32Array,
+    first: int,
+    last: int,
+    program: IntpArray,
+    results: IntpArray,
+    registers: Float32Array,
+    out: Float32Array,
 ) -> None:
     n_columns = values.shape[1]
     sources = np.empty(_SPAN, dtype=np.intp)
@@ -184,7 +194,7 @@ def _filter_columns(
                     out[start - first + k, column + i] = registers[results[i], k]
 
 
-def median_over_rows(values: Floats, first: int, last: int) -> Floats:
+def median_over_rows(values: Float32Array, first: int, last: int) -> Float32Array:
     """Median of 31 values down each column, around the rows ``first`` to ``last``.
 
     Parameters
@@ -203,7 +213,7 @@ def median_over_rows(values: Floats, first: int, last: int) -> Floats:
     return out
 
 
-def median_over_columns(values: Floats, first: int, last: int) -> Floats:
+def median_over_columns(values: Float32Array, first: int, last: int) -> Float32Array:
     """Median of 31 values along each of the rows ``first`` to ``last``; else as `median_over_rows`."""
     program, results, n_registers = median_program()
     out = np.empty((last - first, values.shape[1]), dtype=np.float32)

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from reprise.lib.arrays import Float64Array
 from reprise.lib.errors import InputError
-
-Doubles = NDArray[np.float64]
 
 SCALARS = (
     "duration",
@@ -81,7 +80,7 @@ def measure(track: Mapping[str, Any], analysis: Mapping[str, ArrayLike]) -> dict
 _RATES = ("segments", "beats", "bars", "sections")
 
 
-def _measure_segments(arrays: Mapping[str, Doubles], duration: float | None) -> dict[str, float | None]:
+def _measure_segments(arrays: Mapping[str, Float64Array], duration: float | None) -> dict[str, float | None]:
     start = _ascending("segments_start", arrays["segments_start"])
     end = max(duration or 0.0, start[-1]) if len(start) else 0.0
     columns = {"segments_length": np.diff(start, append=end)[:, None]}
@@ -100,7 +99,7 @@ def _measure_segments(arrays: Mapping[str, Doubles], duration: float | None) -> 
     return {f"{n}_{kind}": float(v) for n, *both in pairs for kind, v in zip(("mean", "var"), both, strict=True)}
 
 
-def _spread(periods: Doubles) -> float | None:
+def _spread(periods: Float64Array) -> float | None:
     """Standard deviation over mean."""
     if len(periods) < MIN_BEATS_OF_SPREAD - 1 or not periods.any():
         return None
@@ -111,14 +110,14 @@ def _known(value: Any) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
 
 
-def _finite(name: str, values: ArrayLike) -> Doubles:
+def _finite(name: str, values: ArrayLike) -> Float64Array:
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     if not np.isfinite(array).all():
         raise InputError("not_finite", f"{name} holds a value that is not a finite number")
     return array
 
 
-def _ascending(name: str, times: Doubles) -> Doubles:
+def _ascending(name: str, times: Float64Array) -> Float64Array:
     if (np.diff(times) < 0).any():
         raise InputError("not_ascending", f"{name} goes backwards in time")
     return times

@@ -8,10 +8,8 @@ import scipy.fft
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from reprise.lib.arrays import Complex64Array, Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
-
-Floats = NDArray[np.float32]
-Spectra = NDArray[np.complex64]
 
 N_FFT = 2048
 HOP = 512
@@ -25,7 +23,7 @@ def count_frames(n_samples: int) -> int:
     return n_samples // HOP + 1
 
 
-def read_samples(signal: NDArray[Any], first: int, last: int) -> Floats:
+def read_samples(signal: NDArray[Any], first: int, last: int) -> Float32Array:
     """Samples ``first`` to ``last`` of a signal; zeros before it, after it, and for what is not finite."""
     samples = np.zeros(last - first, dtype=np.float32)
     start, stop = max(first, 0), max(min(last, len(signal)), 0)
@@ -37,14 +35,14 @@ def read_samples(signal: NDArray[Any], first: int, last: int) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def hann_window() -> NDArray[np.float64]:
+def hann_window() -> Float64Array:
     """Periodic Hann window of a frame, (2048,)."""
-    phase: NDArray[np.float64] = np.arange(N_FFT, dtype=np.float64) * (2 * np.pi / N_FFT)
-    window: NDArray[np.float64] = np.square(np.sin(phase / 2))
+    phase: Float64Array = np.arange(N_FFT, dtype=np.float64) * (2 * np.pi / N_FFT)
+    window: Float64Array = np.square(np.sin(phase / 2))
     return window
 
 
-def transform(signal: NDArray[Any], first: int, last: int) -> Spectra:
+def transform(signal: NDArray[Any], first: int, last: int) -> Complex64Array:
     """Spectra (last − first, 1025) of the frames ``first`` to ``last``, as ``librosa.stft`` with zeros at both ends."""
     samples = read_samples(signal, first * HOP - N_FFT // 2, (last - 1) * HOP + N_FFT // 2)
     step = samples.strides[0]
@@ -58,26 +56,26 @@ def transform(signal: NDArray[Any], first: int, last: int) -> Spectra:
 
 
 @lru_cache(maxsize=1)
-def bin_frequencies() -> NDArray[np.float64]:
+def bin_frequencies() -> Float64Array:
     """Frequencies of the bins in Hz, (1025,)."""
     return np.arange(N_BINS, dtype=np.float64) * (SAMPLE_RATE / N_FFT)
 
 
 @lru_cache(maxsize=4)
-def mel_filters(n_mels: int = N_MELS) -> Floats:
+def mel_filters(n_mels: int = N_MELS) -> Float32Array:
     """Weights (1025, n_mels) of librosa's mel bands."""
     import librosa
 
-    filters: Floats = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels)
+    filters: Float32Array = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels)
     return np.ascontiguousarray(filters.T)
 
 
 @lru_cache(maxsize=128)
-def chroma_filters(tuning: float) -> Floats:
+def chroma_filters(tuning: float) -> Float32Array:
     """Weights (1025, 12) of librosa's pitch classes from C, for a tuning in semitones above 440 Hz."""
     import librosa
 
-    filters: Floats = librosa.filters.chroma(sr=SAMPLE_RATE, n_fft=N_FFT, tuning=tuning)
+    filters: Float32Array = librosa.filters.chroma(sr=SAMPLE_RATE, n_fft=N_FFT, tuning=tuning)
     return np.ascontiguousarray(filters.T)
 
 

@@ -4,28 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from reprise.lib.arrays import Float64Array, Int64Array
 
 
 @dataclass(frozen=True)
 class Moments:
     """Of g groups in ascending order: number (g,), count of rows (g,), mean and sum of squares about it (g, k)."""
 
-    groups: Integers
-    counts: Doubles
-    means: Doubles
-    squares: Doubles
+    groups: Int64Array
+    counts: Float64Array
+    means: Float64Array
+    squares: Float64Array
 
     @property
-    def variances(self) -> Doubles:
+    def variances(self) -> Float64Array:
         """Population variance (g, k)."""
         return self.squares / self.counts[:, None]
 
 
-def summarise(values: Doubles, groups: Integers) -> Moments:
+def summarise(values: Float64Array, groups: Int64Array) -> Moments:
     """Moments of the rows of ``values`` (n, k), n ≥ 1, by their ``groups`` (n,), which ascend."""
     starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
     counts = np.diff(starts, append=len(values)).astype(np.float64)

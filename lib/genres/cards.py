@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reprise.lib.genres.figures import SCALARS
+from reprise.lib.genres.metrics import SCALARS
 from reprise.lib.genres.reports import Report
 
 _ALWAYS = (

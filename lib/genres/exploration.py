@@ -2,40 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reprise.lib.arrays import Float64Array, ObjectArray
 from reprise.lib.genres import exploration_plots as plots
-from reprise.lib.genres.layout import MOST
+from reprise.lib.genres.feature_rankings import rank_features
+from reprise.lib.genres.plot_layout import MOST
 from reprise.lib.genres.projections import project
-from reprise.lib.genres.rankings import rank_features
 from reprise.lib.genres.reports import write_csv, zip_rows
-
-Floats = NDArray[np.float64]
+from reprise.lib.html import Section, render_page
 
 MAX_PROJECTED = 3_000
 """Rows that are laid out in the plane; of more, so many are drawn."""
 PERCENTILES = (5, 25, 50, 75, 95)
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 75em; margin: 2em auto; padding: 0 1em }
-h1, h2 { line-height: 1.2 } h2 { margin-top: 2em } img { max-width: 100%; height: auto }
-table { border-collapse: collapse } td, th { padding: .15em .8em; border-bottom: 1px solid #ddd; text-align: left }
-td + td, th + th { text-align: right; font-variant-numeric: tabular-nums }
-"""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A section of the page: its files, by their name without a suffix."""
-
-    name: str
-    heading: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -43,8 +26,8 @@ class _Data:
     """Labelled rows, and where the page about them is written; ``frequent`` are the names that pictures show."""
 
     folder: Path
-    rows: Floats
-    labels: NDArray[np.object_]
+    rows: Float64Array
+    labels: ObjectArray
     features: Sequence[str]
     names: list[str]
     frequent: list[str]
@@ -120,11 +103,11 @@ def explore(
         size += f" All but the class balance is counted on {len(labels):,} rows drawn from them."
     if len(names) > MOST:
         size += f" Pictures show the {MOST} genres with most rows, the files all."
-    page.write_text(_page(title, size, parts), "utf-8", "replace")
+    page.write_text(render_page(title, size, parts), "utf-8", "replace")
     return [page, *(folder / f"{part.name}.{suffix}" for part in parts for suffix in ("png", "csv"))]
 
 
-def correlate(rows: Floats) -> Floats:
+def correlate(rows: Float64Array) -> Float64Array:
     """Pearson's correlation of each two columns, over the rows that know both.
 
     Parameters
@@ -155,7 +138,7 @@ def correlate(rows: Floats) -> Floats:
     return np.where(real & real.T, np.clip(found, -1, 1), np.nan)
 
 
-def quantiles(rows: Floats, labels: NDArray[np.object_], names: Sequence[str]) -> Floats:
+def quantiles(rows: Float64Array, labels: ObjectArray, names: Sequence[str]) -> Float64Array:
     """`PERCENTILES` of each feature in each genre.
 
     Returns
@@ -172,16 +155,16 @@ def quantiles(rows: Floats, labels: NDArray[np.object_], names: Sequence[str]) -
     return found
 
 
-def _balance(folder: Path, counts: Mapping[str, int]) -> _Part:
+def _balance(folder: Path, counts: Mapping[str, int]) -> Section:
     total = sum(counts.values())
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     write_csv(folder / "balance.csv", ("genre", "rows", "share"), [(name, n, n / total) for name, n in rows])
     plots.draw_balance([name for name, _ in rows], [n for _, n in rows], folder / "balance.png")
     text = f"The largest genre has {rows[0][1]:,} rows, {rows[0][1] / rows[-1][1]:,.1f} times the smallest."
-    return _Part("balance", "Class balance", text)
+    return Section("balance", "Class balance", text)
 
 
-def _missing(data: _Data) -> _Part:
+def _missing(data: _Data) -> Section:
     unknown = np.isnan(data.rows)
     share = np.array([unknown[data.labels == name].mean(axis=0) for name in data.names]).T
     overall = unknown.mean(axis=0)
@@ -193,10 +176,10 @@ def _missing(data: _Data) -> _Part:
         f" {int(np.count_nonzero(overall == 1)):,} in all; {np.mean(~unknown.any(axis=1)):.1%} of the rows know every"
         " feature."
     )
-    return _Part("missing", "Missing values", text)
+    return Section("missing", "Missing values", text)
 
 
-def _distributions(data: _Data, seed: int) -> _Part:
+def _distributions(data: _Data, seed: int) -> Section:
     found = quantiles(data.rows, data.labels, data.names)
     ranking = [one["feature"] for one in rank_features(data.rows, data.labels, data.features, seed=seed)]
     place = {feature: number for number, feature in enumerate(data.features)}
@@ -213,10 +196,10 @@ def _distributions(data: _Data, seed: int) -> _Part:
         "The features that say most about the genre, each alone (mutual information): the median, and the half and the"
         " nine tenths of the rows about it."
     )
-    return _Part("distributions", "Distributions by genre", text)
+    return Section("distributions", "Distributions by genre", text)
 
 
-def _correlations(data: _Data) -> _Part:
+def _correlations(data: _Data) -> Section:
     found = correlate(data.rows)
     table = [[*map(_cell, row)] for row in found.tolist()]
     write_csv(data.folder / "correlation.csv", ("feature", *data.features), zip_rows(data.features, table))
@@ -226,10 +209,10 @@ def _correlations(data: _Data) -> _Part:
         f"Pearson's correlation of each two features. {int(np.count_nonzero(pairs >= 0.9)):,} of"
         f" {_count(pairs.size, 'pair')} stand at 0.9 or more, of either sign."
     )
-    return _Part("correlation", "Correlation", text)
+    return Section("correlation", "Correlation", text)
 
 
-def _projections(data: _Data, seed: int, total: int) -> Iterator[_Part]:
+def _projections(data: _Data, seed: int, total: int) -> Iterator[Section]:
     n = len(data.labels)
     some = np.arange(n)
     if n > MAX_PROJECTED:
@@ -245,7 +228,7 @@ def _projections(data: _Data, seed: int, total: int) -> Iterator[_Part]:
             text = "There are too few rows, or features with a spread, for this picture."
         png, title = data.folder / f"{name}.png", f"{one.name}: {text}"
         plots.draw_points(points, labels, data.frequent, png, title=title, axes=one.axes)
-        yield _Part(name, one.name, text)
+        yield Section(name, one.name, text)
 
 
 def _cell(value: float) -> float | None:
@@ -254,19 +237,3 @@ def _cell(value: float) -> float | None:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def _page(title: str, size: str, parts: Sequence[_Part]) -> str:
-    sections = "".join(
-        f'<section id="{part.name}">\n<h2>{escape(part.heading)}</h2>\n<p>{escape(part.text)}'
-        f' <a href="{part.name}.csv">Its numbers</a></p>\n'
-        f'<p><img src="{part.name}.png" alt="{escape(part.heading)}"></p>\n</section>\n'
-        for part in parts
-    )
-    contents = "".join(f'<li><a href="#{part.name}">{escape(part.heading)}</a></li>\n' for part in parts)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
-        f"<p>{escape(size)}</p>\n"
-        f"<ul>\n{contents}</ul>\n{sections}</body>\n</html>\n"
-    )

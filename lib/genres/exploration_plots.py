@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from reprise.lib.genres.layout import (
+from reprise.lib.arrays import Float64Array
+from reprise.lib.genres.plot_layout import (
     DARK,
     MOST,
     ROW_IN,
@@ -21,9 +22,7 @@ from reprise.lib.genres.layout import (
     rule,
     some_of,
 )
-from reprise.lib.pictures import COLOURS, FAINT, INK, Path, new_figure, plain, save, write
-
-Floats = NDArray[np.float64]
+from reprise.lib.plotting import COLOURS, FAINT, INK, Path, new_figure, plain, save, write
 
 _MARKS = "o^sD"
 _SHOWN = 12  # features whose distributions are drawn
@@ -56,7 +55,9 @@ def draw_balance(genres: Sequence[str], counts: Sequence[int], png: Path) -> Non
     save(figure, png)
 
 
-def draw_missing(share: Floats, overall: Floats, features: Sequence[str], genres: Sequence[str], png: Path) -> None:
+def draw_missing(
+    share: Float64Array, overall: Float64Array, features: Sequence[str], genres: Sequence[str], png: Path
+) -> None:
     """Draw which share of each genre's rows lacks which feature; features that no row lacks are left out.
 
     Parameters
@@ -98,7 +99,7 @@ def draw_missing(share: Floats, overall: Floats, features: Sequence[str], genres
     save(figure, png)
 
 
-def draw_distributions(quantiles: Floats, features: Sequence[str], genres: Sequence[str], png: Path) -> None:
+def draw_distributions(quantiles: Float64Array, features: Sequence[str], genres: Sequence[str], png: Path) -> None:
     """Draw how the first twelve features are spread in each genre.
 
     Parameters
@@ -136,7 +137,7 @@ def draw_distributions(quantiles: Floats, features: Sequence[str], genres: Seque
     save(figure, png)
 
 
-def draw_correlation(correlation: Floats, features: Sequence[str], png: Path) -> None:
+def draw_correlation(correlation: Float64Array, features: Sequence[str], png: Path) -> None:
     """Draw the correlation of each two features; what is not known stays grey.
 
     Parameters
@@ -166,7 +167,7 @@ def draw_correlation(correlation: Floats, features: Sequence[str], png: Path) ->
 
 
 def draw_points(
-    points: Floats, labels: ArrayLike, genres: Sequence[str], png: Path, *, title: str, axes: tuple[str, str]
+    points: Float64Array, labels: ArrayLike, genres: Sequence[str], png: Path, *, title: str, axes: tuple[str, str]
 ) -> None:
     """Draw rows laid out in the plane: all of them by genre, and each genre before the others.
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from reprise.lib.arrays import Float64Array, Int64Array
 from reprise.lib.tables import AUDIO_GENRE_FEATURES, GTZAN_COLUMNS, MSD_GENRE_FEATURES, Table
-
-Doubles = NDArray[np.float64]
 
 WHOLE_TRACK = -1
 """``window`` of the row of ``audio_genre_features`` that is of the whole track."""
@@ -79,7 +78,7 @@ def pool(
     span: int = CLIP_WINDOWS,
     *,
     starts: ArrayLike = (0,),
-) -> Doubles:
+) -> Float64Array:
     """Features of the ``span`` windows about each window: those of a clip of 30 s, if windows are of 3 s.
 
     A mean is that of the windows' means, a variance the mean of their variances and the variance of their means, each
@@ -133,7 +132,7 @@ def pool(
     return pooled
 
 
-def _spans(count: int, starts: NDArray[np.int64], span: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _spans(count: int, starts: Int64Array, span: int) -> tuple[Int64Array, Int64Array]:
     """First row, and the one after the last, of what is pooled for each row."""
     lengths = np.diff(starts, append=count)
     begin, end = np.repeat(starts, lengths), np.repeat(starts + lengths, lengths)
@@ -141,10 +140,10 @@ def _spans(count: int, starts: NDArray[np.int64], span: int) -> tuple[NDArray[np
     return first, np.minimum(first + span, end)
 
 
-def _sum(rows: Doubles, first: NDArray[np.int64], stop: NDArray[np.int64]) -> Doubles:
+def _sum(rows: Float64Array, first: Int64Array, stop: Int64Array) -> Float64Array:
     """Sums of the rows from each of ``first`` to before each of ``stop``, first < stop."""
     # reduceat takes no end beyond the last row
     padded = np.concatenate([rows, np.zeros((1, rows.shape[1]))])
     bounds = np.stack([first, stop], axis=1).reshape(-1)
-    sums: Doubles = np.add.reduceat(padded, bounds, axis=0)[::2]
+    sums: Float64Array = np.add.reduceat(padded, bounds, axis=0)[::2]
     return sums

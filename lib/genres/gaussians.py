@@ -5,7 +5,8 @@ from typing import Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from reprise.lib.genres.kernels import Codes, Floats, softmax, weigh
+from reprise.lib.arrays import Float64Array, Int64Array
+from reprise.lib.genres.svm import softmax, weigh
 
 _LEAST = 1e-6
 
@@ -26,7 +27,7 @@ class Gaussians(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.shrinkage = shrinkage
         self.balanced = balanced
 
-    def fit(self, rows: Floats, codes: Codes) -> Self:
+    def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
         """Learn from rows (n, d), float64 and finite, and codes (n,), 0 to k - 1, each there."""
         if not (0 <= self.pooling <= 1 and 0 <= self.shrinkage <= 1):
             raise ValueError(f"pooling {self.pooling}, shrinkage {self.shrinkage}")
@@ -50,7 +51,7 @@ class Gaussians(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_ = np.arange(k)
         return self
 
-    def predict_proba(self, rows: Floats) -> Floats:
+    def predict_proba(self, rows: Float64Array) -> Float64Array:
         """Probabilities (n, k)."""
         logits = np.empty((len(rows), len(self.classes_)))
         for code in self.classes_:

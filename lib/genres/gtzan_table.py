@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reprise.lib.arrays import Float32Array, ObjectArray
 from reprise.lib.errors import InputError
 from reprise.lib.files import open_regular, printable_name
 from reprise.lib.tables import GTZAN_COLUMNS
@@ -44,9 +44,9 @@ class GtzanTable:
         Shape (n,): labels.
     """
 
-    names: NDArray[np.object_]
-    rows: NDArray[np.float32]
-    genres: NDArray[np.object_]
+    names: ObjectArray
+    rows: Float32Array
+    genres: ObjectArray
 
 
 def read_table(path: str | os.PathLike[str]) -> GtzanTable:

@@ -10,13 +10,13 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 
 from reprise.lib.errors import InputError
-from reprise.lib.genres.boosting import XgBoost
 from reprise.lib.genres.ensembles import Stacking, Voting
 from reprise.lib.genres.gaussians import Gaussians
-from reprise.lib.genres.kernels import LeastSquares, PairwiseSvm
 from reprise.lib.genres.neighbours import Neighbours
 from reprise.lib.genres.pipelines import SCALINGS, SELECTIONS, make_pipeline
+from reprise.lib.genres.svm import LeastSquares, PairwiseSvm
 from reprise.lib.genres.trees import Forest, GradientBoosting
+from reprise.lib.genres.xgboosting import XgBoost
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Learner:
         InputError
             ``bad_params``: a parameter that the learner has not, or of a type that it cannot have.
         """
+        params = {_FORMER_NAMES.get(name, name): value for name, value in params.items()}
         wrong = [f"no parameter {name}" for name in params.keys() - self.defaults.keys()]
         merged = {**self.defaults, **params}
         wrong += [
@@ -110,6 +111,10 @@ class Learner:
             seed=setting.seed,
             takes_unknown=self.takes_unknown,
         )
+
+
+_FORMER_NAMES = {"features_a_split": "max_features", "rows_a_leaf": "min_leaf_rows"}
+"""Names of parameters in rows of ``models`` that former versions wrote."""
 
 
 def _like(value: object, default: object) -> bool:
@@ -139,8 +144,8 @@ def _make_svm(params: Params, setting: Setting) -> Any:
 def _make_forest(params: Params, setting: Setting) -> Any:
     return Forest(
         params["trees"],
-        params["features_a_split"],
-        params["rows_a_leaf"],
+        params["max_features"],
+        params["min_leaf_rows"],
         params["random_splits"],
         setting.balanced,
         setting.seed,
@@ -162,7 +167,7 @@ def _make_gradient_boosting(params: Params, setting: Setting) -> Any:
         params["rate"],
         params["leaves"],
         params["l2"],
-        params["features_a_split"],
+        params["max_features"],
         setting.balanced,
         setting.seed,
     )
@@ -269,14 +274,14 @@ LEARNERS: Mapping[str, Learner] = {
                 **_NONE,
                 "trees": 300,
                 "random_splits": False,
-                "rows_a_leaf": 1,
-                "features_a_split": 0.15,
+                "min_leaf_rows": 1,
+                "max_features": 0.15,
             },
             _make_forest,
             (
                 {"random_splits": True},
-                {"random_splits": True, "features_a_split": 0.4},
-                {"rows_a_leaf": 3},
+                {"random_splits": True, "max_features": 0.4},
+                {"min_leaf_rows": 3},
                 {"selection": "recursive", "kept": 0.6},
             ),
             max_rows=20_000,
@@ -319,7 +324,7 @@ LEARNERS: Mapping[str, Learner] = {
                 "rate": 0.08,
                 "leaves": 8,
                 "l2": 1.0,
-                "features_a_split": 0.3,
+                "max_features": 0.3,
             },
             _make_gradient_boosting,
             ({"rounds": 250, "rate": 0.05, "leaves": 5}, {"leaves": 16, "l2": 5.0}),

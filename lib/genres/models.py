@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from reprise.lib.arrays import Float64Array
 from reprise.lib.errors import InputError
-from reprise.lib.genres.archives import pack, unpack
 from reprise.lib.genres.ensembles import fit_pipeline
 from reprise.lib.genres.learners import LEARNERS, Setting
-
-Floats = NDArray[np.float64]
+from reprise.lib.genres.skops_archives import pack, unpack
 
 _GREATEST = float(np.finfo(np.float32).max)
 
@@ -43,7 +42,7 @@ class GenreModel:
     genres: tuple[str, ...]
     estimator: Any
 
-    def predict(self, rows: NDArray[np.floating[Any]]) -> Floats:
+    def predict(self, rows: NDArray[np.floating[Any]]) -> Float64Array:
         """Probabilities of the genres.
 
         Parameters
@@ -168,7 +167,7 @@ def load(data: bytes) -> GenreModel:
     )
 
 
-def _clean(rows: NDArray[np.floating[Any]], d: int) -> Floats:
+def _clean(rows: NDArray[np.floating[Any]], d: int) -> Float64Array:
     found = np.asarray(rows, dtype=np.float64)
     if found.ndim != 2 or found.shape[1] != d:
         raise ValueError(f"expected rows of {d} features, got shape {found.shape}")

@@ -3,12 +3,10 @@
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
+from reprise.lib.arrays import Float64Array, Int64Array
 
 _BLOCK = 512
 _NEAREST = 1e-9
@@ -31,7 +29,7 @@ class Neighbours(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.neighbours = neighbours
         self.weighted = weighted
 
-    def fit(self, rows: Floats, codes: Codes) -> Self:
+    def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
         """Keep rows (n, d), float64 and finite, and codes (n,), 0 to k - 1, each there."""
         if self.neighbours < 1:
             raise ValueError(f"{self.neighbours} neighbours")
@@ -41,7 +39,7 @@ class Neighbours(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_ = np.arange(int(codes.max()) + 1)
         return self
 
-    def predict_proba(self, rows: Floats) -> Floats:
+    def predict_proba(self, rows: Float64Array) -> Float64Array:
         """Probabilities (n, k)."""
         count, k = min(self.neighbours, len(self.rows_)), len(self.classes_)
         near = np.asarray(rows, dtype=np.float32)

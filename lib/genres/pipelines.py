@@ -3,14 +3,12 @@
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer, StandardScaler
 
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
+from reprise.lib.arrays import Float64Array, Int64Array
 
 SCALINGS = ("standard", "quantile", "power", "none")
 SELECTIONS = ("none", "univariate", "recursive", "embedded")
@@ -30,12 +28,12 @@ _ROWS_OF_TREES = 20_000
 class Bounds(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Cuts scaled values off where they are farther out than any that can be learned from."""
 
-    def fit(self, rows: Floats, codes: Codes | None = None) -> Self:  # noqa: ARG002 - as scikit-learn calls it
+    def fit(self, rows: Float64Array, codes: Int64Array | None = None) -> Self:  # noqa: ARG002 - as scikit-learn calls it
         """Learn nothing."""
         self.n_features_in_ = rows.shape[1]
         return self
 
-    def transform(self, rows: Floats) -> Floats:
+    def transform(self, rows: Float64Array) -> Float64Array:
         """Rows within the bounds."""
         return np.clip(rows, -_FARTHEST, _FARTHEST)
 
@@ -43,7 +41,7 @@ class Bounds(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 class Quantiles(QuantileTransformer):  # type: ignore[misc]
     """Gives every feature a normal distribution, by no more quantiles than there are rows."""
 
-    def fit(self, rows: Floats, codes: Codes | None = None) -> Self:  # noqa: ARG002 - as scikit-learn calls it
+    def fit(self, rows: Float64Array, codes: Int64Array | None = None) -> Self:  # noqa: ARG002 - as scikit-learn calls it
         """Learn."""
         self.n_quantiles: int = min(self.n_quantiles, len(rows))
         super().fit(rows)
@@ -71,7 +69,7 @@ class Selection(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.share = share
         self.seed = seed
 
-    def fit(self, rows: Floats, codes: Codes) -> Self:
+    def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
         """Choose by rows (n, d), float64 and finite, and their genres (n,)."""
         varies = np.flatnonzero(np.ptp(rows, axis=0) > 0)
         if not len(varies):
@@ -82,12 +80,12 @@ class Selection(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.kept_ = np.sort(varies[choose(_standardise(rows[:, varies]), codes, count)])
         return self
 
-    def transform(self, rows: Floats) -> Floats:
+    def transform(self, rows: Float64Array) -> Float64Array:
         """Columns that are kept, in their order."""
-        kept: Floats = rows[:, self.kept_]
+        kept: Float64Array = rows[:, self.kept_]
         return kept
 
-    def _by_trees(self, rows: Floats, codes: Codes, count: int) -> Codes:
+    def _by_trees(self, rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
         from sklearn.ensemble import ExtraTreesClassifier
 
         if len(rows) > _ROWS_OF_TREES:
@@ -131,12 +129,12 @@ def make_pipeline(
     return Pipeline([*steps, (LEARNER, learner)])
 
 
-def _standardise(rows: Floats) -> Floats:
+def _standardise(rows: Float64Array) -> Float64Array:
     spread = rows.std(axis=0)
     return np.asarray((rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1), dtype=np.float64)
 
 
-def _by_variance(rows: Floats, codes: Codes, count: int) -> Codes:
+def _by_variance(rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
     sizes = np.bincount(codes)[:, None]
     means = np.stack([np.bincount(codes, weights=column) for column in rows.T], axis=1) / np.maximum(sizes, 1)
     between = (sizes * means**2).sum(axis=0)
@@ -144,7 +142,7 @@ def _by_variance(rows: Floats, codes: Codes, count: int) -> Codes:
     return np.argsort(-between / within, kind="stable")[:count]
 
 
-def _by_dropping(rows: Floats, codes: Codes, count: int) -> Codes:
+def _by_dropping(rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
     targets = np.eye(codes.max() + 1)[codes]
     targets -= targets.mean(axis=0)
     moments, products = rows.T @ rows / len(rows), rows.T @ targets / len(rows)

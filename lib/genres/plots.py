@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from reprise.lib.genres.layout import (
+from reprise.lib.genres.plot_layout import (
     DARK,
     MOST,
     ROW_IN,
@@ -26,12 +26,11 @@ from reprise.lib.genres.layout import (
     short,
     some_of,
 )
-from reprise.lib.pictures import COLOURS, FAINT, GRID, INK, Path, new_figure, plain, save
+from reprise.lib.plotting import COLOURS, FAINT, GRID, INK, Path, new_figure, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = NDArray[np.float64]
 
 _TOP = 20  # features that are drawn
 _COURSE = 12  # genres of a track that are drawn
@@ -94,7 +93,7 @@ def draw_per_genre(per_genre: Mapping[str, Mapping[str, Any]], png: Path, *, tit
     Parameters
     ----------
     per_genre
-        As `reprise.lib.genres.figures.measure` has it.
+        As `reprise.lib.genres.metrics.measure` has it.
     """
     frequent = sorted(per_genre.items(), key=lambda item: (-item[1]["support"], item[0]))[:MOST]
     ordered = sorted(frequent, key=lambda item: (-item[1]["f1"], item[0]))
@@ -126,7 +125,7 @@ def draw_calibration(calibration: Mapping[str, Any], png: Path, *, title: str = 
     Parameters
     ----------
     calibration
-        As `reprise.lib.genres.figures.measure` has it.
+        As `reprise.lib.genres.metrics.measure` has it.
     """
     bins = calibration["bins"]
     filled = [one for one in bins if one["rows"]]
@@ -193,7 +192,7 @@ def draw_ranking(ranking: Sequence[Mapping[str, Any]], png: Path, *, title: str 
     Parameters
     ----------
     ranking
-        As `reprise.lib.genres.rankings.rank_features` has it.
+        As `reprise.lib.genres.feature_rankings.rank_features` has it.
     """
     shown = ranking[:_TOP]
     figure, axes = rows_figure(len(shown), right=0.95)
@@ -221,7 +220,7 @@ def draw_shap(shap: ArrayLike, features: Sequence[str], genres: Sequence[str], p
     Parameters
     ----------
     shap
-        Shape (d, k): mean of the absolute SHAP values, as `reprise.lib.genres.rankings.explain_summary` gives them.
+        Shape (d, k): mean of the absolute SHAP values, from `feature_rankings.explain_summary`.
     """
     values = np.asarray(shap, dtype=np.float64)
     chosen = np.sort(np.argsort(-values.sum(axis=0), kind="stable")[:MOST])

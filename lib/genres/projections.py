@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from reprise.lib.arrays import Float64Array
 
 _CLIP = 5.0
 _LEAST = 5  # rows of which neighbours can be told
@@ -20,11 +20,11 @@ class Projection:
     """Points of one method: shape (n, 2), or None where there are too few rows or features; ``axes`` names the axes."""
 
     name: str
-    points: Floats | None
+    points: Float64Array | None
     axes: tuple[str, str]
 
 
-def standardise(rows: NDArray[np.floating[Any]]) -> Floats:
+def standardise(rows: NDArray[np.floating[Any]]) -> Float64Array:
     """Rows whose features weigh the same: unknown values become the median, then mean 0, deviation 1, within ±5.
 
     Features without a known value or without spread are left out.
@@ -92,7 +92,7 @@ def project(rows: NDArray[np.floating[Any]], *, seed: int) -> list[Projection]:
     return found
 
 
-def _tsne(values: Floats, start: Floats, seed: int) -> Floats:
+def _tsne(values: Float64Array, start: Float64Array, seed: int) -> Float64Array:
     from sklearn.manifold import TSNE
 
     perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
@@ -101,7 +101,7 @@ def _tsne(values: Floats, start: Floats, seed: int) -> Floats:
     return np.asarray(method.fit_transform(values), dtype=np.float64)
 
 
-def _umap(values: Floats, start: Floats, seed: int) -> Floats:
+def _umap(values: Float64Array, start: Float64Array, seed: int) -> Float64Array:
     with warnings.catch_warnings():
         # without TensorFlow it lacks a variant that is not used here, and says so
         warnings.simplefilter("ignore", ImportWarning)

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from reprise.lib.arrays import Float64Array
 from reprise.lib.genres import plots
-from reprise.lib.genres.figures import SCALARS, spread
+from reprise.lib.genres.metrics import SCALARS, spread
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -27,7 +25,7 @@ class Report:
     features
         The d features.
     figures
-        Of `reprise.lib.genres.figures.measure` for rows that neither chose nor trained the model.
+        Of `reprise.lib.genres.metrics.measure` for rows that neither chose nor trained the model.
     leaky
         The same where rows of one song or artist stand on both sides of the split; None where that was not measured.
     splits
@@ -35,9 +33,9 @@ class Report:
     learning_curve
         ``rows``, ``macro_f1``, ``accuracy``, ``spread`` for several shares of the training rows.
     ranking
-        Of `reprise.lib.genres.rankings.rank_features`.
+        Of `reprise.lib.genres.feature_rankings.rank_features`.
     shap
-        Shape (d, k), of `reprise.lib.genres.rankings.explain_summary`; its columns are the genres of ``figures``. None
+        Shape (d, k), of `feature_rankings.explain_summary`; its columns are the genres of ``figures``. None
         where it was not measured.
     params
         How the model was made, as JSON can hold it.
@@ -50,7 +48,7 @@ class Report:
     splits: Sequence[Mapping[str, Any]] = ()
     learning_curve: Sequence[Mapping[str, Any]] = ()
     ranking: Sequence[Mapping[str, Any]] = ()
-    shap: NDArray[np.float64] | None = None
+    shap: Float64Array | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
 

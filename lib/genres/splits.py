@@ -6,15 +6,13 @@ A row's group says whom it belongs to. Genres and groups come as arrays of shape
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from reprise.lib.arrays import Float64Array, Int64Array, ObjectArray
 from reprise.lib.errors import InputError
 
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
-
-def folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[tuple[Integers, Integers]]:
+def folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[tuple[Int64Array, Int64Array]]:
     """Deal whole groups into k folds that have each genre in the share that all rows have it.
 
     Big groups are dealt first, each to the fold that has least of its genres.
@@ -52,7 +50,7 @@ def folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[tuple
     return [(np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold)) for fold in range(k)]
 
 
-def random_split(genres: ArrayLike, share: float, seed: int) -> tuple[Integers, Integers]:
+def random_split(genres: ArrayLike, share: float, seed: int) -> tuple[Int64Array, Int64Array]:
     """Split rows at random as the papers do, with no regard to groups or genres.
 
     Parameters
@@ -78,7 +76,7 @@ def random_split(genres: ArrayLike, share: float, seed: int) -> tuple[Integers, 
     return np.sort(order[tested:]), np.sort(order[:tested])
 
 
-def sample_rows(genres: ArrayLike, groups: ArrayLike, limit: int, seed: int) -> Integers:
+def sample_rows(genres: ArrayLike, groups: ArrayLike, limit: int, seed: int) -> Int64Array:
     """Draw whole groups of at most ``limit`` rows together, with genres in their shares.
 
     Of a genre never more rows are drawn than its share of the limit, rounded up, and none is left out for its rarity
@@ -111,7 +109,7 @@ def rare_genres(genres: ArrayLike, groups: ArrayLike, k: int) -> set[str]:
     return {str(name) for name, number in zip(pairs.names, stands_in, strict=True) if number < k}
 
 
-def align(probabilities: Floats, from_genres: Sequence[str], to_genres: Sequence[str]) -> Floats:
+def align(probabilities: Float64Array, from_genres: Sequence[str], to_genres: Sequence[str]) -> Float64Array:
     """Columns of probabilities in another order of genres.
 
     Parameters
@@ -163,7 +161,7 @@ class _Pairs:
         yield from order.tolist()
 
 
-def _encode(values: NDArray[np.object_]) -> tuple[list[str], Integers]:
+def _encode(values: ObjectArray) -> tuple[list[str], Int64Array]:
     """The different values, ascending, and of each row the place of its value."""
     listed = values.tolist()
     names = sorted(set(listed))
@@ -171,7 +169,7 @@ def _encode(values: NDArray[np.object_]) -> tuple[list[str], Integers]:
     return names, np.fromiter(map(place.__getitem__, listed), dtype=np.int64, count=len(listed))
 
 
-def _apportion(totals: Integers, limit: int) -> Integers:
+def _apportion(totals: Int64Array, limit: int) -> Int64Array:
     """Rows of each genre, ``limit`` together: by largest remainders, and one at least as far as the limit goes."""
     ideal = totals * (limit / totals.sum())
     quota = np.maximum(np.floor(ideal).astype(np.int64), 1)

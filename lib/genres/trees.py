@@ -15,14 +15,15 @@ from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTY
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.tree._tree import NODE_DTYPE, Tree
 
-from reprise.lib.genres.kernels import Codes, Floats, softmax
+from reprise.lib.arrays import Float64Array, Int64Array
+from reprise.lib.genres.svm import softmax
 
 _LEAF = -1
 
 
 def check_branches(
     starts: NDArray[Any], left: NDArray[Any], right: NDArray[Any], feature: NDArray[Any], d: int
-) -> NDArray[np.int64]:
+) -> Int64Array:
     """Check trees whose nodes stand one after the other: each tree's from its start on, with branches counted from it.
 
     Returns
@@ -82,7 +83,7 @@ class Forest(_Trees):
 
     Parameters
     ----------
-    trees, features_a_split, rows_a_leaf
+    trees, max_features, min_leaf_rows
         How many trees; the share of features that a split chooses from; rows that a leaf has at least.
     random_splits
         Thresholds are drawn, and not searched for.
@@ -91,26 +92,26 @@ class Forest(_Trees):
     def __init__(
         self,
         trees: int,
-        features_a_split: float,
-        rows_a_leaf: int,
+        max_features: float,
+        min_leaf_rows: int,
         random_splits: bool,
         balanced: bool,
         seed: int,
     ) -> None:
         self.trees = trees
-        self.features_a_split = features_a_split
-        self.rows_a_leaf = rows_a_leaf
+        self.max_features = max_features
+        self.min_leaf_rows = min_leaf_rows
         self.random_splits = random_splits
         self.balanced = balanced
         self.seed = seed
 
-    def fit(self, rows: Floats, codes: Codes) -> Self:
+    def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
         """Learn from finite rows."""
         kind = ExtraTreesClassifier if self.random_splits else RandomForestClassifier
         forest = kind(
             self.trees,
-            max_features=self.features_a_split,
-            min_samples_leaf=self.rows_a_leaf,
+            max_features=self.max_features,
+            min_samples_leaf=self.min_leaf_rows,
             max_leaf_nodes=2_000,  # a forest of a hundred thousand rows would not fit into a file otherwise
             class_weight="balanced" if self.balanced else None,
             random_state=self.seed,
@@ -123,7 +124,7 @@ class Forest(_Trees):
         self.classes_ = np.arange(int(codes.max()) + 1)
         return self
 
-    def predict_proba(self, rows: Floats) -> Floats:
+    def predict_proba(self, rows: Float64Array) -> Float64Array:
         """Probabilities (n, k)."""
         trees = self._trees()
         if rows.shape[1] != self.n_features_in_:
@@ -162,7 +163,7 @@ class GradientBoosting(_Trees):
         How many trees for each genre, and how far each goes.
     leaves, l2
         Of a tree, at most; and what its leaves' values are held back by.
-    features_a_split
+    max_features
         Share of features that a split chooses from.
     """
 
@@ -172,7 +173,7 @@ class GradientBoosting(_Trees):
         rate: float,
         leaves: int,
         l2: float,
-        features_a_split: float,
+        max_features: float,
         balanced: bool,
         seed: int,
     ) -> None:
@@ -180,11 +181,11 @@ class GradientBoosting(_Trees):
         self.rate = rate
         self.leaves = leaves
         self.l2 = l2
-        self.features_a_split = features_a_split
+        self.max_features = max_features
         self.balanced = balanced
         self.seed = seed
 
-    def fit(self, rows: Floats, codes: Codes) -> Self:
+    def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
         """Learn."""
         # bins of a feature that nobody knows cannot be made; one that never varies is never asked for
         rows = np.where(np.isnan(rows).all(axis=0), 0, rows)
@@ -194,7 +195,7 @@ class GradientBoosting(_Trees):
             max_leaf_nodes=self.leaves,
             min_samples_leaf=10,
             l2_regularization=self.l2,
-            max_features=self.features_a_split,
+            max_features=self.max_features,
             early_stopping=False,
             class_weight="balanced" if self.balanced else None,
             random_state=self.seed,
@@ -211,7 +212,7 @@ class GradientBoosting(_Trees):
         self.classes_ = np.arange(int(codes.max()) + 1)
         return self
 
-    def predict_proba(self, rows: Floats) -> Floats:
+    def predict_proba(self, rows: Float64Array) -> Float64Array:
         """Probabilities (n, k)."""
         trees = self._trees()
         if rows.shape[1] != self.n_features_in_:

@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from reprise.lib.arrays import Float32Array
 from reprise.lib.errors import InputError
 from reprise.lib.files import open_regular
 from reprise.lib.msd.datasets import Dataset
 from reprise.lib.msd.fields import FIELDS, MATRIX_WIDTH, SEGMENTS, TABLES, Field
-from reprise.lib.msd.image import Image, Unusual
-from reprise.lib.msd.library import Hdf5File
+from reprise.lib.msd.hdf5_structure import Hdf5File
+from reprise.lib.msd.track_structure import Image, Unusual
 
 MAX_SONG_BYTES = 64 << 20
 """Most bytes that the wanted columns of one song may declare; the largest real song has 1 MB."""
@@ -358,7 +358,7 @@ def _check_int32(values: Sequence[int], field: Field) -> None:
         raise InputError("wrong_type", f"{field.path}: {field.name} holds a number over 32 bits")
 
 
-def _check_monotone(starts: npt.NDArray[np.float32], field: Field) -> None:
+def _check_monotone(starts: Float32Array, field: Field) -> None:
     # comparisons with NaN are false, so that NaN and infinity anywhere fail one of these
     if len(starts) and not (starts[0] > -np.inf and starts[-1] < np.inf and (starts[1:] >= starts[:-1]).all()):
         raise InputError("not_monotone", f"{field.path} decreases or holds a value that is not finite")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t
 from isal import isal_zlib
 
+from reprise.lib.arrays import UInt8Array
 from reprise.lib.msd.fields import FIELDS, GROUPS, MATRIX_WIDTH, SEGMENTS, TABLES, Field
 
 _TRACK_CHUNK = 8 << 10
@@ -162,7 +163,7 @@ def _write_rows(group: h5g.GroupID, name: str, rows: npt.NDArray[Any], chunk_byt
         dataset.write_direct_chunk((place * height, *rest), isal_zlib.compress(chunk, _LEVEL))
 
 
-def _shuffled(rows: npt.NDArray[Any], height: int) -> npt.NDArray[np.uint8]:
+def _shuffled(rows: npt.NDArray[Any], height: int) -> UInt8Array:
     """Rows as chunks of ``height`` rows, the last one filled up with zeros: shape (chunks, itemsize, elements)."""
     count = -(-len(rows) // height)
     filled = np.zeros((count * height, *rows.shape[1:]), rows.dtype)

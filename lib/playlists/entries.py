@@ -134,7 +134,7 @@ def clean_count(value: str | None) -> int | None:
     return int(text) if int(text) <= MAX_INT else None
 
 
-def local_path(location: str | None) -> str | None:
+def path_of_location(location: str | None) -> str | None:
     """Path of a ``file:`` URL, else the location itself; None for an empty one.
 
     ``file://localhost/C:/a%20b.mp3`` → ``C:/a b.mp3``; ``file://nas/music/a.mp3`` → ``//nas/music/a.mp3``.

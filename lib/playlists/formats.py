@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from reprise.lib.annotations.stream import Reject
+from reprise.lib.playlists.collections import read_itunes, read_rekordbox
 from reprise.lib.playlists.entries import Entry
 from reprise.lib.playlists.lastfm import looks_like_lastfm, read_lastfm
-from reprise.lib.playlists.libraries import read_itunes, read_rekordbox
 from reprise.lib.playlists.listenbrainz import read_listenbrainz
 from reprise.lib.playlists.m3u import read_m3u
 from reprise.lib.playlists.xspf import read_xspf

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from reprise.lib.annotations.stream import Reject, excerpt, sound_line
 from reprise.lib.errors import InputError
-from reprise.lib.playlists.entries import Entry, clean_duration, clean_text, local_path
+from reprise.lib.playlists.entries import Entry, clean_duration, clean_text, path_of_location
 
 MAX_BYTES = 64 << 20
 
@@ -52,7 +52,7 @@ def read_m3u(stream: BinaryIO) -> Iterator[Entry | Reject]:
         if text.startswith("#"):
             said.update(_comment(text, title_first))
         elif text:
-            yield Entry(position=number, path=local_path(text), **said)  # type: ignore[arg-type]
+            yield Entry(position=number, path=path_of_location(text), **said)  # type: ignore[arg-type]
             said = {}
 
 

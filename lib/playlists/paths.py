@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from reprise.lib.playlists.entries import local_path
+from reprise.lib.playlists.entries import path_of_location
 
 LONGEST_TAIL = 8
 """Parts of a path that are compared at most."""
@@ -43,7 +43,7 @@ def resolve(path: str, folder: Path, root: Path) -> Path | None:
         root, is not there, is no regular file, or is a network path, a path with a drive or any other URL.
     """
     real_root = os.path.realpath(root)
-    for candidate in _spellings(local_path(path) or ""):
+    for candidate in _spellings(path_of_location(path) or ""):
         if _URL.match(candidate) or _DRIVE.match(candidate) or candidate.startswith("//") or "\0" in candidate:
             continue
         try:
@@ -87,7 +87,7 @@ class Tails:
 
     def find(self, path: str) -> str | None:
         """Return the known file whose tail agrees longest with ``path``; None where none or several do."""
-        parts = _parts(local_path(path) or "")
+        parts = _parts(path_of_location(path) or "")
         for length in range(len(parts), _SHORTEST_TAIL - 1, -1):
             tail = parts[-length:]
             if tail in self._known:

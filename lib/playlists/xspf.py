@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from reprise.lib.annotations.stream import Reject
 from reprise.lib.errors import InputError
-from reprise.lib.playlists.entries import Entry, clean_duration, clean_mbid, clean_text, local_path
+from reprise.lib.playlists.entries import Entry, clean_duration, clean_mbid, clean_text, path_of_location
 from reprise.lib.playlists.markup import Element, read_xml
 
 _TRACK = ("playlist", "trackList", "track")
@@ -67,7 +67,7 @@ class _Reader:
     def _entry(self, line: int) -> Entry:
         location = self.fields.get("location", "")
         # a location is always a URI: without a scheme it is a path, still with its escapes
-        path = local_path(location) if _SCHEME.match(location) else unquote(location)
+        path = path_of_location(location) if _SCHEME.match(location) else unquote(location)
         return Entry(
             position=line,
             path=path or None,

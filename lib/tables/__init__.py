@@ -1,18 +1,18 @@
 """The contract of every table: name, grain, key, columns, comments, constraints. Declared once, and free of Spark.
 
-From these come the tables themselves (``jobs/_tables.py``), the Arrow schemas of the functions that fill them
+From these come the tables themselves (``jobs/_engine/warehouse``), the Arrow schemas of the functions that fill them
 (``udfs/arrow.py``), the merge condition, the uniqueness test and the README's table list. A breaking change is a new
 table name with the suffix ``_v2``.
 """
 
 from collections.abc import Mapping
 
-from reprise.lib.tables.books import JOB_RUNS, MANIFEST, MODELS, QUARANTINE, row_uri
 from reprise.lib.tables.contract import Column, Table, Type
 from reprise.lib.tables.covers import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS
 from reprise.lib.tables.features import AUDIO_GENRE_FEATURES, GENRE_IMAGES, GTZAN_COLUMNS, MSD_GENRE_FEATURES
 from reprise.lib.tables.genres import GENRE_SCORES
-from reprise.lib.tables.library import LIBRARY_ANALYSIS, LIBRARY_COPIES, LIBRARY_TRACKS, UNMATCHED_PLAYS
+from reprise.lib.tables.libraries import LIBRARY_ANALYSIS, LIBRARY_COPIES, LIBRARY_TRACKS, UNMATCHED_PLAYS
+from reprise.lib.tables.operations import JOB_RUNS, MANIFEST, MODELS, QUARANTINE, row_uri
 from reprise.lib.tables.sources import (
     COVER_CLIQUES,
     GENRE_LABELS,

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from reprise.lib.genres.layout import SIZE, head, name_rows, place, rule, some_of
-from reprise.lib.pictures import COLOURS, FAINT, INK, Path, new_figure, save
+from reprise.lib.arrays import Float64Array
+from reprise.lib.genres.plot_layout import SIZE, head, name_rows, place, rule, some_of
+from reprise.lib.plotting import COLOURS, FAINT, INK, Path, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = NDArray[np.float64]
 
 MOST = 15
 """Genres that a picture shows."""
@@ -84,7 +84,7 @@ def draw_taste(
     save(figure, png)
 
 
-def _draw_shares(axes: "Axes", percent: Floats) -> None:
+def _draw_shares(axes: "Axes", percent: Float64Array) -> None:
     rows = np.arange(len(percent))
     axes.barh(rows, percent[:, 0], height=0.62, color=_PALE)
     axes.plot(percent[:, 1], rows, "D", color=COLOURS[1], markersize=4.5, zorder=3, clip_on=False)
@@ -92,7 +92,7 @@ def _draw_shares(axes: "Axes", percent: Floats) -> None:
     rule(axes)
 
 
-def _draw_ranges(axes: "Axes", values: Floats, label: str, usual: tuple[float, float]) -> None:
+def _draw_ranges(axes: "Axes", values: Float64Array, label: str, usual: tuple[float, float]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     rows = np.flatnonzero(np.isfinite(values).all(axis=1))
@@ -106,7 +106,7 @@ def _draw_ranges(axes: "Axes", values: Floats, label: str, usual: tuple[float, f
     rule(axes)
 
 
-def _edges(values: Floats, usual: tuple[float, float]) -> tuple[float, float]:
+def _edges(values: Float64Array, usual: tuple[float, float]) -> tuple[float, float]:
     """Of an axis that holds all ranges, and the usual ones in any case, so that pictures can be compared."""
     ends = np.array([values[:, 0] - values[:, 1], values[:, 0] + values[:, 1]])
     least, most = float(ends.min(initial=usual[0])), float(ends.max(initial=usual[1]))

@@ -8,16 +8,15 @@ import mir_eval
 import numpy as np
 import soxr
 from measuring import Row
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from reprise.lib import sample, synth
+from reprise.lib.analysis.analyser import analyse
+from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
-from reprise.lib.audio.analysis import analyse
-from reprise.lib.sample.composition import DRUM_PART
-from reprise.lib.sample.plan import NORMAL
-
-Doubles = NDArray[np.float64]
+from reprise.lib.music import render as synth
+from reprise.lib.music import sample
+from reprise.lib.music.compose.composition import DRUM_PART
+from reprise.lib.music.compose.plan import NORMAL
 
 SEED = 32
 """None of the plans that the weights were fitted to."""
@@ -26,20 +25,20 @@ OVERTONES = {7: 0.3, 4: 0.1}
 """Semitones above a note, as pitch classes, at which its third and fifth partials sound, and how strong."""
 
 
-def play(song: sample.Composition) -> NDArray[np.float32]:
+def play(song: sample.Composition) -> Float32Array:
     """A song's mix as the analysis takes it: mono at 22,050 Hz, rounded to 16 bits."""
     mix = sum(synth.render(song).values()).mean(axis=1)
-    signal: NDArray[np.float32] = np.round(soxr.resample(mix, 44_100, SAMPLE_RATE) * 32767).astype(np.float32) / 32768
+    signal: Float32Array = np.round(soxr.resample(mix, 44_100, SAMPLE_RATE) * 32767).astype(np.float32) / 32768
     return signal
 
 
-def score_beats(song: sample.Composition, beats_s: Doubles) -> float:
+def score_beats(song: sample.Composition, beats_s: Float64Array) -> float:
     """F-measure of beats within 70 ms of the truth, without the first 5 s, as mir_eval does by default."""
     trim = mir_eval.beat.trim_beats
     return float(mir_eval.beat.f_measure(trim(song.beat_s), trim(beats_s)))
 
 
-def score_chroma(song: sample.Composition, starts_s: Doubles, pitches: Doubles) -> float:
+def score_chroma(song: sample.Composition, starts_s: Float64Array, pitches: Float64Array) -> float:
     """Mean over segments of the correlation of 12 pitches with those of the notes of bass, harmony and lead.
 
     A note counts by its velocity and by how long it sounds within the segment, with `OVERTONES`. Segments in which no
@@ -63,7 +62,7 @@ def score_chroma(song: sample.Composition, starts_s: Doubles, pitches: Doubles) 
     return float(np.mean(np.divide(np.sum(x * y, axis=1), norm, out=np.zeros(len(x)), where=norm > 0)))
 
 
-def score_sections(song: sample.Composition, starts_s: Doubles) -> float:
+def score_sections(song: sample.Composition, starts_s: Float64Array) -> float:
     """F-measure of section boundaries within 3 s."""
     truth, found = (
         mir_eval.util.boundaries_to_intervals(np.unique(np.append(s, song.duration_s)))
@@ -124,7 +123,7 @@ def measure_speed() -> list[Row]:
     ]
 
 
-def _time(signal: NDArray[np.float32]) -> float:
+def _time(signal: Float32Array) -> float:
     start = time.perf_counter()
     analyse(signal)
     return time.perf_counter() - start

@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 from measuring import Row
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from reprise.lib import msd, sample
+from reprise.lib import msd
+from reprise.lib.arrays import Float32Array
 from reprise.lib.detect.alignment import RERANKERS
 from reprise.lib.detect.chroma import beat_chroma
 from reprise.lib.detect.patches import PATCH_BEATS, median_patch, raise_power
+from reprise.lib.music import sample
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "msd"
 INPUTS = ("segments_pitches", "segments_loudness_start", "segments_start", "beats_start")
 N_TRACKS = 60
 ROUNDS = 5
-Inputs = list[NDArray[np.float32]]
+Inputs = list[Float32Array]
 
 
 def find_inputs() -> tuple[str, list[Inputs]]:

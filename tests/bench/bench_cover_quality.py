@@ -8,19 +8,18 @@ from pathlib import Path
 
 import numpy as np
 from measuring import Row
-from numpy.typing import NDArray
 
 from reprise.jobs import evaluate_covers, extract_chroma, ingest_annotations, ingest_msd, make_sample, train_cover_index
-from reprise.lib import sample
+from reprise.lib.arrays import Float32Array, Int64Array
 from reprise.lib.detect.alignment import RERANKERS
 from reprise.lib.detect.chroma import beat_chroma
 from reprise.lib.detect.dictionary_lda import Dictionary, DictionaryLda
 from reprise.lib.detect.median_pca import MedianPatch, MedianPca
 from reprise.lib.detect.patches import PATCH_BEATS, median_patch, patch_magnitudes
-from reprise.lib.detect.retrieval import score_queries, summarise
+from reprise.lib.detect.ranking_metrics import score_queries, summarise
 from reprise.lib.detect.search import NO_GROUP, MateRanks, measure_distances
+from reprise.lib.music import sample
 
-Floats = NDArray[np.float32]
 INPUTS = ("segments_pitches", "segments_loudness_start", "segments_start", "beats_start")
 SHS = sample.Plan(12_960, n_cliques=4_128, n_covers=12_960)
 PATCHES_A_TRACK = 4
@@ -29,13 +28,13 @@ N_CANDIDATES = 50
 METHODS = ("median_patch", "median_pca", "dictionary_lda", "learned")
 
 
-def compose(index: int) -> Floats:
+def compose(index: int) -> Float32Array:
     """Beat chroma of a track of the list."""
     fields = sample.analyse(sample.compose(SHS, index))
     return beat_chroma(*(fields[name] for name in INPUTS))
 
 
-def mean_average_precision(vectors: Floats, cliques: NDArray[np.int64]) -> float:
+def mean_average_precision(vectors: Float32Array, cliques: Int64Array) -> float:
     """MAP of every track's mates among all tracks."""
     names = [f"{row:06d}" for row in range(len(vectors))]
     none = np.full(len(vectors), NO_GROUP)
@@ -80,7 +79,7 @@ def measure_hardness() -> list[Row]:
     ]
 
 
-def _published(dictionary: Dictionary, codes: Floats, cliques: NDArray[np.int64]) -> DictionaryLda:
+def _published(dictionary: Dictionary, codes: Float32Array, cliques: Int64Array) -> DictionaryLda:
     return DictionaryLda.fit(dictionary, codes, cliques, 200, as_published=True)
 
 

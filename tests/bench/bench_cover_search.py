@@ -12,7 +12,8 @@ from measuring import Row
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from reprise.lib.detect.search import NO_GROUP, Floats, TopK
+from reprise.lib.arrays import Float32Array, Int64Array
+from reprise.lib.detect.search import NO_GROUP, TopK
 
 TILE = 1024  # rows and columns of a product, as in the search
 BLOCK = 10_000  # items the search is given at a time, as in an Arrow batch
@@ -82,7 +83,7 @@ def measure(
     return {**spent, "reprise_mib": peak, "same_sets": same / n_queries}
 
 
-def _make_vectors(count: int, d: int, seed: int) -> Floats:
+def _make_vectors(count: int, d: int, seed: int) -> Float32Array:
     """Unit vectors about 2,000 centres, the same centres for every seed."""
     centres = np.random.default_rng(99).standard_normal((2_000, d), dtype=np.float32)
     random = np.random.default_rng([7, seed])
@@ -92,22 +93,22 @@ def _make_vectors(count: int, d: int, seed: int) -> Floats:
     return vectors
 
 
-def _search_little(queries: Floats, none: NDArray[np.int64]) -> None:
+def _search_little(queries: Float32Array, none: Int64Array) -> None:
     few, ids = queries[:9], [str(row) for row in range(9)]
     top = TopK(few, ids, none[:9], 3)
     top.add(few, ids, none[:9])
     top.matches()
 
 
-def _search(top: TopK, gallery: Floats, ids: NDArray[np.bytes_], none: NDArray[np.int64]) -> None:
+def _search(top: TopK, gallery: Float32Array, ids: NDArray[np.bytes_], none: Int64Array) -> None:
     for first in range(0, len(gallery), BLOCK):
         block = gallery[first : first + BLOCK]
         top.add(block, ids[first : first + BLOCK], none[: len(block)])
 
 
-def _search_faiss(index: faiss.IndexFlatL2, queries: Floats, k: int, threads: int) -> NDArray[np.int64]:
+def _search_faiss(index: faiss.IndexFlatL2, queries: Float32Array, k: int, threads: int) -> Int64Array:
     faiss.omp_set_num_threads(threads)  # of the calling thread only
-    places: NDArray[np.int64] = index.search(queries, k)[1]
+    places: Int64Array = index.search(queries, k)[1]
     return places
 
 
@@ -115,7 +116,7 @@ def _split(count: int, parts: int) -> list[slice]:
     return [slice(part * count // parts, (part + 1) * count // parts) for part in range(parts)]
 
 
-def _multiply(queries: Floats, gallery: Floats) -> None:
+def _multiply(queries: Float32Array, gallery: Float32Array) -> None:
     """The products and nothing else, tile after tile into the same memory."""
     tile = np.empty(TILE * TILE, np.float32)
     for first in range(0, len(gallery), TILE):

@@ -10,10 +10,10 @@ from librosa_script import SAMPLE_RATE, measure_gtzan, measure_more
 from measuring import Row
 from threadpoolctl import threadpool_limits
 
-from reprise.lib import sample
 from reprise.lib.features.gtzan import measure
 from reprise.lib.features.images import AUDIO_KINDS, make_audio_images
-from reprise.lib.synth import render
+from reprise.lib.music import sample
+from reprise.lib.music.render import render
 
 SONGS = 3
 ROUNDS = 5

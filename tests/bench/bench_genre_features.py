@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from bench_genres import DATA as GTZAN
 from measuring import Row
-from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score
 
 from reprise.lib import msd
 from reprise.lib.annotations import open_annotation, read_genre_labels
+from reprise.lib.arrays import Float32Array, ObjectArray
 from reprise.lib.features.msd import ARRAYS, SCALARS, measure
 from reprise.lib.genres.feature_sets import FEATURE_SETS
 from reprise.lib.genres.learners import LEARNERS
 from reprise.lib.genres.models import fit_model
 from reprise.lib.genres.splits import align, folds, rare_genres
-from reprise.lib.sample import Plan, analyse, compose, truth
+from reprise.lib.music.sample import Plan, analyse, compose, truth
 
 SHARED = GTZAN.parent
 COMPOSED, SEED = 4_000, 0
@@ -29,9 +29,9 @@ ASKED = ("knn", "naive_bayes", "logistic_regression", "svm", "random_forest", "g
 class Labelled:
     """Features by name, genres and artists of n tracks, and the folds that they are dealt into."""
 
-    features: Mapping[str, NDArray[np.float32]]
-    genres: NDArray[np.object_]
-    artists: NDArray[np.object_]
+    features: Mapping[str, Float32Array]
+    genres: ObjectArray
+    artists: ObjectArray
     k: int
 
 

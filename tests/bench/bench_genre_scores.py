@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from measuring import Row
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from reprise.lib.genres.embedded import load_default
+from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
+from reprise.lib.genres.default_model import load_default
 from reprise.lib.genres.feature_sets import FEATURE_SETS, WHOLE_TRACK, WINDOW_S, pool
 from reprise.lib.genres.models import GenreModel, dump, fit_model
 from reprise.udfs.genre_scores import columns_of, score_tracks
@@ -25,15 +25,12 @@ ANALYSES, RECORDINGS, WINDOWS = 40_000, 400, 80  # tracks of the dataset; tracks
 OWN = "the package's own"
 ASKED = (("msd", "logistic_regression"), ("msd", "random_forest"), ("gtzan", "logistic_regression"), ("gtzan", OWN))
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
-
-def make_rows(genres: NDArray[np.int64], d: int) -> Floats:
+def make_rows(genres: Int64Array, d: int) -> Float32Array:
     """Rows about a centre a genre, positive as variances are."""
     centres = np.random.default_rng(1).standard_normal((N_GENRES, d))
     noise = np.random.default_rng(len(genres)).standard_normal((len(genres), d))
-    rows: Floats = np.exp(0.5 * (centres[genres] + 2 * noise)).astype(np.float32)
+    rows: Float32Array = np.exp(0.5 * (centres[genres] + 2 * noise)).astype(np.float32)
     return rows
 
 
@@ -50,7 +47,7 @@ def fit(learner: str, feature_set: str) -> GenreModel:
     )
 
 
-def make_tracks(model: GenreModel) -> tuple[pa.RecordBatch, Doubles]:
+def make_tracks(model: GenreModel) -> tuple[pa.RecordBatch, Float64Array]:
     """What Spark reads of the tracks, and the frame that the model is asked about."""
     is_audio = model.feature_set == "gtzan"
     tracks, rows_each = (RECORDINGS, WINDOWS + 1) if is_audio else (ANALYSES, 1)
@@ -71,7 +68,7 @@ def make_tracks(model: GenreModel) -> tuple[pa.RecordBatch, Doubles]:
     return pa.RecordBatch.from_pydict(columns).select(columns_of(model)), frame
 
 
-def run_udf(rows: pa.RecordBatch, named: Mapping[str, str]) -> Doubles:
+def run_udf(rows: pa.RecordBatch, named: Mapping[str, str]) -> Float64Array:
     """Probabilities (tracks · genres,) through the function that Spark runs."""
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -89,12 +86,12 @@ def measure_one(learner: str, feature_set: str, folder: Path) -> Row:
     artifact.write_bytes(data)
     named = {"artifact": str(artifact), "artifact_sha256": sha256, "model_id": "m", "run_id": "r"}
     rows, frame = make_tracks(model)
-    ways: dict[str, Callable[[], Doubles]] = {
+    ways: dict[str, Callable[[], Float64Array]] = {
         "reprise": lambda: run_udf(rows, named),
         "plain": lambda: model.estimator.predict_proba(frame),
     }
     spent: dict[str, list[float]] = {name: [] for name in ways}
-    found: dict[str, Doubles] = {}
+    found: dict[str, Float64Array] = {}
     run_udf(rows.slice(0, BATCH), named)  # loads the model
     for _ in range(ROUNDS):
         for name, way in ways.items():

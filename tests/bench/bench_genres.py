@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from measuring import Row
-from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 from threadpoolctl import threadpool_limits
 
+from reprise.lib.arrays import Int64Array, ObjectArray
 from reprise.lib.genres.gtzan_table import COLUMNS, GtzanTable, read_list, read_table
 from reprise.lib.genres.learners import LEARNERS
 from reprise.lib.genres.models import GenreModel, fit_model
@@ -33,12 +33,10 @@ PUBLISHED = {
 }
 """Of the papers: F1 of tracks split at random, accuracy of windows of the same tracks on both sides."""
 
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
 
 
-def fit(table: GtzanTable, learner: str, params: Params, rows: Integers) -> GenreModel:
+def fit(table: GtzanTable, learner: str, params: Params, rows: Int64Array) -> GenreModel:
     """A model of some rows of the table."""
     return fit_model(
         learner, params, table.rows[rows], table.genres[rows], table.names[rows],
@@ -46,13 +44,13 @@ def fit(table: GtzanTable, learner: str, params: Params, rows: Integers) -> Genr
     )  # fmt: skip
 
 
-def answer(table: GtzanTable, learner: str, params: Params, train: Integers, test: Integers) -> NDArray[np.object_]:
+def answer(table: GtzanTable, learner: str, params: Params, train: Int64Array, test: Int64Array) -> ObjectArray:
     """Genres that a model of some rows tells of others."""
     model = fit(table, learner, params, train)
     return np.array(model.genres, dtype=object)[model.predict(table.rows[test]).argmax(axis=1)]
 
 
-def choose(table: GtzanTable, learner: str, train: Integers) -> Params:
+def choose(table: GtzanTable, learner: str, train: Int64Array) -> Params:
     """The candidate that does best in folds of the training rows."""
     grid = LEARNERS[learner].grid
     splits = folds(table.genres[train], table.names[train], INNER, SEED)
@@ -81,7 +79,7 @@ def _calm() -> None:
     threadpool_limits(1)  # of this worker, for as long as it lives
 
 
-def _start(pool: Any, table: GtzanTable, learner: str, parts: Sequence[Integers]) -> dict[str, Any]:
+def _start(pool: Any, table: GtzanTable, learner: str, parts: Sequence[Int64Array]) -> dict[str, Any]:
     random = [random_split(table.genres, TESTED, seed) for seed in range(RANDOM_SPLITS)]
     outer = folds(table.genres, table.names, FOLDS, SEED)
     known = np.sort(np.concatenate(parts[:2]))
@@ -92,12 +90,12 @@ def _start(pool: Any, table: GtzanTable, learner: str, parts: Sequence[Integers]
     }
 
 
-def choose_and_answer(table: GtzanTable, learner: str, train: Integers, test: Integers) -> NDArray[np.object_]:
+def choose_and_answer(table: GtzanTable, learner: str, train: Int64Array, test: Int64Array) -> ObjectArray:
     """Genres of rows that neither chose nor trained."""
     return answer(table, learner, choose(table, learner, train), train, test)
 
 
-def answer_lists(table: GtzanTable, learner: str, parts: Sequence[Integers], known: Integers) -> NDArray[np.object_]:
+def answer_lists(table: GtzanTable, learner: str, parts: Sequence[Int64Array], known: Int64Array) -> ObjectArray:
     """Genres of the test list, by a model of both others; the candidate is the best of those lists told by each other.
 
     The lists part artists, which folds of clips do not.
@@ -111,7 +109,7 @@ def answer_lists(table: GtzanTable, learner: str, parts: Sequence[Integers], kno
     return answer(table, learner, LEARNERS[learner].grid[int(np.argmax(scores))], known, test)
 
 
-def _gather(table: GtzanTable, learner: str, parts: Sequence[Integers], job: Mapping[str, Any]) -> Row:
+def _gather(table: GtzanTable, learner: str, parts: Sequence[Int64Array], job: Mapping[str, Any]) -> Row:
     random = [_f1(table.genres[test], found.get()) for test, found in job["random"]]
     nested = np.empty(len(table.names), dtype=object)
     for test, found in job["folds"]:
@@ -127,5 +125,5 @@ def _gather(table: GtzanTable, learner: str, parts: Sequence[Integers], job: Map
     }
 
 
-def _f1(truth: NDArray[np.object_], found: NDArray[np.object_]) -> float:
+def _f1(truth: ObjectArray, found: ObjectArray) -> float:
     return float(f1_score(truth.astype(str), found.astype(str), average="macro"))

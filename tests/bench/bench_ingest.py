@@ -14,8 +14,8 @@ from measuring import PeakMemory, Row
 
 from reprise import conf
 from reprise.jobs import ingest_msd, make_sample
-from reprise.jobs._session import get_session
-from reprise.lib import sample
+from reprise.jobs._engine.session import get_session
+from reprise.lib.music import sample
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "msd"
 SIZES = (260, 2_600, 26_000)

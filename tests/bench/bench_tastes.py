@@ -97,8 +97,8 @@ def write_triplets(folder: Path, n_listeners: int, rng: np.random.Generator) -> 
 def make(folder: Path, n_listeners: int) -> int:
     """Songs, and the table of plays as `ingest_annotations` leaves it; returns the count of its rows."""
     from reprise import conf
-    from reprise.jobs._session import get_session
-    from reprise.jobs._tables import Warehouse
+    from reprise.jobs._engine.session import get_session
+    from reprise.jobs._engine.warehouse.tables import Warehouse
     from reprise.jobs.ingest_annotations import transform_plays
     from reprise.lib.tables import PLAYS
 
@@ -116,9 +116,9 @@ def aggregate_in_spark(folder: Path, out: Path) -> None:
     from pyspark.sql import functions as F
 
     from reprise import conf
-    from reprise.jobs._session import get_session
-    from reprise.jobs._tables import Warehouse
-    from reprise.jobs._tastes import find_facts, gather_evidence, profile, tune
+    from reprise.jobs._engine.session import get_session
+    from reprise.jobs._engine.warehouse.tables import Warehouse
+    from reprise.jobs._tastes.profiles import find_facts, gather_evidence, profile, tune
     from reprise.lib.tables import LIBRARY_COPIES, PLAYS, TASTE_PROFILES
 
     spark = get_session(conf.load()).newSession()

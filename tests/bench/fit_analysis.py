@@ -1,4 +1,4 @@
-"""Fit the weights of ``lib/audio/fitted.py``: ``python tests/bench/fit_analysis.py [--songs N] > lib/audio/fitted.py``.
+"""Fit the weights of ``lib/analysis/weights.py``: ``fit_analysis.py [--songs N] > lib/analysis/weights.py``.
 
 Beats, bars and keys are chosen by softmax regressions over candidates. They are fitted to rendered songs of the plans
 below, of which `bench_analysis` measures none; keys also to many songs that are not rendered, whose chroma is made from
@@ -11,17 +11,16 @@ from collections.abc import Iterator
 
 import numpy as np
 from bench_analysis import play, score_beats
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from reprise.lib import sample
-from reprise.lib.audio import beats, frames, key, meter, pitches, segments
-from reprise.lib.sample.plan import NORMAL
+from reprise.lib.analysis import beats, frames, key, meter, pitches, segments
+from reprise.lib.arrays import Float32Array, Float64Array
+from reprise.lib.music import sample
+from reprise.lib.music.compose.plan import NORMAL
 
-Doubles = NDArray[np.float64]
-Choice = tuple[Doubles, Doubles]
+Choice = tuple[Float64Array, Float64Array]
 """Features of the candidates (n, k), and which of them are right: (n,), 1 or 0."""
-Keyed = tuple[Doubles, int, int]
+Keyed = tuple[Float64Array, int, int]
 """Features by tonic, (12, k), the mode and the tonic."""
 
 RENDERED_SEEDS, NOTES_SEEDS = (11, 12, 13), (101, 102, 103)
@@ -44,7 +43,7 @@ def list_songs(seed: int, count: int) -> Iterator[sample.Composition]:
         yield sample.compose(plan, index)
 
 
-def describe(song: sample.Composition, signal: NDArray[np.float32]) -> tuple[Choice | None, Choice | None, Keyed]:
+def describe(song: sample.Composition, signal: Float32Array) -> tuple[Choice | None, Choice | None, Keyed]:
     """Candidates for beats, bars and key of one rendered song, as the analysis meets them."""
     heard = frames.measure_frames(signal)
     cut = segments.cut_segments(heard)
@@ -110,14 +109,14 @@ def imagine_harmony(song: sample.Composition, rng: np.random.Generator) -> pitch
     return pitches.sum_harmony(pitches.Chroma(everything, bass), song.cell_s[:-1], float(song.cell_s[-1]))
 
 
-def fit(choices: list[Choice], shrinkage: float) -> Doubles:
+def fit(choices: list[Choice], shrinkage: float) -> Float64Array:
     """Weights of a softmax over candidates that makes the right ones likely; shrunk in units of features' spreads."""
     spread = np.concatenate([features for features, _ in choices[:400]]).std(axis=0) + 1e-9
     counts = np.array([len(features) for features, _ in choices])
     rows = np.concatenate([(features / spread).astype(np.float32) for features, _ in choices])
     right, starts = np.concatenate([right for _, right in choices]), np.append(0, np.cumsum(counts)[:-1])
 
-    def lose(w: Doubles) -> tuple[float, Doubles]:
+    def lose(w: Float64Array) -> tuple[float, Float64Array]:
         score = (rows @ w.astype(np.float32)).astype(np.float64)
         score -= np.repeat(np.maximum.reduceat(score, starts), counts)
         likely = np.exp(score)
@@ -128,11 +127,11 @@ def fit(choices: list[Choice], shrinkage: float) -> Doubles:
         return float(shrinkage * w @ w - np.log(of_good).sum()), 2 * shrinkage * w - (pull.astype(np.float32) @ rows)
 
     found = minimize(lose, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 150})
-    result: Doubles = found.x / spread
+    result: Float64Array = found.x / spread
     return result
 
 
-def fit_keys(songs: list[Keyed], shrinkage: float) -> Doubles:
+def fit_keys(songs: list[Keyed], shrinkage: float) -> Float64Array:
     """Weights of each mode, (2, k): `fit` where all candidates share the features, each turned to its tonic."""
     turned = np.concatenate([features.astype(np.float32) for features, _, _ in songs])
     spread = turned.std(axis=0) + 1e-9
@@ -141,7 +140,7 @@ def fit_keys(songs: list[Keyed], shrinkage: float) -> Doubles:
     for row, (_, mode, tonic) in zip(right, songs, strict=True):
         row[tonic, mode] = 1
 
-    def lose(w: Doubles) -> tuple[float, Doubles]:
+    def lose(w: Float64Array) -> tuple[float, Float64Array]:
         score = (turned @ w.reshape(2, -1).T.astype(np.float32)).reshape(right.shape).astype(np.float64)
         score -= score.max(axis=(1, 2), keepdims=True)
         likely = np.exp(score)
@@ -151,11 +150,11 @@ def fit_keys(songs: list[Keyed], shrinkage: float) -> Doubles:
 
     start = np.zeros(2 * turned.shape[1])
     found = minimize(lose, start, jac=True, method="L-BFGS-B", options={"maxiter": 60})
-    result: Doubles = found.x.reshape(2, -1) / spread
+    result: Float64Array = found.x.reshape(2, -1) / spread
     return result
 
 
-def write(name: str, weights: Doubles) -> None:
+def write(name: str, weights: Float64Array) -> None:
     """Print weights as source, in the columns that the formatter wants."""
     print(f"{name} = np.array([")
     texts = [f"{value:.4g}" for value in weights.ravel()]

@@ -1,7 +1,7 @@
 """Fit the default genre model: ``python tests/bench/fit_default_genres.py features_30_sec.csv``.
 
-Writes ``lib/genres/default/model.skops`` and ``card.md`` and the checksum in ``lib/genres/embedded.py``. The figures of
-the card are those of 10 folds, each predicted by a model fitted on the other nine.
+Writes ``lib/genres/default/model.skops`` and ``card.md`` and the checksum in ``lib/genres/default_model.py``. The
+figures of the card are those of 10 folds, each predicted by a model fitted on the other nine.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reprise.lib.arrays import Float64Array, Int64Array
 from reprise.lib.genres.cards import make_card
-from reprise.lib.genres.figures import measure
 from reprise.lib.genres.gtzan_table import COLUMNS, GtzanTable, read_table
 from reprise.lib.genres.learners import LEARNERS
+from reprise.lib.genres.metrics import measure
 from reprise.lib.genres.models import GenreModel, dump, fit_model
 from reprise.lib.genres.reports import Report
 from reprise.lib.genres.splits import folds
@@ -30,7 +30,7 @@ SEED = 0
 HOME = Path(__file__).resolve().parents[2] / "lib" / "genres"
 
 
-def fit(table: GtzanTable, rows: NDArray[np.int64] | None = None) -> GenreModel:
+def fit(table: GtzanTable, rows: Int64Array | None = None) -> GenreModel:
     """Fit the default's learner on some rows of the table, or on all."""
     chosen = np.argsort(table.names, kind="stable") if rows is None else rows
     return fit_model(
@@ -39,7 +39,7 @@ def fit(table: GtzanTable, rows: NDArray[np.int64] | None = None) -> GenreModel:
     )  # fmt: skip
 
 
-def _answer(table: GtzanTable, train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float64]:
+def _answer(table: GtzanTable, train: Int64Array, test: Int64Array) -> Float64Array:
     return fit(table, train).predict(table.rows[test])
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reprise.jobs._tables import Warehouse
-from reprise.lib import sample
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.lib.music import sample
 from reprise.lib.tables import JOB_RUNS, Table
 
 Start = Callable[..., subprocess.Popen[bytes]]

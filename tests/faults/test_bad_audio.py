@@ -8,10 +8,10 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile
 
+from reprise.lib.arrays import Float32Array
 from reprise.lib.errors import InputError
 from reprise.udfs.sandbox import Audio, Sandbox
 
@@ -26,7 +26,7 @@ KINDS = {
 }
 
 
-def sound(seconds: float) -> npt.NDArray[np.float32]:
+def sound(seconds: float) -> Float32Array:
     t = np.arange(round(seconds * RATE)) / RATE
     noise = 0.1 * np.random.default_rng(1).standard_normal(len(t))
     return np.stack([0.3 * np.sin(2 * np.pi * 440 * t) + noise, 0.3 * np.sin(2 * np.pi * 660 * t)], 1).astype(

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from reprise.jobs import ingest_annotations, ingest_msd
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib import msd
 from reprise.lib.tables import GENRE_LABELS, JOB_RUNS, MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 

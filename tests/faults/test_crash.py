@@ -16,7 +16,7 @@ import pytest
 from pyspark import cloudpickle
 
 from reprise.jobs import ingest_msd
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 from reprise.udfs.msd_files import read_files
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from reprise.jobs import train_genre
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.genres.gtzan_table import COLUMNS
 from reprise.lib.tables import MODELS, Table
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reprise.jobs import extract_genre_features, ingest_library
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import (
     AUDIO_GENRE_FEATURES,
     GENRE_IMAGES,

@@ -12,8 +12,8 @@ import pytest
 from deltalake import write_deltalake
 
 from reprise.jobs import build_taste_profiles, ingest_annotations
-from reprise.jobs._tables import Warehouse
-from reprise.lib import sample
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.lib.music import sample
 from reprise.lib.tables import PLAYS, TASTE_PROFILES, UNIQUE_TRACKS, Table
 from reprise.udfs.arrow import arrow_schema
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from reprise.jobs import ingest_annotations, ingest_msd
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import (
     COVER_CLIQUES,
     GENRE_LABELS,

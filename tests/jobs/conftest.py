@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from reprise.jobs._views import name_tables
+from reprise.jobs._sql.spark_views import name_tables
 from reprise.lib.tables import TABLES
 from reprise.lib.tables.views import VIEWS
 from reprise.udfs.arrow import arrow_schema, spark_schema

@@ -19,9 +19,9 @@ from pyspark.sql import DataFrame
 
 from reprise import conf
 from reprise.jobs import build_taste_profiles, ingest_annotations, ingest_msd
-from reprise.jobs._tables import Warehouse
-from reprise.jobs._tastes import STATUSES, count_matches, find_facts, profile
-from reprise.lib import sample
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._tastes.profiles import STATUSES, count_matches, find_facts, profile
+from reprise.lib.music import sample
 from reprise.lib.tables import (
     GENRE_LABELS,
     LIBRARY_COPIES,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from reprise.jobs import _cli, _run
+from reprise.jobs._engine import cli as _cli
+from reprise.jobs._engine import run as _run
 from reprise.lib.tables import JOB_RUNS, TABLES
 
 ROOM = Path(__file__).resolve().parents[2] / "jobs"
@@ -143,7 +144,7 @@ def test_a_sample_that_makes_no_sense(extra: list[str], tmp_path: Path, capsys: 
 
 
 def test_the_list_needs_no_import_of_what_is_slow() -> None:
-    code = "import sys; from reprise.jobs import _cli; _cli.main([]); print(*sys.modules, file=sys.stderr)"
+    code = "import sys; from reprise.jobs._engine import cli; cli.main([]); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     slow = {"pyspark", "pandas", "pyarrow", "numpy", "h5py", "deltalake", "rich", "pydantic"}
     assert slow.isdisjoint(done.stderr.split())

@@ -11,7 +11,7 @@ from types import ModuleType
 import pandas as pd
 
 from reprise.jobs import extract_chroma, find_covers, train_cover_index
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS, MODELS, Table
 
 Rows = Callable[[Warehouse, Table], pd.DataFrame]

@@ -10,8 +10,9 @@ from typing import Any
 import pyspark
 import pytest
 
-from reprise.jobs import _jars, ingest_msd
-from reprise.jobs._tables import Warehouse
+from reprise.jobs import ingest_msd
+from reprise.jobs._engine import jars as _jars
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import MSD_TRACKS
 
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from reprise.jobs import evaluate_covers, ingest_annotations
-from reprise.jobs._tables import Warehouse
-from reprise.lib import sample
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.annotations import write_cover_triplets
-from reprise.lib.detect import cliques as models
+from reprise.lib.detect import clique_models as models
 from reprise.lib.detect.alignment import RERANKERS
+from reprise.lib.music import sample
 from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, COVER_CLIQUES, COVER_VECTORS, JOB_RUNS, MSD_TRACKS, Table
 from reprise.udfs.arrow import arrow_schema
 

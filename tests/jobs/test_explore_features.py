@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from reprise.jobs import explore_features
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.genres.feature_sets import FEATURE_SETS
 from reprise.lib.tables import GENRE_LABELS, JOB_RUNS, MSD_GENRE_FEATURES, MSD_TRACKS, Table
 from reprise.udfs.arrow import arrow_schema

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from reprise.jobs import extract_chroma, ingest_msd
-from reprise.jobs._tables import Warehouse
-from reprise.lib import sample
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.detect.chroma import beat_chroma
 from reprise.lib.detect.patches import median_patch, patch_magnitudes
+from reprise.lib.music import sample
 from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, JOB_RUNS, MSD_ANALYSIS, QUARANTINE, Table
 from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.beat_chroma import INPUTS, WINDOWS_DDL, cut_windows

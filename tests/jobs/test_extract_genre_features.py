@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from reprise.jobs import extract_genre_features, ingest_msd
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.features import gtzan, msd
 from reprise.lib.tables import (
     AUDIO_GENRE_FEATURES,

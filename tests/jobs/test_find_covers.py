@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from reprise.jobs import find_covers, train_cover_index
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.detect.alignment import RERANKERS
-from reprise.lib.detect.cliques import Calibration
+from reprise.lib.detect.calibration import Calibration
 from reprise.lib.tables import (
     BEAT_CHROMA,
     CHROMA_PATCHES,

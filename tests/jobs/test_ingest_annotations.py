@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from reprise.jobs import ingest_annotations
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import (
     COVER_CLIQUES,
     GENRE_LABELS,

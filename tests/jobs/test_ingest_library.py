@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from reprise.jobs import extract_chroma, find_covers, ingest_library
-from reprise.jobs._tables import Warehouse
-from reprise.lib.audio.analysis import analyse
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.lib.analysis.analyser import analyse
 from reprise.lib.audio.decoding import decode
 from reprise.lib.tables import (
     BEAT_CHROMA,

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from reprise.jobs import ingest_library, ingest_msd
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import JOB_RUNS, LIBRARY_TRACKS, MANIFEST, MSD_TRACKS, PLAYS, QUARANTINE, UNMATCHED_PLAYS, Table
 
 Run = Callable[..., dict[str, Any]]

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from reprise.jobs import ingest_msd
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib import msd
 from reprise.lib.tables import JOB_RUNS, MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from reprise.jobs import _cli
-from reprise.jobs._catalog import text_quoted
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine import cli as _cli
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._sql.catalog import text_quoted
 from reprise.lib.tables import GENRE_LABELS, JOB_RUNS, PLAYS, TABLES
 from reprise.lib.tables.views import VIEWS
 from reprise.udfs.arrow import arrow_schema

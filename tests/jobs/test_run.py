@@ -14,9 +14,9 @@ import pytest
 from pyspark.sql.functions import udf
 
 from reprise import __version__
-from reprise.jobs import _run
-from reprise.jobs._run import Job, Run, UsageError, absolute, existing, one_line
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine import run as _run
+from reprise.jobs._engine.run import Job, Run, UsageError, absolute, existing, one_line
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.errors import InputError
 from reprise.lib.tables import JOB_RUNS, QUARANTINE, TABLES
 
@@ -215,7 +215,7 @@ def test_runs_do_not_overwrite_each_other(warehouse: Warehouse) -> None:
 def test_a_killed_run_stays_running(warehouse: Warehouse) -> None:
     code = """if True:
         import os, signal, sys
-        from reprise.jobs._run import Job, run_job
+        from reprise.jobs._engine.run import Job, run_job
         kill = lambda run: os.kill(os.getpid(), signal.SIGKILL)
         run_job(Job("do_thing", "Do a thing.", lambda parser: None, kill), ["--warehouse", sys.argv[1]])
     """

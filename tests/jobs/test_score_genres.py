@@ -22,13 +22,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from reprise.jobs import score_genres
-from reprise.jobs._tables import Warehouse
-from reprise.lib.genres.embedded import DEFAULT_SHA256, load_default
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.lib.genres.default_model import DEFAULT_SHA256, load_default
 from reprise.lib.genres.feature_sets import FEATURE_SETS, WHOLE_TRACK, pool
 from reprise.lib.genres.models import GenreModel, dump
 from reprise.lib.tables import AUDIO_GENRE_FEATURES, GENRE_SCORES, JOB_RUNS, MODELS, MSD_GENRE_FEATURES, Table
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.artifacts import write_artifact
+from reprise.udfs.model_cache import write_artifact
 
 Run = Callable[..., dict[str, Any]]
 Rows = Callable[[Warehouse, Table], pd.DataFrame]

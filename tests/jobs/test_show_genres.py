@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from reprise.jobs import show_genres
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.genres.plots import draw_timeline
 from reprise.lib.tables import (
     AUDIO_GENRE_FEATURES,

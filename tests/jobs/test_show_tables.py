@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reprise.jobs import ingest_msd, show_tables
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 
 
 def test_counts_are_those_of_the_tables(

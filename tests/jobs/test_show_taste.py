@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from reprise.jobs import _run, show_taste
-from reprise.jobs._tables import Warehouse
+from reprise.jobs import show_taste
+from reprise.jobs._engine import run as _run
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import JOB_RUNS, LIBRARY_COPIES, TASTE_PROFILES, Table
 from reprise.lib.tastes.plots import draw_taste
 from reprise.udfs.arrow import arrow_schema

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.jobs import _cli, _sql_output, _sql_text
-from reprise.jobs._sql_text import check_parameters, is_complete, named_in, split, tokens, with_dollars
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine import cli as _cli
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._sql import output as _sql_output
+from reprise.jobs._sql import statements as _sql_text
+from reprise.jobs._sql.statements import check_parameters, is_complete, named_in, split, tokens, with_dollars
 from reprise.lib.tables import MSD_TRACKS, PLAYS, TABLES, Table
 from reprise.lib.tables.views import VIEWS
 from reprise.udfs.arrow import arrow_schema
@@ -284,7 +286,7 @@ def test_spark_with_write_changes_the_tables(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_small_query_imports_nothing_slow(root: Path) -> None:
-    code = "import sys; from reprise.jobs import _cli; code = _cli.main(sys.argv[1:]); print(code, *sys.modules)"
+    code = "import sys; from reprise.jobs._engine import cli; code = cli.main(sys.argv[1:]); print(code, *sys.modules)"
     run = [sys.executable, "-c", code, "sql", "--warehouse", str(root), "SELECT count(*) FROM msd_tracks"]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     words = done.stdout.split("1 row\n")[1].split()

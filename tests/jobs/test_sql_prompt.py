@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from reprise.jobs._duckdb import DuckDB
-from reprise.jobs._sql_prompt import complete, converse
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._sql.duckdb_engine import DuckDB
+from reprise.jobs._sql.prompt import complete, run_prompt
 from reprise.lib.tables import SONG_MISMATCHES
 from reprise.udfs.arrow import arrow_schema
 
@@ -45,7 +45,7 @@ def talk(root: Path, capsys: pytest.CaptureFixture[str], *given: str, **paramete
             raise KeyboardInterrupt
         return line
 
-    converse(DuckDB(Warehouse(str(root)), write=False), parameters, read)
+    run_prompt(DuckDB(Warehouse(str(root)), write=False), parameters, read)
     printed = capsys.readouterr()
     return printed.out, printed.err, prompts
 

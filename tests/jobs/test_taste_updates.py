@@ -15,9 +15,9 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from reprise.jobs import build_taste_profiles
-from reprise.jobs._tables import Warehouse
-from reprise.jobs._tastes import find_facts, gather_evidence, profile
-from reprise.jobs._views import name_tables
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._sql.spark_views import name_tables
+from reprise.jobs._tastes.profiles import find_facts, gather_evidence, profile
 from reprise.lib.tables import (
     GENRE_LABELS,
     GENRE_SCORES,

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from reprise.jobs import extract_chroma, train_cover_index
-from reprise.jobs._tables import Warehouse
-from reprise.jobs._training import is_held_out
+from reprise.jobs._detection.training import is_held_out
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.detect.embeddings import load
 from reprise.lib.detect.median_pca import MedianPca
 from reprise.lib.tables import (

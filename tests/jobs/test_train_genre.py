@@ -20,9 +20,9 @@ import pytest
 
 from reprise import conf
 from reprise.jobs import evaluate_covers, extract_genre_features, ingest_annotations, ingest_msd, train_genre
-from reprise.jobs._genres import find_labelled, read_dataset
-from reprise.jobs._run import Run, UsageError
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.run import Run, UsageError
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._genres.datasets import find_labelled, read_dataset
 from reprise.lib.genres.feature_sets import FEATURE_SETS
 from reprise.lib.genres.gtzan_table import COLUMNS, read_table
 from reprise.lib.genres.learners import LEARNERS

@@ -18,18 +18,18 @@ from hypothesis import strategies as st
 
 from reprise import conf
 from reprise.jobs import train_genre
-from reprise.jobs._genre_training import Plan, Setting, state_problem
-from reprise.jobs._genres import Dataset, Labelled, read_dataset
-from reprise.jobs._run import Run
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.run import Run
+from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._genres.datasets import Dataset, Labelled, read_dataset
+from reprise.jobs._genres.training import Plan, Setting, state_problem
 from reprise.lib.features import gtzan
 from reprise.lib.genres.gtzan_table import COLUMNS
 from reprise.lib.genres.learners import LEARNERS
-from reprise.lib.sample import GENRE_NAMES, Notes, compose
-from reprise.lib.sample import Plan as SamplePlan
-from reprise.lib.synth import SAMPLE_RATE, render
+from reprise.lib.music.render import SAMPLE_RATE, render
+from reprise.lib.music.sample import GENRE_NAMES, Notes, compose
+from reprise.lib.music.sample import Plan as SamplePlan
 from reprise.lib.tables import MODELS
-from reprise.udfs.genre_models import COUNTS, PROBABILITIES, TEST, TRAIN, Task, do_task
+from reprise.udfs.genre_fits import COUNTS, PROBABILITIES, TEST, TRAIN, Task, do_task
 
 RunJob = Callable[..., dict[str, Any]]
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.jobs._views import name_tables
+from reprise.jobs._sql.spark_views import name_tables
 from reprise.lib.tables import TASTE_PROFILES
 from reprise.lib.tables.views import TASTE_OVERLAP
 from reprise.udfs.arrow import arrow_schema

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reprise.jobs._views import name_tables
+from reprise.jobs._sql.spark_views import name_tables
 from reprise.lib.tables import TABLES
 from reprise.lib.tables.views import VIEWS
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import MSD_TRACKS, Table
 from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.staging import StagedFile, Stager

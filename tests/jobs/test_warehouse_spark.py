@@ -25,9 +25,9 @@ from reprise.jobs import (
     score_genres,
     train_cover_index,
 )
-from reprise.jobs._rows import find_changed
-from reprise.jobs._staged import Note
-from reprise.jobs._tables import Warehouse
+from reprise.jobs._engine.warehouse.commits import Note
+from reprise.jobs._engine.warehouse.merging import find_changed
+from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import GENRE_LABELS, PLAYS, TABLES, Table
 from reprise.udfs.arrow import arrow_schema, spark_schema
 from reprise.udfs.staging import Stager

@@ -7,11 +7,11 @@ from pathlib import Path
 import av
 import librosa
 import numpy as np
-import numpy.typing as npt
 import pytest
 import scipy.signal
 import soundfile
 
+from reprise.lib.arrays import Float32Array
 from reprise.lib.audio import SAMPLE_RATE, decoding
 from reprise.lib.audio.decoding import Decoded, decode
 from reprise.lib.errors import InputError
@@ -19,11 +19,10 @@ from reprise.lib.errors import InputError
 pytestmark = pytest.mark.filterwarnings("ignore:'(aifc|audioop|sunau)' is deprecated")  # librosa's readers
 
 RATE = 44_100
-Signal = npt.NDArray[np.float32]
 FORMATS = ["wav", "aiff", "flac", "ogg", "opus", "mp3", "m4a", "alac.m4a", "aac"]
 
 
-def sound(seconds: float, rate: int = RATE, channels: int = 2) -> Signal:
+def sound(seconds: float, rate: int = RATE, channels: int = 2) -> Float32Array:
     """Sweeps and a little noise, another in each channel, under 8 kHz or what the rate allows."""
     t = np.arange(round(seconds * rate)) / rate
     top = min(8_000, rate / 3)
@@ -32,7 +31,7 @@ def sound(seconds: float, rate: int = RATE, channels: int = 2) -> Signal:
     return (np.stack(sweeps, axis=1) + noise).astype(np.float32)
 
 
-def encode(path: Path, codec: str, container: str, signal: Signal, **options: str) -> Path:
+def encode(path: Path, codec: str, container: str, signal: Float32Array, **options: str) -> Path:
     """Write ``signal`` with FFmpeg."""
     with av.open(path, "w", format=container, options=options) as out:
         stream = out.add_stream(codec, rate=RATE, layout="stereo")
@@ -60,7 +59,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-def decoded(path: Path, folder: Path) -> tuple[Decoded, Signal]:
+def decoded(path: Path, folder: Path) -> tuple[Decoded, Float32Array]:
     facts = decode(path, folder / "signal.f32")
     return facts, np.fromfile(folder / "signal.f32", np.float32)
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from reprise.lib import msd, sample
+from reprise.lib import msd
 from reprise.lib.detect.chroma import beat_chroma
 from reprise.lib.detect.patches import HALF, HALF_WEIGHTS, count_patches, median_patch, patch_magnitudes, unfold
 from reprise.lib.errors import InputError
+from reprise.lib.music import sample
 
 INPUTS = ("segments_pitches", "segments_loudness_start", "segments_start", "beats_start")
 TINY = 1e-6

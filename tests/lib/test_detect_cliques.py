@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
 from sklearn.neighbors import KNeighborsClassifier
 
-from reprise.lib.detect import cliques as cl
+from reprise.lib.detect import clique_models as cl
+from reprise.lib.detect.calibration import Calibration, measure_reliability
 
 
 def composed(sizes: list[int], *, spread: float = 0.4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -270,8 +271,8 @@ def test_probability_of_checks_on_cliques_not_fitted_on() -> None:
         cl.check_versions(Euclid(vectors), labels, questions)
         for (vectors, labels), questions in zip(parts, asked, strict=True)
     ]
-    model = cl.Calibration.fit(checks[0].features, asked[0].is_version)
-    found = cl.measure_reliability(model.probability(checks[1].features), asked[1].is_version)
+    model = Calibration.fit(checks[0].features, asked[0].is_version)
+    found = measure_reliability(model.probability(checks[1].features), asked[1].is_version)
     assert found.expected_calibration_error < 0.05
     assert found.false_positive_rate < 0.05
     assert found.true_positive_rate > 0.7
@@ -290,20 +291,20 @@ def drawn(n: int, k: int, *, seed: int, scale: float = 1.0, shift: float = 0.0) 
 @pytest.mark.parametrize(("k", "scale", "shift"), [(1, 1, 0), (1, 1e-6, 3), (1, 1e6, -1e7), (2, 1, 0), (2, 0.01, 5)])
 def test_fit_against_sklearn(k: int, scale: float, shift: float) -> None:
     scores, truth = drawn(800, k, seed=4, scale=scale, shift=shift)
-    model = cl.Calibration.fit(scores, truth)
+    model = Calibration.fit(scores, truth)
     centre, spread = scores.mean(axis=0), scores.std(axis=0)
     oracle = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit((scores - centre) / spread, truth)
     np.testing.assert_allclose(np.array(model.weights) * spread, oracle.coef_[0], rtol=1e-4)
     wanted = oracle.predict_proba((scores - centre) / spread)[:, 1]
     np.testing.assert_allclose(model.probability(scores), wanted, atol=1e-5)
     if k == 1:
-        assert cl.Calibration.fit(scores[:, 0], truth) == model
+        assert Calibration.fit(scores[:, 0], truth) == model
 
 
 def test_scores_that_part_versions_from_others_give_finite_weights() -> None:
     for n in (1, 1000):
         scores, truth = np.repeat([1.0, 2.0], n), np.repeat([True, False], n)
-        model = cl.Calibration.fit(scores, truth)
+        model = Calibration.fit(scores, truth)
         assert np.isfinite([*model.weights, model.intercept]).all()
         yes, no = model.probability([1.0, 2.0])
         assert 0.5 < yes < 1
@@ -312,36 +313,36 @@ def test_scores_that_part_versions_from_others_give_finite_weights() -> None:
 
 def test_a_score_that_misleads_has_no_weight() -> None:
     scores, truth = drawn(300, 1, seed=1)
-    model = cl.Calibration.fit(-scores, truth)
+    model = Calibration.fit(-scores, truth)
     assert model.weights == (0.0,)
     np.testing.assert_allclose(model.probability([-5.0, 0, 5]), truth.mean(), rtol=1e-4)
-    both = cl.Calibration.fit(np.column_stack([scores, -scores]), truth)
+    both = Calibration.fit(np.column_stack([scores, -scores]), truth)
     assert both.weights[0] < 0
     assert both.weights[1] == 0
 
 
 def test_a_constant_score_gives_the_share_of_versions() -> None:
-    model = cl.Calibration.fit([0.1 + 0.2] * 3 + [0.3], [True, False, False, False])
+    model = Calibration.fit([0.1 + 0.2] * 3 + [0.3], [True, False, False, False])
     np.testing.assert_allclose(model.probability([0.3, -1.0, 7]), 0.25, atol=1e-4)
 
 
 @pytest.mark.parametrize("truth", [[], [True, True], [False, False]])
 def test_one_class_cannot_be_fitted(truth: list[bool]) -> None:
     with pytest.raises(ValueError, match="versions and others"):
-        cl.Calibration.fit(np.arange(float(len(truth))), truth)
+        Calibration.fit(np.arange(float(len(truth))), truth)
 
 
 def test_scores_that_are_not_finite() -> None:
     nan, inf = math.nan, math.inf
-    model = cl.Calibration.fit([0.0, 1, 2, 3, nan, inf, -inf], [True, True, False, False, True, True, False])
-    assert model == cl.Calibration.fit([0.0, 1, 2, 3], [True, True, False, False])
+    model = Calibration.fit([0.0, 1, 2, 3, nan, inf, -inf], [True, True, False, False, True, True, False])
+    assert model == Calibration.fit([0.0, 1, 2, 3], [True, True, False, False])
     got = model.probability([nan, inf, -inf, 1e308, -1e308, 0])
     np.testing.assert_allclose(got[:5], [0, 0, 1, 0, 1])
     assert model.probability([]).shape == (0,)
-    two = cl.Calibration((-1.0, 0.0), 0.0)
+    two = Calibration((-1.0, 0.0), 0.0)
     np.testing.assert_allclose(two.probability([[0, nan], [inf, 0], [0, inf], [0, -inf], [-inf, 5]]), [0, 0, 0, 0.5, 1])
     with pytest.raises(ValueError, match="versions and others"):
-        cl.Calibration.fit([1.0, nan], [True, False])
+        Calibration.fit([1.0, nan], [True, False])
 
 
 @settings(deadline=None)
@@ -352,7 +353,7 @@ def test_scores_that_are_not_finite() -> None:
 )
 def test_probability_never_rises_with_the_score(scores: list[float], seen: list[float], data: st.DataObject) -> None:
     truth = [True, False] + [data.draw(st.booleans()) for _ in seen[2:]]
-    model = cl.Calibration.fit(seen, truth)
+    model = Calibration.fit(seen, truth)
     p = model.probability(np.sort(scores))
     assert np.all((p >= 0) & (p <= 1))
     assert np.all(np.diff(p) <= 0)
@@ -361,12 +362,12 @@ def test_probability_never_rises_with_the_score(scores: list[float], seen: list[
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: cl.Calibration.fit([1.0, 2.0], [True]),
-        lambda: cl.Calibration.fit(np.zeros((2, 2, 2)), [True, False]),
-        lambda: cl.Calibration((-1.0,), 0.0).probability([[1.0, 2.0]]),
-        lambda: cl.measure_reliability([0.5], [True, False]),
-        lambda: cl.measure_reliability([1.5], [True]),
-        lambda: cl.measure_reliability([math.nan], [True]),
+        lambda: Calibration.fit([1.0, 2.0], [True]),
+        lambda: Calibration.fit(np.zeros((2, 2, 2)), [True, False]),
+        lambda: Calibration((-1.0,), 0.0).probability([[1.0, 2.0]]),
+        lambda: measure_reliability([0.5], [True, False]),
+        lambda: measure_reliability([1.5], [True]),
+        lambda: measure_reliability([math.nan], [True]),
     ],
 )
 def test_shapes_that_do_not_fit(call: object) -> None:
@@ -377,7 +378,7 @@ def test_shapes_that_do_not_fit(call: object) -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
 def test_reliability_against_the_definitions(rows: list[tuple[float, bool]]) -> None:
     p, truth = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-    got = cl.measure_reliability(p, truth)
+    got = measure_reliability(p, truth)
     error = 0.0
     for i in range(10):
         inside = [row for row in rows if min(int(row[0] * 10), 9) == i]
@@ -391,7 +392,7 @@ def test_reliability_against_the_definitions(rows: list[tuple[float, bool]]) -> 
 
 
 def test_reliability_of_nothing() -> None:
-    got = cl.measure_reliability([], [])
+    got = measure_reliability([], [])
     assert got.rows == 0
     assert math.isnan(got.expected_calibration_error)
     assert math.isnan(got.brier)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reprise.lib import sample
 from reprise.lib.detect import dictionary_lda
 from reprise.lib.detect.chroma import beat_chroma
 from reprise.lib.detect.dictionary_lda import Dictionary, DictionaryLda
 from reprise.lib.detect.learned import GAPS, Learned, describe, disguise
 from reprise.lib.detect.median_pca import MedianPatch, MedianPca
 from reprise.lib.detect.patches import median_patch, patch_magnitudes, unfold
+from reprise.lib.music import sample
 
 Array = NDArray[Any]
 

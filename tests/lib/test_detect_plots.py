@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from reprise.lib import sample
-from reprise.lib.detect import plots, retrieval
+from reprise.lib.detect import plots
+from reprise.lib.detect import ranking_metrics as retrieval
 from reprise.lib.detect.chroma import beat_chroma
+from reprise.lib.music import sample
 
 HARD_TITLES = [
     "a $x_{1} $ \\frac",

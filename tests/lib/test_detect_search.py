@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from reprise.lib.detect.search import NO_GROUP, Floats, Matches, MateRanks, TopK, measure_distances
+from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
+from reprise.lib.detect.search import NO_GROUP, Matches, MateRanks, TopK, measure_distances
 
-Gallery = tuple[Floats, list[str], NDArray[np.int64]]
+Gallery = tuple[Float32Array, list[str], Int64Array]
 
 
-def measure_literally(query: Floats, vector: Floats) -> float:
+def measure_literally(query: Float32Array, vector: Float32Array) -> float:
     """The docstring's formula, one number at a time."""
     terms = [(float(a) - float(b)) ** 2 for a, b in zip(query, vector, strict=True)]
     while len(terms) > 1:
@@ -23,7 +23,7 @@ def measure_literally(query: Floats, vector: Floats) -> float:
     return math.sqrt(terms[0])
 
 
-def rank_all(query: Floats, name: str, group: int, gallery: Gallery) -> list[tuple[float, bytes]]:
+def rank_all(query: Float32Array, name: str, group: int, gallery: Gallery) -> list[tuple[float, bytes]]:
     """The full ranking of one query."""
     vectors, ids, groups = gallery
     distances = measure_distances(np.broadcast_to(query, vectors.shape), vectors)
@@ -75,7 +75,7 @@ def check(queries: Gallery, gallery: Gallery, k: int, seed: int, largest: int = 
     assert ranks.counts.tolist() == [rank for _, rank in mates]
 
 
-def make(random: np.random.Generator, vectors: NDArray[np.float64], groups: int = 0, first: int = 0) -> Gallery:
+def make(random: np.random.Generator, vectors: Float64Array, groups: int = 0, first: int = 0) -> Gallery:
     names = [f"TR{number:04d}" for number in random.permutation(len(vectors)) + first]
     marks = random.integers(-1, groups, len(vectors)) if groups else np.full(len(vectors), NO_GROUP)
     return vectors.astype(np.float32), names, marks

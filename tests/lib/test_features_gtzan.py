@@ -12,14 +12,14 @@ import pytest
 import soundfile
 import soxr
 
-from reprise.lib import sample
 from reprise.lib.features import gtzan
-from reprise.lib.features.estimates import PEAK_BINS, PEAK_THRESHOLD, estimate_tempo, estimate_tuning
+from reprise.lib.features.compiled import find_peaks, measure_power
 from reprise.lib.features.gtzan import measure
 from reprise.lib.features.hpss import AFTER, BEFORE, separate_harmonic
-from reprise.lib.features.kernels import find_peaks, measure_power
 from reprise.lib.features.spectra import count_frames, transform
-from reprise.lib.synth import render
+from reprise.lib.features.tuning_and_tempo import PEAK_BINS, PEAK_THRESHOLD, estimate_tempo, estimate_tuning
+from reprise.lib.music import sample
+from reprise.lib.music.render import render
 from reprise.lib.tables import AUDIO_GENRE_FEATURES, GTZAN_COLUMNS
 
 RATE = 22_050

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from reprise.lib import msd as msd_files
-from reprise.lib import sample
 from reprise.lib.errors import InputError
 from reprise.lib.features import msd
 from reprise.lib.features.images import AUDIO_KINDS, integrate_between, make_audio_images, make_msd_image
+from reprise.lib.music import sample
 from reprise.lib.tables import MSD_GENRE_FEATURES
 
 RATE = 22_050

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.lib import sample
 from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.features.gtzan import WINDOW_SAMPLES, measure
 from reprise.lib.genres.feature_sets import CLIP_WINDOWS, FEATURE_SETS, TEMPO, WINDOW_S, FeatureSet, pool
-from reprise.lib.synth import render
+from reprise.lib.music import sample
+from reprise.lib.music.render import render
 
 PAIR = ("level_mean", "level_var")
 SETS = pytest.mark.parametrize("one", FEATURE_SETS.values(), ids=FEATURE_SETS.keys())

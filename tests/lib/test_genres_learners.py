@@ -14,11 +14,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from reprise.lib.errors import InputError
 from reprise.lib.genres import pipelines
 from reprise.lib.genres.gaussians import Gaussians
-from reprise.lib.genres.kernels import LeastSquares, PairwiseSvm
 from reprise.lib.genres.learners import LEARNERS, Setting
 from reprise.lib.genres.models import GenreModel, fit_model
 from reprise.lib.genres.neighbours import Neighbours
 from reprise.lib.genres.pipelines import SCALINGS, SELECTIONS, Selection
+from reprise.lib.genres.svm import LeastSquares, PairwiseSvm
 from reprise.lib.genres.trees import Forest, GradientBoosting, check_branches
 
 RNG = np.random.default_rng(5)
@@ -138,7 +138,7 @@ def test_a_fit_is_that_of_its_seed() -> None:
 def test_held_out_rows_of_least_squares_are_those_of_fits_without_them() -> None:
     """The temperature follows from the closed form; here it is made of ten fits."""
     machine = LeastSquares("laplace", 0.5, 0.1, 0.0, False, 3).fit(ROWS, CODES, GROUPS)
-    from reprise.lib.genres.kernels import find_temperature, held_out
+    from reprise.lib.genres.svm import find_temperature, held_out
 
     unseen = np.zeros((N, 3))
     targets = np.eye(3)[CODES] - machine.offset_

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.lib.errors import InputError
-from reprise.lib.genres.archives import NODES
 from reprise.lib.genres.learners import LEARNERS
 from reprise.lib.genres.models import GenreModel, dump, fit_model, load
+from reprise.lib.genres.skops_archives import NODES
 
 FEATURES = ("loudness", "tempo", "mode", "unknown everywhere", "always 1")
 N = 90

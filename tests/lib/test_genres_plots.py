@@ -10,9 +10,10 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from reprise.lib.genres import exploration_plots, layout, plots
-from reprise.lib.genres.figures import measure
-from reprise.lib.pictures import write
+from reprise.lib.genres import exploration_plots, plots
+from reprise.lib.genres import plot_layout as layout
+from reprise.lib.genres.metrics import measure
+from reprise.lib.plotting import write
 
 HARD = [
     "a $x_{1} $ \\frac",

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from reprise.lib.genres.cards import make_card
-from reprise.lib.genres.figures import SCALARS, measure
+from reprise.lib.genres.metrics import SCALARS, measure
 from reprise.lib.genres.reports import Report, write_csv, write_report
 
 GENRES = ("=1+1", "R&B, <b>Soul</b> | x", "Électro \ud800")

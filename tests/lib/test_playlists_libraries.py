@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reprise.lib.errors import InputError
 from reprise.lib.playlists import Entry, Reject, detect
-from reprise.lib.playlists.libraries import read_itunes, read_rekordbox
+from reprise.lib.playlists.collections import read_itunes, read_rekordbox
 
 ITUNES = """<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple Computer//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from reprise.lib.errors import InputError
 from reprise.lib.playlists import HEAD_BYTES, Entry, Reject, detect
-from reprise.lib.playlists.entries import clean_count, clean_duration, local_path
-from reprise.lib.playlists.libraries import read_itunes, read_rekordbox
+from reprise.lib.playlists.collections import read_itunes, read_rekordbox
+from reprise.lib.playlists.entries import clean_count, clean_duration, path_of_location
 from reprise.lib.playlists.xspf import read_xspf
 
 MBID = "b1a9c0e9-d987-4042-ae91-78d6a3267d69"
@@ -148,7 +148,7 @@ def test_what_is_written_as_xspf_is_read_back(songs: list[tuple[str, str, str, i
         for artist, title, path, ms in songs
     )
     entries = read("x", f"<playlist xmlns='http://xspf.org/ns/0/'><trackList>{''.join(tracks)}</trackList></playlist>")
-    expected = [(a, t, local_path(f"file:///{quote(p)}"), ms / 1000) for a, t, p, ms in songs]
+    expected = [(a, t, path_of_location(f"file:///{quote(p)}"), ms / 1000) for a, t, p, ms in songs]
     assert [(e.artist_name, e.title, e.path, e.duration_s) for e in entries if isinstance(e, Entry)] == expected
 
 
@@ -224,7 +224,7 @@ def test_a_list_that_is_none_of_its_kind() -> None:
     ],
 )
 def test_local_path(location: str | None, expected: str | None) -> None:
-    assert local_path(location) == expected
+    assert path_of_location(location) == expected
 
 
 def test_numbers() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from reprise.lib import msd
-from reprise.lib.sample import (
+from reprise.lib.music.sample import (
     DRUMS,
     GENRES,
     AnalysisErrors,
@@ -58,7 +58,7 @@ def test_same_bytes_in_any_order_and_process(songs):
     again = [digest(analyse(compose(PLAN, index))) for index in (200, 3, 117)]
     assert again == [digest(songs[index]) for index in (200, 3, 117)]
     code = (
-        "import sys; from reprise.lib.sample import *; from reprise.lib import msd; import hashlib;"
+        "import sys; from reprise.lib.music.sample import *; from reprise.lib import msd; import hashlib;"
         "plan = Plan(240, seed=11);"
         "print(*[hashlib.sha256(msd.to_bytes([analyse(compose(plan, i))])).hexdigest() for i in (117, 3)])"
     )

@@ -17,7 +17,8 @@ from reprise.lib.annotations import (
     read_song_mismatches,
     read_unique_tracks,
 )
-from reprise.lib.sample import (
+from reprise.lib.music.compose.plan import SHS_CLIQUE_SIZES, layout
+from reprise.lib.music.sample import (
     GENRE_NAMES,
     Audience,
     Plan,
@@ -29,8 +30,7 @@ from reprise.lib.sample import (
     truth_columns,
     write_annotations,
 )
-from reprise.lib.sample.metadata import describe, make_ids
-from reprise.lib.sample.plan import SHS_CLIQUE_SIZES, layout
+from reprise.lib.music.sample.metadata import describe, make_ids
 
 PLAN = Plan(1500, seed=8)
 

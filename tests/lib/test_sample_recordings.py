@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
+from reprise.lib.audio.encoding import FORMATS
+from reprise.lib.files import sha256_of
+from reprise.lib.music.sample import GENRE_NAMES, Plan, compose, recording_files, track_id, truth, truth_columns
+from reprise.lib.music.sample.listening import LISTENS, write_lists
+from reprise.lib.music.sample.recording_files import list_truth, put_file, write_recording
+from reprise.lib.music.sample.recordings import Recording, choose_recordings, name_users, tag_recording
 from reprise.lib.playlists import Entry, detect
-from reprise.lib.sample import GENRE_NAMES, Plan, compose, track_id, truth, truth_columns
-from reprise.lib.sample.listening import LISTENS, write_lists
-from reprise.lib.sample.recordings import Recording, choose_recordings, name_users, tag_recording
-from reprise.lib.synth import files as synth_files
-from reprise.lib.synth.encoding import FORMATS
-from reprise.lib.synth.files import hash_file, list_truth, put_file, write_recording
 
 PLAN = Plan(900, seed=3)
 RECORDINGS = choose_recordings(PLAN, 40, 3)
@@ -188,16 +188,16 @@ def test_what_is_there_is_left_alone_and_what_is_lost_comes_back(written: Path, 
 
 
 def test_killed_while_it_writes_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*_: object) -> bytes:
+    def die(*_: object, **__: object) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synth_files, "_write_score", die)
+    monkeypatch.setattr(recording_files, "_write_score", die)
     with pytest.raises(KeyboardInterrupt):
         write_recording(SHORT_PLAN, SHORTS, tmp_path)
     assert not (tmp_path / "stems").exists()
     assert not (tmp_path / "library").exists()
     monkeypatch.undo()
-    monkeypatch.setattr(synth_files, "encode", die)
+    monkeypatch.setattr(recording_files, "encode", die)
     with pytest.raises(KeyboardInterrupt):
         write_recording(SHORT_PLAN, SHORTS, tmp_path)
     assert not (tmp_path / "library").exists()
@@ -209,7 +209,7 @@ def test_truth_has_a_line_a_file(written: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(list_truth(SHORT_PLAN, [SHORTS], written).decode())))
     assert [row["file"] for row in rows] == [SHORTS.path, *SHORTS.copies]
     assert [row["user"] for row in rows] == ["ada", "ada", "bo"]
-    digest = hash_file(written / "library" / SHORTS.path)
+    digest = sha256_of(written / "library" / SHORTS.path)
     assert {row["library_id"] for row in rows} == {f"LB{digest[:16]}"}
     told = truth(SHORT_PLAN, SHORT)
     assert rows[0]["track_id"] == told["track_id"]

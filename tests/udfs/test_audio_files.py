@@ -12,9 +12,10 @@ import pytest
 
 from reprise.lib.errors import InputError
 from reprise.lib.tables import LIBRARY_ANALYSIS, LIBRARY_TRACKS, MANIFEST, QUARANTINE
-from reprise.udfs import audio_files, audio_reading
+from reprise.udfs import audio_files, heartbeat
+from reprise.udfs import sandbox as sandboxes
 from reprise.udfs.audio_files import NO_LISTENER, hash_files, library_track_id, read_audio
-from reprise.udfs.known_songs import find_known
+from reprise.udfs.known_tracks import find_known
 from reprise.udfs.sandbox import Sandbox
 
 Record = Callable[..., Path]
@@ -63,7 +64,7 @@ def test_rows_of_tracks_come_before_those_that_vouch_for_them(
     changed = record(tmp_path / "changed.flac", 1)
     batches = [*listed(good, sha256=sha256(good)), *listed(bad, sha256=sha256(bad)), *listed(changed, sha256="0" * 64)]
     with Sandbox(tmp_path) as sandbox:
-        monkeypatch.setattr(audio_reading, "sandbox", lambda: sandbox)
+        monkeypatch.setattr(sandboxes, "sandbox", lambda: sandbox)
         parts = list(read_audio(batches, stage="s", run_id="r"))
         assert not list(tmp_path.glob("signals-*/*"))  # a worker that is killed leaves no samples behind
     order = [LIBRARY_ANALYSIS, LIBRARY_TRACKS, MANIFEST, QUARANTINE]
@@ -84,7 +85,7 @@ def test_a_long_file_does_not_look_like_a_hang(monkeypatch: pytest.MonkeyPatch, 
         time.sleep(0.5)
         raise InputError("kind", "message")
 
-    monkeypatch.setattr(audio_reading, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.05)
     monkeypatch.setattr(audio_files, "_read_file", read)
     parts = list(read_audio(listed(tmp_path / "a.wav", sha256="0"), stage="s", run_id="r"))
     beats = [batch for name, batch in parts if name == MANIFEST.name and not batch.num_rows]

@@ -10,7 +10,7 @@ import pytest
 from reprise.lib.detect.alignment import RERANKERS
 from reprise.lib.detect.search import NO_GROUP
 from reprise.udfs.cover_search import Mates, Queries, align_candidates, count_before, find_nearest, read_block
-from reprise.udfs.kernels import compiling
+from reprise.udfs.numba_cache import compiling
 
 RNG = np.random.default_rng(5)
 N, D = 90, 6

@@ -14,8 +14,8 @@ from reprise.lib.detect.patches import HALF, patch_magnitudes
 from reprise.lib.errors import InputError
 from reprise.lib.tables import COVER_VECTORS
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.artifacts import load_embedding
 from reprise.udfs.cover_vectors import embed_tracks, encode_tracks
+from reprise.udfs.model_cache import load_embedding
 
 PATCHES = np.random.default_rng(3).random((600, HALF), dtype=np.float32)
 

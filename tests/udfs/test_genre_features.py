@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from reprise.lib import sample
 from reprise.lib.features import gtzan, msd
 from reprise.lib.features.images import make_audio_images, make_msd_image
-from reprise.udfs import audio_reading, genre_features
+from reprise.lib.music import sample
+from reprise.udfs import genre_features, heartbeat
 from reprise.udfs.arrow import to_batch
 from reprise.udfs.genre_features import extract_analysis_features, extract_audio_features
 
@@ -102,7 +102,7 @@ def test_bad_tracks_are_quarantined_and_the_rest_goes_on(tmp_path: Path) -> None
 def test_a_long_track_shows_that_it_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "song.flac"
     sha256 = write_audio(path, 20.0)
-    monkeypatch.setattr(audio_reading, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.01)
     batch = pa.RecordBatch.from_pylist([track(sha256, path.as_uri(), wanted=("features", "cqt"))], SCHEMA)
     made = [(name, rows.num_rows) for name, rows in extract_audio_features([batch], stage="s", run_id="r")]
     assert made[0] == ("quarantine", 0)

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from reprise.lib.errors import InputError
-from reprise.lib.genres.embedded import DEFAULT_SHA256, load_default
+from reprise.lib.genres.default_model import DEFAULT_SHA256, load_default
 from reprise.lib.genres.feature_sets import FEATURE_SETS, WHOLE_TRACK, pool
 from reprise.lib.genres.models import GenreModel, dump
 from reprise.lib.tables import GENRE_SCORES

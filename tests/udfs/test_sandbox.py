@@ -18,7 +18,7 @@ import soundfile
 
 import reprise
 from reprise.lib.audio.decoding import decode
-from reprise.lib.audio.tags import Tags, read_tags
+from reprise.lib.audio.tag_reading import Tags, read_tags
 from reprise.lib.errors import InputError, RepriseError
 from reprise.udfs import sandbox
 from reprise.udfs.sandbox import Sandbox

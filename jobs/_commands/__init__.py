@@ -1,0 +1,1 @@
+"""Commands of `reprise` that are not jobs."""

@@ -1,0 +1,172 @@
+"""Listing of a tree of input files, on any file system, without holding it in memory."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.functions import broadcast, unix_micros
+
+from reprise.jobs._engine.run import UsageError
+from reprise.lib.files import printable_name
+
+SCHEMA = pa.schema(
+    [("uri", pa.string()), ("file_size", pa.int64()), ("file_mtime_us", pa.int64()), ("fault", pa.string())]
+)
+_ROWS = 8192
+_GLOB = str.maketrans({c: f"\\{c}" for c in "{}[]*?\\"})
+
+
+class Listing:
+    """Files under a source, in a fixed order, spooled to a temporary file: a million take about 100 MB there.
+
+    Use it in a ``with`` statement.
+
+    Parameters
+    ----------
+    spark
+        Session whose Hadoop file systems list a source that is not local.
+    source
+        Folder or file: a path, a ``file:`` URI, or any URI that Hadoop can read.
+    suffixes
+        Endings of the names that count, lower case; other files are passed over.
+    """
+
+    def __init__(self, spark: SparkSession, source: str, suffixes: tuple[str, ...]) -> None:
+        self.is_local = "://" not in source
+        self._root = Path(source).resolve().as_uri() if self.is_local else source
+        self.count = 0
+        found = _walk(Path(source).resolve(), suffixes) if self.is_local else _walk_hadoop(spark, source, suffixes)
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the listing
+        try:
+            with pa.ipc.new_stream(self._spool, SCHEMA) as stream:
+                for batch in _batches(found, _ROWS):
+                    stream.write_batch(batch)
+                    self.count += batch.num_rows
+        except BaseException:
+            self._spool.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
+
+    def missing(self, uris: Iterable[str]) -> set[str]:
+        """Those of ``uris`` below a local source that are not listed; a Hadoop source gives none."""
+        below = f"{self._root}/"
+        wanted = {uri for uri in uris if self.is_local and (uri == self._root or uri.startswith(below))}
+        self._spool.seek(0)
+        for batch in pa.ipc.open_stream(self._spool) if wanted else ():
+            found = pc.is_in(batch["uri"], pa.array(sorted(wanted)))
+            wanted.difference_update(batch["uri"].filter(found).to_pylist())
+        return wanted
+
+    def chunks(self, size: int) -> Iterator[pa.Table]:
+        """Tables of up to ``size`` files, in order; columns as in ``SCHEMA``."""
+        self._spool.seek(0)
+        held: list[pa.RecordBatch] = []
+        for batch in pa.ipc.open_stream(self._spool):
+            while batch.num_rows:
+                take = batch.slice(0, size - sum(b.num_rows for b in held))
+                held.append(take)
+                batch = batch.slice(take.num_rows)  # noqa: PLW2901 - what is left of it
+                if sum(b.num_rows for b in held) == size:
+                    yield pa.Table.from_batches(held)
+                    held = []
+        if held:
+            yield pa.Table.from_batches(held)
+
+    def frame(self, spark: SparkSession, files: pa.Table) -> DataFrame:
+        """``files`` as a data frame, with a ``content`` column where only the driver's file system reads them."""
+        readable = files.filter(files["fault"].is_null())["uri"].to_pylist()
+        if self.is_local or not readable:
+            return spark.createDataFrame(files)
+        listed = spark.createDataFrame(files.append_column("path", pa.array(map(unquote, files["uri"].to_pylist()))))
+        content = _binary(spark, [unquote(uri) for uri in readable]).select("path", "content")
+        return content.join(broadcast(listed), "path", "right").drop("path")
+
+
+def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int, str | None]]:
+    """Local files in the order of their names, folder by folder."""
+    if not root.is_dir():
+        yield _describe(os.fspath(root), root.as_uri(), lambda _: False)
+        return
+
+    def leaves(path: str) -> bool:
+        return not Path(os.path.realpath(path)).is_relative_to(root)
+
+    pending: list[tuple[str, str]] = [(os.fspath(root), root.as_uri())]
+    while pending:
+        folder, uri = pending.pop()
+        subfolders = []
+        try:
+            with os.scandir(folder) as entries:
+                ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            if uri == root.as_uri():
+                raise UsageError(f"--source {root} cannot be read: {error.strerror}") from None
+            yield uri, 0, 0, f"cannot look into {printable_name(folder)}: {error.strerror}"
+            continue
+        for entry in ordered:
+            place = f"{uri}/{quote(os.fsencode(entry.name))}"
+            if entry.is_dir(follow_symlinks=False):
+                subfolders.append((entry.path, place))
+            if entry.name.lower().endswith(suffixes) or (entry.is_symlink() and entry.is_dir() and leaves(entry.path)):
+                yield _describe(entry.path, place, leaves)
+        pending.extend(reversed(subfolders))
+
+
+def _describe(path: str, uri: str, leaves: Callable[[str], bool]) -> tuple[str, int, int, str | None]:
+    name = printable_name(path)
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        return uri, 0, 0, f"cannot look at {name}: {error.strerror}"
+    fault = None
+    if os.path.islink(path) and leaves(path):  # noqa: PTH114
+        fault = f"{name} is a symbolic link that leaves the tree: give its target as a --source of its own"
+    elif stat.S_ISDIR(status.st_mode):
+        fault = f"{name} is a folder: rename it or remove it; what is in it was looked at"
+    elif not stat.S_ISREG(status.st_mode):
+        fault = f"{name} is not a regular file: remove or rename it"
+    return uri, status.st_size, status.st_mtime_ns // 1000, fault
+
+
+def _binary(spark: SparkSession, paths: list[str]) -> DataFrame:
+    literal = [path.translate(_GLOB) for path in paths]
+    return spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(literal)
+
+
+def _walk_hadoop(
+    spark: SparkSession, source: str, suffixes: tuple[str, ...]
+) -> Iterator[tuple[str, int, int, str | None]]:
+    """Files that Hadoop lists, in the order of their paths, which Spark gives as they are and not as URIs."""
+    try:
+        found = _binary(spark, [source]).select("path", "length", unix_micros("modificationTime")).sort("path")
+    except AnalysisException as error:
+        if error.getCondition() != "PATH_NOT_FOUND":
+            raise
+        raise UsageError(f"--source {source} does not exist") from None
+    largest = int(spark.conf.get("spark.sql.sources.binaryFile.maxLength") or 2**31 - 1)
+    too_large = f"is more than {largest:,} bytes, which is what Spark reads at once"
+    return (
+        (quote(path, safe="/:@"), length, mtime_us, None if length <= largest else too_large)
+        for path, length, mtime_us in found.toLocalIterator(prefetchPartitions=True)
+        if path.lower().endswith(suffixes)
+    )
+
+
+def _batches(found: Iterator[tuple[str, int, int, str | None]], size: int) -> Iterator[pa.RecordBatch]:
+    while rows := list(islice(found, size)):
+        columns = [pa.array(column, type_) for column, type_ in zip(zip(*rows, strict=True), SCHEMA.types, strict=True)]
+        yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

@@ -1,0 +1,1 @@
+"""The Delta tables: reading them, and one writer a module."""

@@ -1,0 +1,1 @@
+"""SQL over the tables in DuckDB and in Spark."""

@@ -1,0 +1,1 @@
+"""Composed music: notes, their sound, and a synthetic dataset made of both."""

@@ -1,0 +1,1 @@
+"""Composition: works, genre styles and the notes of a track."""
