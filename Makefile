@@ -5,7 +5,9 @@ SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -c conf/pytest.ini --rootdir . -n 2 --dist loadfile --no-loadscope-reorder tests
+PYTEST := $(BIN)/python -m pytest -c conf/pytest.ini --rootdir . -n 2 --dist loadfile --no-loadscope-reorder
+# a framework that holds much memory and many threads gets processes without Spark, and Spark without it
+NO_JVM := not (jvm or torch)
 REQUIREMENTS := conf/requirements
 SAMPLE ?= sample
 WAREHOUSE ?= warehouse
@@ -59,13 +61,26 @@ demo: setup ## Compose a sample with audio, ingest it, learn covers, genres and 
 lint: setup ## Check style and types
 	@$(BIN)/ruff check --config conf/ruff.toml .
 	@$(BIN)/ruff format --config conf/ruff.toml --check --quiet .
-	@$(BIN)/mypy --config-file conf/mypy.ini conf lib udfs jobs
+	@MYPYPATH=tests/bench $(BIN)/mypy --config-file conf/mypy.ini --explicit-package-bases .src/reprise tests \
+		| sed 's|^\.src/reprise/||'
+
+quick: lint ## Check style and types, run the tests that need no JVM and are not slow, with fewer examples
+	@rm -f .cache/durations.json
+	@$(PYTEST) --group quick --examples 0.2 -m "$(NO_JVM) and not (slow or exhaustive)" tests
+
+# groups of tests, each in its own processes; the first that fails is the last
+define run_groups
+	@rm -f .cache/durations.json; trap '$(BIN)/python tests/durations.py' EXIT; \
+	$(PYTEST) --group plain $(1) -m "$(NO_JVM) $(2)" tests; \
+	$(PYTEST) --group torch $(1) -m "torch and not jvm $(2)" $$(grep -rlw torch tests --include='test_*.py'); \
+	$(PYTEST) --group jvm $(1) -m "jvm $(2)" --ignore tests/lib tests
+endef
 
 test: lint ## Check style and types, run the tests
-	@$(PYTEST) -m "not exhaustive"
+	$(call run_groups,,and not exhaustive)
 
-test-all: lint ## The same with the exhaustive tests: more jobs killed, more writers at once, more clusters
-	@$(PYTEST)
+test-all: lint ## The same with the exhaustive tests: more jobs killed, more writers at once, more clusters, more examples
+	$(call run_groups,--examples 3,)
 
 bench: setup ## Measure and keep the figures in tests/bench/; ONLY="search …" for a part
 	@$(BIN)/python tests/bench/run.py $(ONLY)
@@ -94,4 +109,4 @@ lock: setup ## Lock the requirement files anew
 clean: ## Remove what the tasks above made, but the environments
 	@rm -rf build dist .cache $(SAMPLE) $(WAREHOUSE) spark-warehouse metastore_db derby.log
 
-.PHONY: help setup prerequisites demo lint test test-all bench zip tables questions setup-airflow lock clean
+.PHONY: help setup prerequisites demo lint quick test test-all bench zip tables questions setup-airflow lock clean

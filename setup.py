@@ -1,32 +1,32 @@
-"""Build the one import package, ``reprise``, from the rooms at the top of the tree.
+"""Build the import package ``reprise`` from the top-level folders ``conf``, ``lib``, ``udfs`` and ``jobs``.
 
-The rooms (``conf lib udfs jobs``) stand at the top level; ``.src/reprise`` (ignored by git) holds one link a room, so
-that editable installs, wheels, type checkers, spawned workers and ``--py-files`` zips all see an ordinary src layout.
+``.src/reprise`` (ignored by git) contains a link to each of these folders. Editable installs, wheels, type checkers,
+spawned workers and ``--py-files`` zips thus see an ordinary src layout.
 """
 
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-VERSION = "0.1.0"
-ROOMS = ("conf", "lib", "udfs", "jobs")
+VERSION = "0.2.0"
+PACKAGES = ("conf", "lib", "udfs", "jobs")
 
 
-def link_rooms(top: Path) -> None:
-    """Make ``.src/reprise`` in ``top``: ``__init__.py`` with the version, ``py.typed``, and a link to each room."""
+def link_packages(top: Path) -> None:
+    """Create ``.src/reprise`` in ``top``: ``__init__.py`` with the version, ``py.typed``, and links to the packages."""
     package = top / ".src" / "reprise"
     package.mkdir(parents=True, exist_ok=True)
     (package / "__init__.py").write_text(
         f'"""Covers of the songs you like in the genres you like, on Spark and Delta."""\n\n__version__ = "{VERSION}"\n'
     )
     (package / "py.typed").touch()
-    for room in ROOMS:
-        link = package / room
+    for name in PACKAGES:
+        link = package / name
         if not link.is_symlink():
-            link.symlink_to(Path("..", "..", room), target_is_directory=True)
+            link.symlink_to(Path("..", "..", name), target_is_directory=True)
 
 
-link_rooms(Path(__file__).parent)
+link_packages(Path(__file__).parent)
 
 setup(
     name="reprise",
@@ -59,7 +59,7 @@ setup(
         "pyyaml",
         "rich",
         "safetensors",
-        "scikit-learn==1.9.*",  # the default genre model is of this version
+        "scikit-learn==1.9.*",  # the default genre model was saved with this version
         "scipy",
         "skops",
         "soundfile",

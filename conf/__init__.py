@@ -1,4 +1,7 @@
-"""Settings: packaged defaults, then the profile's overlay, then ``REPRISE_*`` variables, then flags."""
+"""Settings of a run.
+
+Sources in increasing order of precedence: packaged defaults, profile overlay, ``REPRISE_*`` variables, flags.
+"""
 
 from reprise.conf._settings import Settings, SettingsError, load
 

@@ -1,11 +1,12 @@
-"""One module per table family written; every job is also a file that spark-submit runs."""
+"""One module for each job; most jobs write one family of tables. spark-submit can run each module as a file."""
 
 import os
 import tempfile
 from pathlib import Path
 
-# Before anything imports numba, which finds no lasting place of its own for what it compiles when reprise is a zip.
+# This variable must be set before numba is imported. Without it, numba finds no permanent cache folder when reprise
+# is imported from a zip.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir(), f"reprise-numba-{os.getuid()}")))
 if ".zip" in __file__:
-    locators = "UserProvidedCacheLocator,reprise.udfs.numba_cache.PlaceInZipLocator"
+    locators = "UserProvidedCacheLocator,reprise.udfs.numba_cache.PathInZipLocator"
     os.environ.setdefault("NUMBA_CACHE_LOCATOR_CLASSES", locators)

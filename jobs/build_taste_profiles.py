@@ -1,12 +1,12 @@
-"""Build taste profiles: what each listener likes, from what they play and own.
+"""Build taste profiles: the genres of each listener, from plays and owned tracks.
 
-Reads:  plays, library_copies; and for the facts of their songs msd_tracks, unique_tracks, library_tracks,
-        song_mismatches, genre_labels, genre_scores, models.
+Reads:  plays and library_copies. For the facts of songs: msd_tracks, unique_tracks, library_tracks, song_mismatches,
+        genre_labels, genre_scores and models.
 Writes: taste_profiles.
 Grain:  one listener and genre.
-Rerun:  when no table has changed since, nothing is done. Else only those listeners are looked at whose plays have
-        changed, or the facts of whose songs have; the rows are those of a full build. Killed at any point and started
-        again, it ends in the same rows.
+Rerun:  if no table has changed, the job does nothing. Otherwise it computes only some listeners again: their plays have
+        changed, or facts of their songs have changed. The rows equal those of a full build. A run that is killed at any
+        point and started again writes the same rows as an uninterrupted run.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from reprise import __version__
-from reprise.jobs._engine.pending import add_force
-from reprise.jobs._engine.run import Job, Run, UsageError, run_job
+from reprise.jobs._engine.command_line import UsageError, add_force
+from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._engine.warehouse.commits import Note
 from reprise.jobs._engine.warehouse.merging import find_changed
-from reprise.jobs._sql.spark_views import name_tables
-from reprise.jobs._tastes.profiles import count_matches, find_facts, gather_evidence, profile, tune
+from reprise.jobs._sql.spark_views import create_temporary_views
+from reprise.jobs._tastes.profiles import compute_profiles, count_matches, gather_evidence, select_facts, tune_session
 from reprise.lib.errors import RepriseError
 from reprise.lib.tables import (
     GENRE_LABELS,
@@ -55,35 +55,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def build(run: Run) -> None:
-    """Bring the profiles up to date with the tables as they are now."""
+    """Update the profiles to the current versions of the input tables."""
     if not any(run.warehouse.exists(t) and run.warehouse.sizes(t)[0] for t in (*_EVIDENCE, TASTE_PROFILES)):
-        raise UsageError("there are no plays and no libraries: run ingest-annotations or ingest-library first")
+        raise UsageError("there are no plays and no library tracks: run ingest-annotations or ingest-library first")
     for _ in range(_ATTEMPTS):
-        last, now = run.warehouse.note(TASTE_PROFILES), _look(run)
+        last, now = run.warehouse.note(TASTE_PROFILES), _read_inputs(run)
         if last.content.get("made_from") == now and not run.args.force:
             run.counts = {"skipped": 1, "profiles": run.warehouse.sizes(TASTE_PROFILES)[0]}
             return
-        since = None if run.args.force else _find_start(run, last, now)
+        since = None if run.args.force else _find_base(run, last, now)
         note = Note(last.number + 1, {"made_from": now, "run_id": run.run_id})
         _build(run, since, now["versions"], note)
         if run.warehouse.note(TASTE_PROFILES) == note:
-            return  # else another run was faster, and nothing was written
-    raise RepriseError("others keep writing taste_profiles: start again when they are done")
+            return  # otherwise another run committed first, and nothing was written
+    raise RepriseError(
+        "taste_profiles was not written, because other runs kept writing it: run this job again when they are done"
+    )
 
 
-def _look(run: Run) -> dict[str, Any]:
-    """What decides over the profiles: the tables and their versions, and what computes."""
+def _read_inputs(run: Run) -> dict[str, Any]:
+    """Inputs that determine the result: table ids, versions, and reprise's version."""
     there = [table for table in (*_EVIDENCE, *_SONGS) if run.warehouse.exists(table)]
     versions = run.warehouse.versions()
     return {
         "reprise_version": __version__,
-        "tables": {table.name: run.warehouse.identity(table) for table in there},
+        "tables": {table.name: run.warehouse.table_id(table) for table in there},
         "versions": {table.name: versions[table.name] for table in there},
     }
 
 
-def _find_start(run: Run, last: Note, now: Mapping[str, Any]) -> Versions | None:
-    """Versions of the tables that the profiles were made from; None when what has changed since cannot be told."""
+def _find_base(run: Run, last: Note, now: Mapping[str, Any]) -> Versions | None:
+    """Return the versions of the input tables from which the stored profiles were computed.
+
+    Return None if the changes since these versions cannot be determined.
+    """
     then = last.content.get("made_from")
     if then is None or then["reprise_version"] != __version__:
         return None
@@ -91,31 +96,38 @@ def _find_start(run: Run, last: Note, now: Mapping[str, Any]) -> Versions | None
         return None
     versions: Versions = then["versions"]
     changed = [TABLES[name] for name, version in versions.items() if now["versions"][name] != version]
-    return versions if all(run.warehouse.readable(table, versions[table.name]) for table in changed) else None
+    return versions if all(run.warehouse.is_readable(table, versions[table.name]) for table in changed) else None
 
 
 def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
-    """Make and write the profiles of all listeners, or of those for whom something has changed."""
-    spark = run.spark.newSession()  # in which names stand for versions
-    tune(spark)
+    """Compute and write taste profiles.
+
+    If ``since`` is None, the profiles of all listeners are computed. Otherwise, only the profiles of listeners whose
+    inputs changed between the versions ``since`` and ``now`` are computed.
+    """
+    spark = run.spark.newSession()  # a separate session, because its views read fixed versions of the tables
+    tune_session(spark)
     with run.progress("steps") as bar:
         step = bar.add_task("", total=3)
-        songs = _name_versions(run, spark, now)
+        songs = _register_versions(run, spark, now)
         evidence = gather_evidence(spark.table(PLAYS.name), spark.table(LIBRARY_COPIES.name))
         songs.persist()
         touched = None if since is None else _find_touched(run, spark, songs, evidence, since, now).persist()
-        reached = 0
+        n_touched = 0
         if touched is not None:
-            reached = touched.count()  # which also tells Spark how to join them
+            n_touched = touched.count()  # after this count, Spark knows the size and can choose the join by it
             evidence = evidence.join(touched, "user_id", "left_semi").persist()
         bar.advance(step)
         matches = count_matches(evidence, songs)
         bar.advance(step)
-        profiles = profile(evidence, find_facts(songs), matches["rows_read"]).withColumn("run_id", F.lit(run.run_id))
+        profiles = compute_profiles(evidence, select_facts(songs), matches["rows_read"]).withColumn(
+            "run_id", F.lit(run.run_id)
+        )
         if touched is None:
             run.warehouse.replace(TASTE_PROFILES, profiles, note=note)
         else:
-            # MERGE reads it twice, and misses what is persisted: it looks for it after views are resolved
+            # MERGE reads its source twice. If the source were only persisted, MERGE would compute it twice, because
+            # views in its plan prevent the use of the cache. A checkpoint is computed once.
             profiles = profiles.localCheckpoint()
             before = run.warehouse.read(spark, TASTE_PROFILES).join(touched, "user_id", "left_semi")
             gone = before.join(profiles, list(TASTE_PROFILES.key), "left_anti")
@@ -124,7 +136,7 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
         run.counts = {
             "skipped": 0,
             **matches,
-            "users_touched": users if touched is None else reached,
+            "users_touched": users if touched is None else n_touched,
             "users": users,
             "profiles": run.warehouse.sizes(TASTE_PROFILES)[0],
         }
@@ -133,22 +145,25 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
         bar.advance(step)
 
 
-def _name_versions(run: Run, spark: SparkSession, versions: Versions) -> DataFrame:
-    """Let the session know the tables as they were in some versions; gives their ``song_tracks``."""
+def _register_versions(run: Run, spark: SparkSession, versions: Versions) -> DataFrame:
+    """Register the tables at ``versions`` as views of the session; return the view ``song_tracks`` of these tables."""
     frames = {
         table.name: run.warehouse.read(spark, table, version=versions[table.name])
         if table.name in versions
         else spark.createDataFrame([], spark_schema(table))
         for table in (*_EVIDENCE, *_SONGS)
     }
-    name_tables(spark, frames, (ALL_TRACKS, TRACK_GENRES, SONG_TRACKS))
+    create_temporary_views(spark, frames, (ALL_TRACKS, TRACK_GENRES, SONG_TRACKS))
     return spark.table(SONG_TRACKS.name)
 
 
 def _find_touched(
     run: Run, spark: SparkSession, songs: DataFrame, evidence: DataFrame, since: Versions, now: Versions
 ) -> DataFrame:
-    """Listeners whose evidence differs between two versions of the tables, or the facts of whose songs do."""
+    """Find the listeners whose inputs differ between the versions ``since`` and ``now`` of the tables.
+
+    The inputs of a listener are the listener's evidence and the facts of the songs in it.
+    """
     changed = {name for name, version in now.items() if since.get(name) != version}
     touched = [
         run.warehouse.changed(spark, table, "user_id", since.get(table.name), now[table.name])
@@ -156,14 +171,14 @@ def _find_touched(
         if table.name in changed
     ]
     if changed & {table.name for table in _SONGS}:
-        before = find_facts(_name_versions(run, spark, since))
-        other = find_changed(before.unionAll(find_facts(songs)), "song_id")
+        before = select_facts(_register_versions(run, spark, since))
+        other = find_changed(before.unionAll(select_facts(songs)), "song_id")
         touched.append(evidence.join(other, "song_id", "left_semi").select("user_id"))
     return reduce(DataFrame.unionAll, touched).distinct()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
+    """Run the job with the command line ``argv`` and return the exit code."""
     return run_job(Job("build_taste_profiles", __doc__ or "", add_arguments, build), argv)
 
 

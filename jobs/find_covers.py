@@ -1,9 +1,9 @@
-"""Find the tracks that are versions of given ones.
+"""Find versions of given tracks.
 
 Reads:  cover_vectors, models, beat_chroma, msd_tracks, library_tracks, cover_cliques.
 Writes: cover_matches.
-Grain:  one query and candidate; the candidates of a query are those of its last search.
-Rerun:  a query whose search would find the same, by the versions of what it reads, is skipped.
+Grain:  one pair of query and candidate; a new search for a query replaces its candidates.
+Rerun:  a query is skipped if it was searched with the same settings, model and versions of the tables.
 """
 
 import argparse
@@ -17,50 +17,58 @@ from pyspark.sql import DataFrame
 from rich.table import Table as Grid
 from rich.text import Text
 
+from reprise.jobs._detection.models import MEASURES, NO_RERANKER, EmbeddingModel, find_embedding
 from reprise.jobs._detection.search import (
-    MEASURES,
-    NO_RERANKER,
-    QUERIES_AT_ONCE,
-    Model,
-    align,
+    QUERIES_PER_BATCH,
     clique_members,
     fetch_chroma,
     fetch_queries,
-    gallery,
-    load_model,
-    search,
-    search_id,
+    make_search_id,
+    read_gallery,
+    rerank,
+    search_gallery,
 )
-from reprise.jobs._engine.pending import add_force
-from reprise.jobs._engine.run import Job, Run, UsageError, print_grid, run_job
+from reprise.jobs._engine.command_line import UsageError, add_force
+from reprise.jobs._engine.console import print_grid
+from reprise.jobs._engine.run import Job, Run, run_job
+from reprise.jobs._libraries.titles import fetch_title
 from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS
 from reprise.lib.detect.plots import draw_alignment
-from reprise.lib.tables import BEAT_CHROMA, COVER_MATCHES, LIBRARY_TRACKS, MSD_TRACKS
+from reprise.lib.tables import BEAT_CHROMA, COVER_MATCHES
 from reprise.udfs.arrow import arrow_schema
 
-_FIGURES = {
+_SHOWN_COLUMNS = {
     "distance": ("distance", "{:.3f}"),
     "alignment_distance": ("aligned", "{:.3f}"),
     "probability": ("prob.", "{:.2f}"),
     "transposition": ("key", "+{:.0f}"),
     "tempo_ratio": ("tempo", "× {:.2f}"),
 }
-"""Columns of the printed table, what it calls them and how it writes them."""
+"""Columns of ``cover_matches`` in the printed table, with their headings and formats."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--track", action="append", default=[], metavar="ID", help="track to search for; repeatable")
-    parser.add_argument("--cliques", metavar="LIST", help="search for every track of a clique list")
-    parser.add_argument("--top", type=_positive, default=10, metavar="K", help="matches a query (default %(default)s)")
-    parser.add_argument("--model", metavar="ID", help="model whose vectors are searched (default: the last trained)")
+    parser.add_argument("--track", action="append", default=[], metavar="ID", help="query track; repeatable")
+    parser.add_argument("--cliques", metavar="LIST", help="use every track of this clique list as a query")
     parser.add_argument(
-        "--rerank", choices=MEASURES, default=DEFAULT_RERANKER, help="measure that orders candidates (%(default)s)"
+        "--top", type=_positive, default=10, metavar="K", help="number of matches per query (default: %(default)s)"
+    )
+    parser.add_argument("--model", metavar="ID", help="embedding model (default: the model trained last)")
+    parser.add_argument(
+        "--rerank",
+        choices=MEASURES,
+        default=DEFAULT_RERANKER,
+        help="measure that ranks the candidates (default: %(default)s)",
     )
     parser.add_argument(
-        "--candidates", type=_positive, default=100, metavar="N", help="nearest tracks that it orders (%(default)s)"
+        "--candidates",
+        type=_positive,
+        default=100,
+        metavar="N",
+        help="number of nearest tracks to rank (default: %(default)s)",
     )
-    parser.add_argument("--plot", metavar="PNG", help="draw the first query beside its best match")
+    parser.add_argument("--plot", metavar="PNG", help="draw the alignment of the first query with its best match")
     add_force(parser)
 
 
@@ -72,28 +80,29 @@ def _positive(text: str) -> int:
 
 
 def find(run: Run) -> None:
-    """Search for what is asked, in bounded batches of queries, each of which is one commit."""
+    """Search for versions of the query tracks in batches of limited size. Each batch is written in one commit."""
     args = run.args
-    wanted = _wanted(run)
-    model = load_model(run, args.model)
-    tracks = gallery(run, model)
-    key = search_id(run, model, top=args.top, rerank=args.rerank, candidates=args.candidates)
-    run.inputs = len(wanted)
-    run.count(queries=len(wanted), skipped=0, searched=0, without_vector=0, matches=0)
+    query_ids = _list_queries(run)
+    model = find_embedding(run, args.model)
+    tracks = read_gallery(run, model)
+    search_id = make_search_id(run, model, top=args.top, rerank=args.rerank, candidates=args.candidates)
+    run.inputs = len(query_ids)
+    run.count(queries=len(query_ids), skipped=0, searched=0, without_vector=0, matches=0)
     with run.progress("queries") as progress:
-        task = progress.add_task("", total=len(wanted))
-        for start in range(0, len(wanted), QUERIES_AT_ONCE):
-            _find_some(run, model, tracks, wanted[start : start + QUERIES_AT_ONCE], key)
-            progress.advance(task, len(wanted[start : start + QUERIES_AT_ONCE]))
+        task = progress.add_task("", total=len(query_ids))
+        for start in range(0, len(query_ids), QUERIES_PER_BATCH):
+            batch = query_ids[start : start + QUERIES_PER_BATCH]
+            _search_batch(run, model, tracks, batch, search_id)
+            progress.advance(task, len(batch))
     if args.track and not args.json:
         for track_id in dict.fromkeys(args.track):
             _print(run, track_id)
     if args.plot:
-        _plot(run, [*args.track, *wanted][0])
+        _plot(run, [*args.track, *query_ids][0])
 
 
-def _wanted(run: Run) -> list[str]:
-    """Ids to search for, in ascending order."""
+def _list_queries(run: Run) -> list[str]:
+    """Return the ids of the query tracks, in ascending order."""
     ids = set(run.args.track)
     if run.args.cliques:
         ids |= set(clique_members(run, run.args.cliques)["track_id"])
@@ -102,30 +111,31 @@ def _wanted(run: Run) -> list[str]:
     return sorted(ids)
 
 
-def _find_some(run: Run, model: Model, tracks: DataFrame, wanted: list[str], key: str) -> None:
+def _search_batch(run: Run, model: EmbeddingModel, tracks: DataFrame, query_ids: list[str], search_id: str) -> None:
     args, warehouse = run.args, run.warehouse
-    standing = warehouse.lookup(COVER_MATCHES, "query_id", wanted[0], wanted[-1], ["query_id", "search_id"]).to_pandas()
-    done = set(standing["query_id"][standing["search_id"] == key]) if not args.force else set()
-    todo = [track_id for track_id in wanted if track_id not in done]
-    run.count(skipped=len(wanted) - len(todo))
-    if not todo:
+    columns = ["query_id", "search_id"]
+    stored = warehouse.lookup(COVER_MATCHES, "query_id", query_ids[0], query_ids[-1], columns).to_pandas()
+    done = set(stored["query_id"][stored["search_id"] == search_id]) if not args.force else set()
+    pending = [track_id for track_id in query_ids if track_id not in done]
+    run.count(skipped=len(query_ids) - len(pending))
+    if not pending:
         return
-    queries = fetch_queries(run, tracks, todo)
-    if missing := sorted(set(todo) - set(queries.ids)):
-        _explain(run, model, missing)
+    queries = fetch_queries(run, tracks, pending)
+    if missing := sorted(set(pending) - set(queries.ids)):
+        _report_missing(run, model, missing)
     if not queries.ids:
         return
     k = args.top if args.rerank == NO_RERANKER else max(args.top, args.candidates)
-    found = align(run, queries, search(tracks, queries, k), args.rerank)
-    found["rank"] = found.groupby("query").cumcount() + 1
-    found = found[found["rank"] <= args.top]
-    measured = found["distance"] if args.rerank == NO_RERANKER else found["alignment_distance"]
-    rows = found.assign(
-        query_id=np.array(queries.ids, dtype=object)[found["query"]],
+    matches = rerank(run, queries, search_gallery(tracks, queries, k), args.rerank)
+    matches["rank"] = matches.groupby("query").cumcount() + 1
+    matches = matches[matches["rank"] <= args.top]
+    distances = matches["distance"] if args.rerank == NO_RERANKER else matches["alignment_distance"]
+    rows = matches.assign(
+        query_id=np.array(queries.ids, dtype=object)[matches["query"]],
         model_id=model.model_id,
         reranker=args.rerank,
-        probability=model.probability(args.rerank, measured.to_numpy()),
-        search_id=key,
+        probability=model.probability(args.rerank, distances.to_numpy()),
+        search_id=search_id,
         run_id=run.run_id,
     )
     schema = arrow_schema(COVER_MATCHES)
@@ -134,8 +144,11 @@ def _find_some(run: Run, model: Model, tracks: DataFrame, wanted: list[str], key
     run.count(searched=len(queries.ids), matches=len(rows))
 
 
-def _explain(run: Run, model: Model, missing: list[str]) -> None:
-    """Count tracks that cannot be searched for; when they were named, say why the first cannot."""
+def _report_missing(run: Run, model: EmbeddingModel, missing: list[str]) -> None:
+    """Count the ``missing`` tracks, which have no embedding.
+
+    If ``--track`` names one of them, raise UsageError with the reason.
+    """
     run.count(without_vector=len(missing))
     named = sorted(set(missing) & set(run.args.track))
     if not named:
@@ -146,42 +159,35 @@ def _explain(run: Run, model: Model, missing: list[str]) -> None:
     if rows[0]["status"] != "ok":
         raise UsageError(f"--track {named[0]} cannot be searched for: {rows[0]['status'].replace('_', ' ')}")
     raise UsageError(
-        f"--track {named[0]} has no vector: run train-cover-index --model {model.model_id} for tracks that are new"
+        f"--track {named[0]} has no embedding: run train-cover-index --model {model.model_id}, which embeds new tracks"
     )
 
 
-def _matches(run: Run, track_id: str) -> pd.DataFrame:
+def _read_matches(run: Run, track_id: str) -> pd.DataFrame:
     rows: pd.DataFrame = run.warehouse.lookup(COVER_MATCHES, "query_id", track_id, track_id).to_pandas()
     return rows.sort_values("rank")
 
 
-def _name(run: Run, track_id: str) -> tuple[str, str]:
-    """Title and artist; empty when they are not known."""
-    table = LIBRARY_TRACKS if track_id.startswith("LB") else MSD_TRACKS
-    rows = run.warehouse.lookup(table, "track_id", track_id, track_id, ["title", "artist_name"]).to_pylist()
-    return (rows[0]["title"] or "", rows[0]["artist_name"] or "") if rows else ("", "")
-
-
 def _print(run: Run, track_id: str) -> None:
-    title, artist = _name(run, track_id)
-    rows = _matches(run, track_id)
-    # as plain text: a title may well hold something in brackets, which rich would take for markup
+    title, artist = fetch_title(run.warehouse, track_id)
+    rows = _read_matches(run, track_id)
+    # Text, because rich would parse brackets in a title as markup
     grid = Grid(title=Text(f"{track_id}  {title}  ({artist})"), title_justify="left")
     grid.add_column("rank", justify="right", no_wrap=True)
     grid.add_column("track", no_wrap=True, min_width=18)
     grid.add_column("title")
     grid.add_column("artist")
-    for label, _ in _FIGURES.values():
-        grid.add_column(label, justify="right", no_wrap=True)
+    for heading, _ in _SHOWN_COLUMNS.values():
+        grid.add_column(heading, justify="right", no_wrap=True)
     for row in rows.to_dict("records"):
-        cells = ["" if pd.isna(row[name]) else form.format(row[name]) for name, (_, form) in _FIGURES.items()]
-        names = map(Text, _name(run, row["candidate_id"]))
+        cells = ["" if pd.isna(row[name]) else form.format(row[name]) for name, (_, form) in _SHOWN_COLUMNS.items()]
+        names = map(Text, fetch_title(run.warehouse, row["candidate_id"]))
         grid.add_row(str(row["rank"]), row["candidate_id"], *names, *cells)
     print_grid(grid)
 
 
 def _plot(run: Run, track_id: str) -> None:
-    rows = _matches(run, track_id)
+    rows = _read_matches(run, track_id)
     if rows.empty:
         raise UsageError(f"--plot: {track_id} has no match to draw")
     best = rows.iloc[0]
@@ -189,8 +195,8 @@ def _plot(run: Run, track_id: str) -> None:
     query, candidate = chromas[track_id], chromas[best["candidate_id"]]
     reranker = DEFAULT_RERANKER if best["reranker"] == NO_RERANKER else best["reranker"]
     alignment = RERANKERS[reranker](query, candidate)
-    titles = [" – ".join(filter(None, _name(run, i))) or i for i in (track_id, best["candidate_id"])]
-    told = [_FIGURES[name] + (best[name],) for name in ("probability", "tempo_ratio") if pd.notna(best[name])]
+    titles = [" – ".join(filter(None, fetch_title(run.warehouse, i))) or i for i in (track_id, best["candidate_id"])]
+    noted = [_SHOWN_COLUMNS[name] + (best[name],) for name in ("probability", "tempo_ratio") if pd.notna(best[name])]
     draw_alignment(
         query,
         candidate,
@@ -199,14 +205,14 @@ def _plot(run: Run, track_id: str) -> None:
         query_title=titles[0],
         candidate_title=titles[1],
         png=Path(run.args.plot),
-        notes=[f"{label} {form.format(figure)}" for label, form, figure in told],
+        notes=[f"{heading} {form.format(value)}" for heading, form, value in noted],
     )
     if not run.args.json:
         print(f"drawn: {run.args.plot}")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
+    """Run the job with the command line ``argv`` and return the exit code."""
     return run_job(Job("find_covers", __doc__ or "", add_arguments, find), argv)
 
 

@@ -1,11 +1,12 @@
 """Ingest the annotations that belong to the Million Song Dataset into Delta tables.
 
 Reads:  SecondHandSongs lists, tagtraum .cls files, taste-profile triplets (plain or gzip), the mismatch list and
-        unique_tracks.txt; each file's format is told by its content.
+        unique_tracks.txt. The format of a file is detected from its content.
 Writes: cover_cliques, genre_labels, plays, song_mismatches, unique_tracks, manifest, quarantine.
-Grain:  one annotation; one quarantine row a bad line, with file and line number.
-Rerun:  files in the manifest are skipped. A changed file replaces what its last version said. Killed at any point and
-        started again, it ends in the same rows.
+Grain:  one annotation; one quarantine row for each bad line, with file and line number.
+Rerun:  files that have not changed since the manifest recorded them are skipped. The rows of a changed file replace the
+        rows that were read from it before. A run that is killed at any point and started again writes the same rows as
+        an uninterrupted run.
 """
 
 import argparse
@@ -19,15 +20,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from reprise.jobs._engine.command_line import existing_location
 from reprise.jobs._engine.listing import Listing
-from reprise.jobs._engine.manifest import (
-    forget_removed,
-    hold_against_manifest,
-    settle_unchanged,
-    write_manifest,
-    write_quarantine,
-)
-from reprise.jobs._engine.run import Job, Run, existing, run_job
+from reprise.jobs._engine.manifest import carry_over_unchanged, compare_with_manifest, write_manifest
+from reprise.jobs._engine.quarantine import delete_removed_inputs, write_quarantine
+from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._engine.warehouse.commits import Staged
 from reprise.lib.tables import (
     COVER_CLIQUES,
@@ -40,7 +37,7 @@ from reprise.lib.tables import (
 )
 from reprise.udfs.annotation_files import read_annotation_files, source_name
 
-STAGE = "ingest_annotations"
+JOB = "ingest_annotations"
 TARGETS = (COVER_CLIQUES, GENRE_LABELS, SONG_MISMATCHES, UNIQUE_TRACKS, PLAYS)
 _SUFFIXES = (".txt", ".cls", ".tsv", ".gz")
 _FILES_AT_ONCE = 64
@@ -48,69 +45,83 @@ _FILES_AT_ONCE = 64
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--source", required=True, metavar="PATH", help="annotation file, or folder of them")
-    parser.add_argument("--force", action="store_true", help="read everything again")
+    parser.add_argument("--source", required=True, metavar="PATH", help="annotation file, or folder with annotations")
+    parser.add_argument("--force", action="store_true", help="read every file again, even when it is unchanged")
 
 
 def transform_plays(plays: DataFrame) -> DataFrame:
-    """Leave one row a listener, song and source: the largest count, where a source repeats itself."""
+    """Reduce ``plays`` to one row per listener, song and source. It gets the largest ``play_count`` of these plays."""
     counts = F.max("play_count").alias("play_count")
     return plays.groupBy("user_id", "song_id", "source").agg(counts, F.max("run_id").alias("run_id"))
 
 
 def ingest(run: Run) -> None:
-    """List the source and read what is new."""
-    source = existing(run.args.source)
+    """List the source and read new and changed files."""
+    source = existing_location(run.args.source)
     with Listing(run.spark, source, _SUFFIXES) as listing, run.progress("files") as progress:
         run.count(files=listing.count, skipped=0, rows_read=0, repeated=0, quarantined=0)
         task = progress.add_task("", total=listing.count)
         for files in listing.chunks(_FILES_AT_ONCE):
-            pending = hold_against_manifest(run.warehouse, STAGE, files, force=run.args.force)
+            pending = compare_with_manifest(run.warehouse, JOB, files, force=run.args.force)
             run.count(skipped=len(pending.done))
-            _weigh(run, pending.done)
+            _count_lines(run, pending.done)
             if len(pending.todo):
-                _ingest_files(run, listing, _refuse_namesakes(pending.todo), pending.known)
+                _ingest_files(run, listing, _mark_repeated_names(pending.todo), pending.known)
             progress.advance(task, len(files))
-        forget_removed(run.warehouse, STAGE, listing)
+        delete_removed_inputs(run.warehouse, JOB, listing)
 
 
-def _refuse_namesakes(files: pa.Table) -> pa.Table:
-    """Mark every file but the first of one source name: each would replace what the other said."""
+def _mark_repeated_names(files: pa.Table) -> pa.Table:
+    """Mark a file as faulty if an earlier file has the same source name.
+
+    If both files were read, each would replace the rows of the other file.
+    """
     names = pd.Series([source_name(uri) for uri in files["uri"].to_pylist()])
     first = names.map(dict(zip(names[::-1], files["uri"].to_pylist()[::-1], strict=True)))
-    fault = files["fault"].to_pandas().where(~names.duplicated(), "has the name of " + first + ": rename one of them")
-    index = files.schema.get_field_index("fault")
-    return files.set_column(index, "fault", pa.Array.from_pandas(fault, type=pa.string()))
+    faults = {
+        "fault_kind": files["fault_kind"].to_pandas().where(~names.duplicated(), "not_a_file"),
+        "fault": files["fault"]
+        .to_pandas()
+        .where(~names.duplicated(), "has the same source name as " + first + ": rename one of them"),
+    }
+    for name, values in faults.items():
+        index = files.schema.get_field_index(name)
+        files = files.set_column(index, name, pa.Array.from_pandas(values, type=pa.string()))
+    return files
 
 
 def _ingest_files(run: Run, listing: Listing, files: pa.Table, known: pd.DataFrame) -> None:
-    make = partial(read_annotation_files, stage=STAGE, run_id=run.run_id, force=run.args.force)
+    make = partial(read_annotation_files, job=JOB, run_id=run.run_id, force=run.args.force)
     inputs = listing.frame(run.spark, files).repartition(len(files))
     staged = run.warehouse.stage(inputs, make, TARGETS, to_driver=[MANIFEST, QUARANTINE])
     manifest = staged.table(MANIFEST).to_pandas()
     sources = sorted({source_name(uri) for uri in manifest["uri"][manifest["status"] == "done"]})
     for table in TARGETS[:-1]:
-        files_of_it = staged.files.get(table.name, [])
-        if files_of_it or run.warehouse.exists(table):
-            repeated = run.warehouse.merge(table, files_of_it, scope=("source", sources))
+        staged_files = staged.files.get(table.name, [])
+        if staged_files or run.warehouse.exists(table):
+            repeated = run.warehouse.merge(table, staged_files, scope=("source", sources))
             run.count(repeated=len(repeated))
     _write_plays(run, staged, manifest, known)
-    settle_unchanged(manifest, known)
-    _weigh(run, manifest)
+    carry_over_unchanged(manifest, known)
+    _count_lines(run, manifest)
     read = manifest[manifest["run_id"] == run.run_id]
     run.count(rows_read=int(read["row_count"].sum()), quarantined=len(staged.table(QUARANTINE)))
-    write_quarantine(run.warehouse, STAGE, staged.table(QUARANTINE), read["uri"], force=run.args.force)
+    write_quarantine(run.warehouse, JOB, staged.table(QUARANTINE), read["uri"], force=run.args.force)
     write_manifest(run.warehouse, manifest, known)
 
 
-def _weigh(run: Run, manifest: pd.DataFrame) -> None:
-    """Count lines, good and bad: one bad line in a file of millions is not a bad file."""
+def _count_lines(run: Run, manifest: pd.DataFrame) -> None:
+    """Count lines as inputs, good and bad. Files are not counted: one bad line of millions does not make a file bad."""
     run.inputs += int(manifest["row_count"].sum() + manifest["reject_count"].sum())
     run.bad_inputs += int(manifest["reject_count"].sum())
 
 
 def _write_plays(run: Run, staged: Staged, manifest: pd.DataFrame, known: pd.DataFrame) -> None:
-    """Append plays of new sources, which takes no look at the table; merge where it holds some of a source."""
+    """Write the plays of the staged files.
+
+    The plays of a new source are appended, because an append does not read the table. The plays of a source that is
+    already in the table are merged.
+    """
     files = staged.files.get(PLAYS.name, [])
     done = manifest[manifest["status"] == "done"]
     read_again = bool(done["uri"].isin(known["uri"]).any())
@@ -120,15 +131,15 @@ def _write_plays(run: Run, staged: Staged, manifest: pd.DataFrame, known: pd.Dat
     plays = transform_plays(run.warehouse.staged_frame(run.spark, PLAYS, files))
     if not read_again and not run.warehouse.may_hold(PLAYS, "source", sources):
         content = json.dumps(sorted(zip(done["uri"], done["sha256"], strict=True)))
-        run.warehouse.append(PLAYS, plays, transaction=f"{STAGE}:{hashlib.sha256(content.encode()).hexdigest()}")
+        run.warehouse.append(PLAYS, plays, transaction=f"{JOB}:{hashlib.sha256(content.encode()).hexdigest()}")
     else:
         run.warehouse.merge(PLAYS, plays, scope=("source", sources))
     run.warehouse.discard(PLAYS, files)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
-    return run_job(Job(STAGE, __doc__ or "", add_arguments, ingest), argv)
+    """Run the job with the command line ``argv`` and return the exit code."""
+    return run_job(Job(JOB, __doc__ or "", add_arguments, ingest), argv)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """Ingest listeners' own music, their playlists and their listening histories into Delta tables.
 
-Reads:  a local tree of audio files (WAV, FLAC, Ogg, Opus, MP3, M4A, AAC, AIFF), playlists (M3U8, XSPF), libraries of
-        programs (iTunes and rekordbox XML) and histories (ListenBrainz JSON lines, Last.fm CSV), one folder a listener;
-        library_tracks and msd_tracks, to tell which songs they name.
+Reads:  a local tree with one folder for each listener. A folder contains audio files (WAV, FLAC, Ogg, Opus, MP3, M4A,
+        AAC, AIFF) and lists: playlists (M3U8, XSPF), collections (iTunes and rekordbox XML) and listening histories
+        (ListenBrainz JSON lines, Last.fm CSV). Entries of lists are matched with library_tracks and msd_tracks.
 Writes: library_tracks, library_analysis, library_copies, plays, unmatched_plays, manifest, quarantine.
-Grain:  one track, whoever has it; one copy a listener and track; one quarantine row a bad file.
-Rerun:  files whose size and modification time are in the manifest are skipped; content that is known is not decoded
-        again. A file with new tags or sound is another track, and the old one goes with its last copy; a file that is
-        gone leaves its track. Lists are matched when they are read: new, changed, with --force, or when their listener
-        lost a track. Killed at any point and started again, it ends in the same rows.
+Grain:  one track, however many listeners have it; one copy for each listener and track; one quarantine row for each
+        bad file.
+Rerun:  files whose size and modification time equal those in the manifest are skipped. Known content is not decoded
+        again. A file with new tags or samples is a new track; the old track is deleted when its last copy is gone. If a
+        file is deleted, its track is kept. A list is read and matched if it is new or changed, with --force, or if its
+        listener has lost a track. A run that is killed at any point and started again writes the same rows as an
+        uninterrupted run.
 
-Names that begin with a dot are passed over, and so are .xml, .json, .csv and .tsv files that are no lists.
+Files and folders whose names begin with a dot are skipped. Files with the suffixes .xml, .json, .csv and .tsv are also
+skipped if they are not playlists, collections or histories.
 """
 
 import argparse
@@ -25,42 +28,47 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from reprise.jobs._engine.command_line import UsageError, existing_location
 from reprise.jobs._engine.listing import Listing
-from reprise.jobs._engine.manifest import (
-    forget_removed,
-    hold_against_manifest,
-    settle_unchanged,
-    write_manifest,
-    write_quarantine,
+from reprise.jobs._engine.manifest import carry_over_unchanged, compare_with_manifest, write_manifest
+from reprise.jobs._engine.quarantine import delete_removed_inputs, write_quarantine
+from reprise.jobs._engine.run import Job, Run, run_job
+from reprise.jobs._engine.warehouse.merging import concat
+from reprise.jobs._libraries.copies import (
+    LIST_SUFFIXES,
+    delete_lost_copies,
+    delete_orphans,
+    stored_tracks,
+    write_copies,
 )
-from reprise.jobs._engine.run import Job, Run, UsageError, existing, run_job
-from reprise.jobs._engine.warehouse.merging import stack
-from reprise.jobs._libraries.copies import LIST_SUFFIXES, Tree, forget_lost, known_tracks, remove_orphans, write_copies
-from reprise.jobs._libraries.listening import ingest_lists
+from reprise.jobs._libraries.play_lists import ingest_lists
 from reprise.lib.files import local_path, printable_name
+from reprise.lib.playlists.listeners import ListenerFolders
 from reprise.lib.tables import LIBRARY_ANALYSIS, LIBRARY_TRACKS, MANIFEST, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.audio_files import NO_LISTENER, hash_files, library_track_id, read_audio
+from reprise.udfs.audio_files import NO_LISTENER, analyse_audio_files, hash_files, library_track_id
 
-STAGE = "ingest_library"
+JOB = "ingest_library"
 AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav")
-_SHARE = 16
-"""One sixteenth of the MSD files that are a task's make one of audio, which takes a thousand times as long to read."""
+_MSD_FILES_PER_AUDIO_FILE = 16
+"""A task gets 1/16 as many audio files as MSD files, because an audio file takes a thousand times as long."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--source", required=True, metavar="DIR", help="tree of audio files and lists: a local path")
-    parser.add_argument("--user", metavar="NAME", help="whose it is (default: each folder in DIR is one listener)")
-    parser.add_argument("--force", action="store_true", help="read everything again")
+    parser.add_argument("--source", required=True, metavar="DIR", help="local folder with audio files and lists")
+    parser.add_argument(
+        "--user", metavar="NAME", help="owner of all files (default: each folder in DIR belongs to one listener)"
+    )
+    parser.add_argument("--force", action="store_true", help="read every file again, even when it is unchanged")
 
 
 def ingest(run: Run) -> None:
-    """Read what is new in bounded batches, then settle who has what and what the lists say."""
-    source = existing(run.args.source)
+    """Read new audio files in batches of limited size, then update the copies, then match the lists."""
+    source = existing_location(run.args.source)
     if "://" in source:
         raise UsageError(f"--source {source} is not local: audio is read from local files, so copy or mount it")
-    tree = Tree(Path(source).resolve().as_uri(), _listener(run.args.user))
+    tree = ListenerFolders(Path(source).resolve().as_uri(), _listener(run.args.user))
     run.count(files=0, skipped=0, tracks=0, copies=0, duplicates=0, flagged=0, quarantined=0)
     run.count(lists_read=0, plays_matched=0, plays_unmatched=0)
     size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
@@ -68,16 +76,16 @@ def ingest(run: Run) -> None:
         listeners: defaultdict[str, set[str]] = defaultdict(set)
         task = progress.add_task("", total=listing.count)
         for files in listing.chunks(size):
-            for count in _ingest_audio(run, listing, _sort_out(files, tree, listeners, are_lists=False)):
+            for count in _ingest_audio(run, listing, _select_files(files, tree, listeners, are_lists=False)):
                 progress.advance(task, count)
         lost = write_copies(run, listeners)
-        remove_orphans(run.warehouse, lost)
+        delete_orphans(run.warehouse, lost)
         for files in listing.chunks(size):
-            lists = _sort_out(files, tree, listeners, are_lists=True)
+            lists = _select_files(files, tree, listeners, are_lists=True)
             ingest_lists(run, tree, lists, listeners, lost)
             progress.advance(task, len(lists))
-        forget_lost(run.warehouse, lost)
-        forget_removed(run.warehouse, STAGE, listing)
+        delete_lost_copies(run.warehouse, lost)
+        delete_removed_inputs(run.warehouse, JOB, listing)
 
 
 def _listener(name: str | None) -> str | None:
@@ -85,14 +93,17 @@ def _listener(name: str | None) -> str | None:
         return None
     name = unicodedata.normalize("NFC", name.strip())
     if not name or not name.isprintable():
-        raise UsageError("--user must be a name on one line")
+        raise UsageError("--user must be a name of printable characters on one line")
     return name
 
 
-def _sort_out(files: pa.Table, tree: Tree, listeners: dict[str, set[str]], *, are_lists: bool) -> pa.Table:
-    """Those of the listed ``files`` that are lists, or that are none; notes whose they are.
+def _select_files(
+    files: pa.Table, tree: ListenerFolders, listeners: dict[str, set[str]], *, are_lists: bool
+) -> pa.Table:
+    """Select the lists (with ``are_lists``) or the audio files among ``files``.
 
-    What is in nobody's folder has that as its fault.
+    Add the folders of each listener to ``listeners``, in place. A file that is not in a listener's folder is marked as
+    faulty.
     """
     rows = []
     for row in files.to_pylist():
@@ -100,7 +111,8 @@ def _sort_out(files: pa.Table, tree: Tree, listeners: dict[str, set[str]], *, ar
             continue
         folder = tree.folder(row["uri"])
         if folder is None:
-            row["fault"] = row["fault"] or NO_LISTENER
+            if row["fault_kind"] is None:
+                row |= {"fault_kind": "no_listener", "fault": NO_LISTENER}
         else:
             listeners[tree.listener(folder)].add(folder)
         rows.append(row)
@@ -108,11 +120,11 @@ def _sort_out(files: pa.Table, tree: Tree, listeners: dict[str, set[str]], *, ar
 
 
 def _ingest_audio(run: Run, listing: Listing, files: pa.Table) -> Iterator[int]:
-    """Hash the files that are new, and read those whose content is; yields how many are done, batch by batch."""
+    """Hash new files, and read the files with new content. After each batch, yield the number of files done."""
     if not len(files):
         return
-    pending = hold_against_manifest(run.warehouse, STAGE, files, force=run.args.force)
-    # a track that somebody else's run has removed since is read again
+    pending = compare_with_manifest(run.warehouse, JOB, files, force=run.args.force)
+    # read a file again if its track was deleted, e.g. by a later run for another listener
     gone = (pending.done["status"] != "quarantined") & ~_are_known(run, pending.done["sha256"])
     pending = pending.reopen(gone)
     run.count(files=len(files), skipped=len(pending.done))
@@ -121,7 +133,7 @@ def _ingest_audio(run: Run, listing: Listing, files: pa.Table) -> Iterator[int]:
     yield len(pending.done)
     if not len(pending.todo):
         return
-    make = partial(hash_files, stage=STAGE, run_id=run.run_id)
+    make = partial(hash_files, job=JOB, run_id=run.run_id)
     staged = run.warehouse.stage(listing.frame(run.spark, pending.todo), make, [], to_driver=[MANIFEST, QUARANTINE])
     hashed = staged.table(MANIFEST).to_pandas().sort_values("uri", ignore_index=True)
     was_bad = pending.known[pending.known["status"] == "quarantined"].set_index("uri")["sha256"]
@@ -131,26 +143,31 @@ def _ingest_audio(run: Run, listing: Listing, files: pa.Table) -> Iterator[int]:
     new = hashed[(hashed["status"] == "done") & (run.args.force | ~_are_known(run, hashed["sha256"]))]
     _record(run, hashed[~hashed["uri"].isin(new["uri"])].copy(), staged.table(QUARANTINE), pending.known)
     yield len(hashed) - len(new)
-    contents = new.drop_duplicates("sha256")
-    size = math.ceil(run.settings.files_per_task / _SHARE) * run.spark.sparkContext.defaultParallelism
-    for start in range(0, len(contents), size):
-        some = contents[start : start + size]
+    new_contents = new.drop_duplicates("sha256")
+    size = (
+        math.ceil(run.settings.files_per_task / _MSD_FILES_PER_AUDIO_FILE) * run.spark.sparkContext.defaultParallelism
+    )
+    for start in range(0, len(new_contents), size):
+        some = new_contents[start : start + size]
         holders = new[new["sha256"].isin(some["sha256"])]
         _read(run, some, holders, pending.known)
         yield len(holders)
 
 
 def _are_known(run: Run, hashes: pd.Series) -> pd.Series:
-    """Whether the track of each of ``hashes``, some of them NULL, is in the tables."""
+    """Return a boolean Series: for each of ``hashes``, whether the tables contain its track. NULL gives False."""
     ids = hashes.map(library_track_id, na_action="ignore")
-    return ids.isin(known_tracks(run.warehouse, set(ids.dropna())))
+    return ids.isin(stored_tracks(run.warehouse, set(ids.dropna())))
 
 
-def _read(run: Run, contents: pd.DataFrame, holders: pd.DataFrame, known: pd.DataFrame) -> None:
-    """Read one file of each content and write one batch: the manifest rows of all ``holders`` of it come last."""
+def _read(run: Run, new_contents: pd.DataFrame, holders: pd.DataFrame, known: pd.DataFrame) -> None:
+    """Read the files in ``new_contents``, one per distinct content, and write the batch.
+
+    ``holders`` contains all files with these contents. Their manifest rows are written last.
+    """
     columns = ["uri", "file_size", "file_mtime_us", "sha256"]
-    inputs = run.spark.createDataFrame(pa.Table.from_pandas(contents[columns], preserve_index=False))
-    make = partial(read_audio, stage=STAGE, run_id=run.run_id)
+    inputs = run.spark.createDataFrame(pa.Table.from_pandas(new_contents[columns], preserve_index=False))
+    make = partial(analyse_audio_files, job=JOB, run_id=run.run_id)
     staged = run.warehouse.stage(
         inputs.repartition(2 * run.spark.sparkContext.defaultParallelism),
         make,
@@ -164,40 +181,41 @@ def _read(run: Run, contents: pd.DataFrame, holders: pd.DataFrame, known: pd.Dat
     manifest = holders[holders["sha256"].isin(outcomes.index)].copy()
     for column in ("status", "row_count", "reject_count"):
         manifest[column] = manifest["sha256"].map(outcomes[column])
-    # a file that changed meanwhile says nothing of the others
-    manifest = stack([manifest, read[read["sha256"].isna()]])
+    # A file that changed during the run has no sha256. Its outcome applies only to this file, not to files that have
+    # the content that it had before.
+    manifest = concat([manifest, read[read["sha256"].isna()]])
     rejected = _repeat(staged.table(QUARANTINE).to_pandas(), manifest)
     _record(run, manifest, pa.Table.from_pandas(rejected, arrow_schema(QUARANTINE), preserve_index=False), known)
-    tracks = run.warehouse.look_into(
+    tracks = run.warehouse.read_columns(
         LIBRARY_TRACKS, [file.path for file in staged.files.get(LIBRARY_TRACKS.name, [])], ["length_status"]
     ).to_pandas()
     run.count(tracks=len(tracks), flagged=int(tracks["length_status"].isin(["shorter", "longer"]).sum()))
 
 
 def _repeat(rejected: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Quarantine rows of every file whose content was rejected, under its own name."""
+    """Return a quarantine row for each file with rejected content. The message contains the name of that file."""
     bad = manifest.loc[manifest["status"] == "quarantined", ["uri", "sha256"]].dropna()
     repeated = rejected.merge(bad, on="sha256", suffixes=("_read", ""))
     repeated["message"] = [
         message.replace(printable_name(local_path(read)), printable_name(local_path(uri)))
         for message, read, uri in zip(repeated["message"], repeated["uri_read"], repeated["uri"], strict=True)
     ]
-    return stack([repeated, rejected[rejected["sha256"].isna()]])
+    return concat([repeated, rejected[rejected["sha256"].isna()]])
 
 
 def _record(run: Run, manifest: pd.DataFrame, rejected: pa.Table, known: pd.DataFrame) -> None:
-    """Write the two books."""
-    settle_unchanged(manifest, known)
+    """Write the quarantine rows and then the manifest rows, and count the bad files."""
+    carry_over_unchanged(manifest, known)
     run.bad_inputs += int((manifest["status"] == "quarantined").sum())
     run.count(quarantined=len(rejected))
-    looked_at = manifest["uri"][manifest["run_id"] == run.run_id]
-    write_quarantine(run.warehouse, STAGE, rejected, looked_at, force=run.args.force)
+    read = manifest["uri"][manifest["run_id"] == run.run_id]
+    write_quarantine(run.warehouse, JOB, rejected, read, force=run.args.force)
     write_manifest(run.warehouse, manifest, known)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
-    return run_job(Job(STAGE, __doc__ or "", add_arguments, ingest), argv)
+    """Run the job with the command line ``argv`` and return the exit code."""
+    return run_job(Job(JOB, __doc__ or "", add_arguments, ingest), argv)
 
 
 if __name__ == "__main__":

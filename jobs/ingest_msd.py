@@ -1,10 +1,11 @@
 """Ingest Million Song Dataset HDF5 files into Delta tables.
 
-Reads:  a tree of .h5 files, one song or many each, on any file system that Hadoop can read.
+Reads:  a tree of .h5 files, on any file system that Hadoop can read. A file contains one song or many.
 Writes: msd_tracks, msd_analysis, manifest, quarantine.
-Grain:  one track; one quarantine row a bad file.
-Rerun:  files whose size and modification time are in the manifest are skipped, those with the same content are not read
-        again. A changed file replaces its tracks. Killed at any point and started again, it ends in the same rows.
+Grain:  one track; one quarantine row for each bad file.
+Rerun:  files whose size and modification time equal those in the manifest are skipped. Files with unchanged content are
+        not read again. The tracks of a changed file are replaced. A run that is killed at any point and started again
+        writes the same rows as an uninterrupted run.
 """
 
 import argparse
@@ -18,21 +19,19 @@ import pyarrow as pa
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
+from reprise.jobs._engine.command_line import existing_location
 from reprise.jobs._engine.listing import Listing
-from reprise.jobs._engine.manifest import (
-    forget_removed,
-    hold_against_manifest,
-    settle_unchanged,
-    write_manifest,
-    write_quarantine,
-)
-from reprise.jobs._engine.run import Job, Run, existing, run_job
+from reprise.jobs._engine.manifest import carry_over_unchanged, compare_with_manifest, write_manifest
+from reprise.jobs._engine.quarantine import delete_removed_inputs, write_quarantine
+from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._engine.warehouse.commits import Staged
+from reprise.lib.errors import InputError
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
+from reprise.udfs.ingest_rows import quarantine_row
 from reprise.udfs.msd_files import CRASHED, read_files
 
-STAGE = "ingest_msd"
+JOB = "ingest_msd"
 _DIVISOR = 8
 _WORKER_DIED = re.compile("Python worker (exited unexpectedly|process terminated due to idle timeout)")
 
@@ -40,12 +39,12 @@ _WORKER_DIED = re.compile("Python worker (exited unexpectedly|process terminated
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
     parser.add_argument("--source", required=True, metavar="DIR", help="tree of .h5 files: a path or any URI")
-    parser.add_argument("--force", action="store_true", help="read everything again")
+    parser.add_argument("--force", action="store_true", help="read every file again, even when it is unchanged")
 
 
 def ingest(run: Run) -> None:
-    """List the source, then read what is new in bounded batches, each of which is one commit a table."""
-    source = existing(run.args.source)
+    """List the source and read new files in batches of limited size. Each batch is one commit per table."""
+    source = existing_location(run.args.source)
     chunk_size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
     with Listing(run.spark, source, (".h5", ".hdf5")) as listing, run.progress("files") as progress:
         run.inputs = listing.count
@@ -54,11 +53,11 @@ def ingest(run: Run) -> None:
         for files in listing.chunks(chunk_size):
             _ingest_chunk(run, listing, files)
             progress.advance(task, len(files))
-        forget_removed(run.warehouse, STAGE, listing)
+        delete_removed_inputs(run.warehouse, JOB, listing)
 
 
 def _ingest_chunk(run: Run, listing: Listing, files: pa.Table) -> None:
-    pending = hold_against_manifest(run.warehouse, STAGE, files, force=run.args.force)
+    pending = compare_with_manifest(run.warehouse, JOB, files, force=run.args.force)
     run.count(skipped=len(pending.done))
     run.bad_inputs += int((pending.done["reject_count"] > 0).sum())
     if len(pending.todo):
@@ -66,21 +65,26 @@ def _ingest_chunk(run: Run, listing: Listing, files: pa.Table) -> None:
 
 
 def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
-    """Read ``files`` on the workers. A file that kills its worker is found by dividing and becomes a quarantine row."""
-    make = partial(read_files, stage=STAGE, run_id=run.run_id, force=run.args.force)
+    """Read ``files`` on the workers.
+
+    If a file crashes its worker, the files are divided into smaller and smaller groups until this file is found. It is
+    then quarantined.
+    """
+    make = partial(read_files, job=JOB, run_id=run.run_id, force=run.args.force)
     try:
         return run.warehouse.stage(
             listing.frame(run.spark, files), make, [MSD_ANALYSIS, MSD_TRACKS], to_driver=[MANIFEST, QUARANTINE]
         )
     except (PySparkException, Py4JJavaError) as error:
-        # a worker that dies although it reads no file does so for another reason
-        if not _WORKER_DIED.search(str(error)) or files["fault"].to_pylist() == [CRASHED]:
+        # a file marked as crashed is not read; if the worker still dies, the file is not the cause
+        if not _WORKER_DIED.search(str(error)) or files["fault_kind"].to_pylist() == ["crashed"]:
             raise
     if len(files) == 1:
-        files = files.set_column(files.schema.get_field_index("fault"), "fault", pa.array([CRASHED]))
+        for name, value in (("fault_kind", "crashed"), ("fault", CRASHED)):
+            files = files.set_column(files.schema.get_field_index(name), name, pa.array([value]))
         return _read(run, listing, files)
     staged = Staged()
-    # a reader that hangs costs the idle timeout at every level of this: few levels, then
+    # if a file makes its reader hang, each level of division waits for one idle timeout; eight groups need few levels
     size = math.ceil(len(files) / _DIVISOR)
     for start in range(0, len(files), size):
         staged.add(_read(run, listing, files.slice(start, size)))
@@ -88,12 +92,16 @@ def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
 
 
 def _commit(run: Run, staged: Staged, known: pd.DataFrame) -> None:
-    """Write one batch. The manifest comes last: what it does not hold is read again, and the rows stay the same."""
+    """Write the rows of one batch.
+
+    The manifest is written last. If the job is killed, the next run reads every file without a manifest row again.
+    """
     manifest = staged.table(MANIFEST).to_pandas()
     read_again = manifest["uri"].isin(known["uri"]) & (manifest["status"] == "done")
     options = {"scope": ("uri", sorted(manifest["uri"][read_again])), "force": run.args.force}
     refused = run.warehouse.merge(MSD_ANALYSIS, staged.files.get(MSD_ANALYSIS.name, []), **options)
-    # what another file holds in one table stays out of the other, even if that file's writer has not come so far
+    # If another file owns a track in msd_analysis, the track is also left out of msd_tracks. Otherwise this run could
+    # write it before the concurrent run that reads the owner's file does.
     others = refused[refused["uri"] != refused["kept_owner"]]
     also_refused = run.warehouse.merge(
         MSD_TRACKS, staged.files.get(MSD_TRACKS.name, []), leave_out=others[["track_id", "uri"]], **options
@@ -101,8 +109,8 @@ def _commit(run: Run, staged: Staged, known: pd.DataFrame) -> None:
     offers = [pd.MultiIndex.from_frame(rows[["track_id", "uri"]]) for rows in (refused, also_refused)]
     also_refused = also_refused[~offers[1].isin(offers[0])]
     refused = refused if also_refused.empty else also_refused if refused.empty else pd.concat([refused, also_refused])
-    quarantine = pa.concat_tables([staged.table(QUARANTINE), _conflicts(run, refused)])
-    manifest = _settle(manifest, refused, known)
+    quarantine = pa.concat_tables([staged.table(QUARANTINE), _find_conflicts(run, refused)])
+    manifest = _finish_manifest(manifest, refused, known)
     run.bad_inputs += int((manifest["reject_count"] > 0).sum())
     read = manifest[manifest["run_id"] == run.run_id]
     run.count(
@@ -110,56 +118,49 @@ def _commit(run: Run, staged: Staged, known: pd.DataFrame) -> None:
         duplicates=int((manifest["status"] == "duplicate").sum()),
         quarantined=len(quarantine),
     )
-    write_quarantine(run.warehouse, STAGE, quarantine, read["uri"], force=run.args.force)
+    write_quarantine(run.warehouse, JOB, quarantine, read["uri"], force=run.args.force)
     write_manifest(run.warehouse, manifest, known)
 
 
-def _conflicts(run: Run, refused: pd.DataFrame) -> pa.Table:
-    """Quarantine rows of files with a track that another file holds with other content, or that they hold twice.
+def _find_conflicts(run: Run, refused: pd.DataFrame) -> pa.Table:
+    """Return quarantine rows of files with conflicting tracks.
 
-    A file that repeats another byte for byte is no fault, only a duplicate.
+    A track is in conflict if its file contains it twice, or if another file with different content contains it. If the
+    two files are identical, the track is not in conflict: its file is a duplicate.
     """
     rows = []
-    for uri, tracks in refused[_differs(refused)].groupby("uri"):
-        first, more = tracks.iloc[0], f" and {len(tracks) - 1} more like it" if len(tracks) > 1 else ""
-        where = "twice in this file" if first["kept_owner"] == uri else f"held by {first['kept_owner']} already"
-        rows.append(
-            {
-                "uri": uri,
-                "stage": STAGE,
-                "error_class": "duplicate_track",
-                "message": f"track {first['track_id']} is {where}, with other content{more}: keep one of them",
-                "sha256": first["sha256"],
-                "attempts": 1,
-                "run_id": run.run_id,
-            }
-        )
+    for uri, tracks in refused[_is_conflict(refused)].groupby("uri"):
+        first, more = tracks.iloc[0], f"; {len(tracks) - 1} more with the same conflict" if len(tracks) > 1 else ""
+        where = "twice in this file" if first["kept_owner"] == uri else f"already in {first['kept_owner']}"
+        message = f"track {first['track_id']} is {where} with different content{more}: keep one of them"
+        error = InputError("duplicate_track", message)
+        rows.append(quarantine_row(str(uri), error, job=run.job, run_id=run.run_id, sha256=first["sha256"]))
     return pa.Table.from_pylist(rows, arrow_schema(QUARANTINE))
 
 
-def _differs(refused: pd.DataFrame) -> pd.Series:
-    """Which refused rows are not just copies of a file that is kept."""
+def _is_conflict(refused: pd.DataFrame) -> pd.Series:
+    """Return a mask of the refused rows in conflict: their file is that of the kept row, or has different content."""
     return (refused["sha256"] != refused["kept_sha256"]) | (refused["uri"] == refused["kept_owner"])
 
 
-def _settle(manifest: pd.DataFrame, refused: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """Manifest rows with their final status, once it is known which of their tracks other files hold."""
+def _finish_manifest(manifest: pd.DataFrame, refused: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Return the manifest rows with their final counts and status, after merges have refused some tracks."""
     manifest = manifest.set_index("uri", drop=False)
     n_refused = refused.groupby("uri").size()
-    n_conflicts = refused[_differs(refused)].groupby("uri").size()
+    n_conflicts = refused[_is_conflict(refused)].groupby("uri").size()
     manifest["row_count"] -= n_refused.reindex(manifest.index, fill_value=0)
     manifest["reject_count"] += n_conflicts.reindex(manifest.index, fill_value=0)
     nothing_left = manifest.index.isin(n_refused.index) & (manifest["row_count"] == 0)
     manifest.loc[nothing_left, "status"] = "duplicate"
     manifest.loc[nothing_left & (manifest["reject_count"] > 0), "status"] = "quarantined"
     manifest = manifest.reset_index(drop=True)
-    settle_unchanged(manifest, known)
+    carry_over_unchanged(manifest, known)
     return manifest
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
-    return run_job(Job(STAGE, __doc__ or "", add_arguments, ingest), argv)
+    """Run the job with the command line ``argv`` and return the exit code."""
+    return run_job(Job(JOB, __doc__ or "", add_arguments, ingest), argv)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,44 @@
-"""Make another catalog know the tables and views: print the statements, or run them.
+"""Register the tables and views in another catalog: print the SQL statements, or run them.
 
-Reads:  the names, columns and comments of all tables and views.
-Writes: a table that was never made yet, empty, so that no view lacks one; with --run the session's catalog.
-Rerun:  nothing changes but views, which are made anew.
+Reads:  the declarations of all tables and views.
+Writes: missing tables, without rows, because the views need them. With --run, also the session's catalog.
+Rerun:  the tables do not change; the views are created again.
 
-Run what it prints with spark-sql -f. With --run the catalog is the one that --conf names, as
-spark.sql.catalogImplementation=hive and spark.hadoop.javax.jdo.option.ConnectionURL=….
+Run the printed statements with spark-sql -f. With --run, the job runs them in the session's catalog. --conf selects
+this catalog: for example, give --conf spark.sql.catalogImplementation=hive and
+--conf spark.hadoop.javax.jdo.option.ConnectionURL=….
 """
 
 import argparse
 import re
 import sys
 
-from reprise.jobs._engine.run import Job, Run, UsageError, run_job
-from reprise.jobs._sql.catalog import ddl
+from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.run import Job, Run, run_job
+from reprise.jobs._sql.catalog import generate_ddl
 from reprise.lib.tables import TABLES
 from reprise.lib.tables.views import VIEWS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--database", metavar="NAME", default="reprise", help="where they go; default: reprise")
-    parser.add_argument("--run", action="store_true", help="run the statements here instead of printing them")
+    parser.add_argument(
+        "--database", metavar="NAME", default="reprise", help="database of the tables and views (default: %(default)s)"
+    )
+    parser.add_argument("--run", action="store_true", help="run the statements instead of printing them")
 
 
 def register(run: Run) -> None:
-    """Make what is missing, and print or run the statements."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", run.args.database):  # Spark takes no others everywhere
-        raise UsageError(f"--database takes letters, digits and _, not {run.args.database!r}")
+    """Create the tables that do not exist yet; print the statements, or run them with ``--run``."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", run.args.database):  # Spark accepts only these everywhere
+        raise UsageError(
+            f"--database takes letters, digits and _, starting with a letter or _, not {run.args.database!r}"
+        )
     missing = [table for table in TABLES.values() if not run.warehouse.exists(table)]
     for table in missing:
         run.warehouse.merge(table, [])
     run.count(tables=len(TABLES), views=len(VIEWS), made_empty=len(missing))
-    for statement in ddl(run.warehouse, run.args.database):
+    for statement in generate_ddl(run.warehouse, run.args.database):
         if run.args.run:
             run.spark.sql(statement)
         elif not run.args.json:
@@ -40,7 +46,7 @@ def register(run: Run) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
+    """Run the job with the command line ``argv`` and return the exit code."""
     return run_job(Job("register_tables", __doc__ or "", add_arguments, register, prints_for_programs=True), argv)
 
 

@@ -1,7 +1,7 @@
-"""Show the genres of a track in percent, and for audio how they change over its time.
+"""Show the probability of each genre of a track, for audio also over time.
 
 Reads:  genre_scores, models, library_tracks, msd_tracks, audio_genre_features, msd_genre_features.
-Writes: nothing but its own row in job_runs.
+Writes: no table except job_runs.
 """
 
 import argparse
@@ -13,7 +13,10 @@ import pandas as pd
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reprise.jobs._engine.run import Job, Run, UsageError, print_grid, run_job
+from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.console import print_grid
+from reprise.jobs._engine.run import Job, Run, run_job
+from reprise.jobs._libraries.titles import fetch_title
 from reprise.lib.genres.feature_sets import WINDOW_S
 from reprise.lib.genres.plots import draw_timeline
 from reprise.lib.tables import (
@@ -26,22 +29,22 @@ from reprise.lib.tables import (
     Table,
 )
 
-_BAR = 40  # characters of 100 %
+_BAR_WIDTH = 40  # characters for 100 %
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
     parser.add_argument("--track", required=True, metavar="ID", help="track to show")
     parser.add_argument(
-        "--model", metavar="ID", help="model whose scores are shown (default: every one that scored it)"
+        "--model", metavar="ID", help="model whose scores are shown (default: all models that scored the track)"
     )
-    parser.add_argument("--plot", metavar="PNG", help="draw the genres over the time of the track")
+    parser.add_argument("--plot", metavar="PNG", help="draw the genres over time")
 
 
 def show(run: Run) -> None:
-    """Print what each model says of the track, the model that was trained last first, and draw its course."""
+    """Print the track's scores by each model, newest model first. With ``--plot``, draw the window scores over time."""
     scores = _read_scores(run)
-    title, artist = _name(run)
+    title, artist = fetch_title(run.warehouse, run.args.track)
     run.count(models=len(scores), genres=sum(map(len, scores.values())))
     if not run.args.json:
         for model_id, rows in scores.items():
@@ -51,7 +54,7 @@ def show(run: Run) -> None:
 
 
 def _read_scores(run: Run) -> dict[str, pd.DataFrame]:
-    """Rows of ``genre_scores`` of the track by model, most likely genre first."""
+    """Return the scores of the track by model id, newest model first. Rows are in descending order of probability."""
     track, model_id = run.args.track, run.args.model
     rows = run.warehouse.lookup(GENRE_SCORES, "track_id", track, track).to_pandas().sort_values("rank")
     models = run.warehouse.lookup(MODELS, "model_id", "", "\U0010ffff", ["model_id", "trained_at"]).to_pandas()
@@ -60,55 +63,47 @@ def _read_scores(run: Run) -> dict[str, pd.DataFrame]:
     if model_id is not None:
         scores = {name: some for name, some in scores.items() if name == model_id}
     if not scores:
-        raise UsageError(f"--track {track} {_explain(run)}")
+        raise UsageError(f"--track {track} {_explain_missing(run)}")
     known = [name for name in models["model_id"] if name in scores]
     return {name: scores[name] for name in [*known, *sorted(scores.keys() - set(known))]}
 
 
-def _explain(run: Run) -> str:
-    """Why there are no scores, and what to run."""
+def _explain_missing(run: Run) -> str:
+    """Return the end of an error message. It says why the track has no scores, and which commands to run."""
     if run.args.model is not None:
         return f"has no scores of {run.args.model}: run score-genres --model {run.args.model}"
-    if _has(run, AUDIO_GENRE_FEATURES) or _has(run, MSD_GENRE_FEATURES):
-        return "has no scores yet: run score-genres, and for tracks of a dataset train-genre before"
-    if _has(run, LIBRARY_TRACKS) or _has(run, MSD_TRACKS):
+    if _has_rows(run, AUDIO_GENRE_FEATURES) or _has_rows(run, MSD_GENRE_FEATURES):
+        return "has no scores yet: run score-genres; for a track of a dataset, run train-genre first"
+    if _has_rows(run, LIBRARY_TRACKS) or _has_rows(run, MSD_TRACKS):
         return "has no features yet: run extract-genre-features, then score-genres"
-    return "is not known: run ingest-library or ingest-msd with its file, extract-genre-features, then score-genres"
+    return "is not known: run ingest-library or ingest-msd on its file, then extract-genre-features and score-genres"
 
 
-def _has(run: Run, table: Table) -> bool:
+def _has_rows(run: Run, table: Table) -> bool:
     track = run.args.track
     return run.warehouse.exists(table) and bool(
         len(run.warehouse.lookup(table, "track_id", track, track, ["track_id"]))
     )
 
 
-def _name(run: Run) -> tuple[str, str]:
-    """Title and artist; empty when they are not known."""
-    track = run.args.track
-    table = LIBRARY_TRACKS if track.startswith("LB") else MSD_TRACKS
-    rows = run.warehouse.lookup(table, "track_id", track, track, ["title", "artist_name"]).to_pylist()
-    return (rows[0]["title"] or "", rows[0]["artist_name"] or "") if rows else ("", "")
-
-
 def _print(rows: pd.DataFrame, title: str, model_id: str) -> None:
-    # as plain text: titles and genres may well hold something in brackets, which rich would take for markup
+    # Text, because rich would parse brackets in a title or genre as markup
     grid = Grid(title=Text(f"{title}\n{model_id}"), title_justify="left")
     grid.add_column("genre", no_wrap=True)
     grid.add_column("percent", justify="right", no_wrap=True)
-    grid.add_column("", no_wrap=True, min_width=_BAR)
+    grid.add_column("", no_wrap=True, min_width=_BAR_WIDTH)
     for row in rows.to_dict("records"):
-        bar = "█" * round(_BAR * row["probability"])
+        bar = "█" * round(_BAR_WIDTH * row["probability"])
         grid.add_row(Text(row["genre"]), f"{100 * row['probability']:.1f}", bar)
     print_grid(grid)
 
 
 def _plot(run: Run, scores: dict[str, pd.DataFrame], title: str) -> None:
-    """Draw what the first model says that has scored windows."""
-    courses = [rows for rows in scores.values() if rows["window_probabilities"].notna().all()]
-    if not courses:
-        raise UsageError(f"--plot: {run.args.track} has no scores over time: only audio of 1.5 s and more is scored so")
-    rows = courses[0]
+    """Draw the track's window scores by the newest model that has window scores."""
+    over_time = [rows for rows in scores.values() if rows["window_probabilities"].notna().all()]
+    if not over_time:
+        raise UsageError(f"--plot: {run.args.track} has no scores over time: only audio of at least 1.5 s has them")
+    rows = over_time[0]
     probabilities = np.column_stack(list(rows["window_probabilities"]))
     starts_s = np.arange(len(probabilities)) * WINDOW_S
     draw_timeline(starts_s, probabilities, list(rows["genre"]), title=title, png=Path(run.args.plot))
@@ -117,7 +112,7 @@ def _plot(run: Run, scores: dict[str, pd.DataFrame], title: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
+    """Run the job with the command line ``argv`` and return the exit code."""
     return run_job(Job("show_genres", __doc__ or "", add_arguments, show), argv)
 
 

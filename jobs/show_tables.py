@@ -1,7 +1,7 @@
-"""Show what is in the tables.
+"""Show the tables: rows, size, version, and example rows.
 
 Reads:  every table of the warehouse.
-Writes: nothing but its own row in job_runs.
+Writes: no table except job_runs.
 """
 
 import argparse
@@ -10,7 +10,8 @@ import sys
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reprise.jobs._engine.run import Job, Run, print_grid, run_job
+from reprise.jobs._engine.console import print_grid
+from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.lib.tables import COVER_CLIQUES, GENRE_LABELS, MSD_TRACKS, PLAYS, QUARANTINE, TABLES
 
 _EXAMPLES = (
@@ -24,14 +25,14 @@ _EXAMPLE_ROWS = 3
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
-    """Add the job's own arguments: there are none."""
+    """Add nothing: the job has no arguments of its own."""
 
 
 def show(run: Run) -> None:
-    """Print a line a table, and some rows of those a person looks at first."""
+    """Print one line per table, then example rows of the main tables."""
     versions = run.warehouse.versions()
     counts: dict[str, int] = {}
-    overview = Grid("table", "what it holds", "rows", "MB", "version")
+    overview = Grid("table", "content", "rows", "MB", "version")
     for name in versions:
         rows, size = run.warehouse.sizes(TABLES[name])
         overview.add_row(name, TABLES[name].doc, f"{rows:,}", f"{size / 1e6:,.1f}", str(versions[name]))
@@ -49,12 +50,12 @@ def show(run: Run) -> None:
 
 
 def _cell(value: object) -> Text:
-    """``value`` to be printed as it is: titles may hold what reads as markup."""
+    """Format ``value`` as Text, because rich would parse brackets in a string as markup."""
     return Text("" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
+    """Run the job with the command line ``argv`` and return the exit code."""
     return run_job(Job("show_tables", __doc__ or "", add_arguments, show), argv)
 
 

@@ -1,7 +1,7 @@
-"""Show what a listener likes beside what all listeners like.
+"""Show the taste of a listener beside that of all listeners.
 
-Reads:  taste_profiles; for a listener who has none plays and library_copies.
-Writes: nothing but its own row in job_runs.
+Reads:  taste_profiles. If the listener has no profile, also plays and library_copies.
+Writes: no table except job_runs.
 """
 
 import argparse
@@ -14,25 +14,27 @@ from typing import Any
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reprise.jobs._engine.run import Job, Run, UsageError, print_grid, run_job
+from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.console import print_grid
+from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._sql.duckdb_engine import DuckDB
 from reprise.lib.tastes.plots import draw_taste
 from reprise.lib.text import PITCH_CLASSES
 
-_BAR = 20  # characters of 100 %
-_LONGEST = 100  # characters of a name that are shown
-_ROWS = """
+_BAR_WIDTH = 20  # characters for 100 %
+_MAX_NAME_LENGTH = 100  # longer names are cut
+_GENRES_SQL = """
 SELECT t.genre, t.share, t.population_share, t.confidence, t.plays, t.tracks, p.label_share, p.weight, p.tempo_mean,
   p.tempo_std, p.loudness_mean, p.key, p.major_share, p.year_mean, p.year_std, p.decade
 FROM taste_top_genres t JOIN taste_profiles p ON p.genre = t.genre
 WHERE t.user_id = :user AND p.user_id = :user ORDER BY t.rank"""
-_ALIKE = """
+_SIMILAR_LISTENERS_SQL = """
 SELECT other_user_id, similarity FROM taste_similar_listeners
 WHERE user_id = :user AND rank <= 3 ORDER BY rank"""
-_HEARD = (
+_IS_KNOWN_SQL = (
     "SELECT user_id FROM plays WHERE user_id = :user UNION SELECT user_id FROM library_copies WHERE user_id = :user"
 )
-_NAMESAKES = """
+_SIMILAR_NAMES_SQL = """
 WITH compared AS (
   SELECT DISTINCT user_id, jaro_winkler_similarity(lower(user_id), lower(:user)) AS similarity
   FROM taste_profiles WHERE length(user_id) <= 100
@@ -44,58 +46,65 @@ Rows = Sequence[Mapping[str, Any]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--user", required=True, metavar="U", help="listener to show, as plays or libraries name them")
-    parser.add_argument("--plot", metavar="PNG", help="draw the genres beside those of all listeners")
+    parser.add_argument("--user", required=True, metavar="U", help="id of the listener, as in plays and library_copies")
+    parser.add_argument("--plot", metavar="PNG", help="draw the taste beside that of all listeners")
 
 
 def show(run: Run) -> None:
-    """Print the listener's genres, what is liked most first, and those whose taste is nearest; draw the genres."""
-    rows = _ask(run, _ROWS)
+    """Print a listener's ranked genres and the most similar listeners. With ``--plot``, draw the genres."""
+    rows = _query(run, _GENRES_SQL)
     if not rows:
-        raise UsageError(_explain(run))
-    alike = _ask(run, _ALIKE)
+        raise UsageError(_explain_missing(run))
+    similar = _query(run, _SIMILAR_LISTENERS_SQL)
     run.count(genres=len(rows), plays=sum(row["plays"] for row in rows), tracks=sum(row["tracks"] for row in rows))
     if not run.args.json:
-        _print(_cut(run.args.user), rows, alike)
+        _print(_shorten(run.args.user), rows, similar)
     if run.args.plot:
         _draw(rows, run.args.user, Path(run.args.plot))
         if not run.args.json:
             print(f"drawn: {run.args.plot}")
 
 
-def _ask(run: Run, sql: str) -> Rows:
-    (answer,) = (reader.read_all() for reader in DuckDB(run.warehouse, write=False).query(sql, {"user": run.args.user}))
-    rows: Rows = answer.to_pylist()
+def _query(run: Run, sql: str) -> Rows:
+    (result,) = (reader.read_all() for reader in DuckDB(run.warehouse, write=False).query(sql, {"user": run.args.user}))
+    rows: Rows = result.to_pylist()
     return rows
 
 
-def _explain(run: Run) -> str:
-    """Why there is no profile, and what to run."""
-    user = f"--user {_cut(run.args.user)}"
-    if _ask(run, _HEARD):
-        return f"{user} has no taste profile: run build-taste-profiles, and where no genre is known score-genres before"
-    near = [_cut(row["user_id"]) for row in _ask(run, _NAMESAKES)] if len(run.args.user) <= _LONGEST else []
-    meant = f"is not known; did you mean {' or '.join(near)}?" if near else "is not known:"
-    return f"{user} {meant} run ingest-annotations or ingest-library with their music, then build-taste-profiles"
+def _explain_missing(run: Run) -> str:
+    """Return an error message that says why the listener has no profile, and which commands to run."""
+    user = f"--user {_shorten(run.args.user)}"
+    if _query(run, _IS_KNOWN_SQL):
+        return (
+            f"{user} has no taste profile: run build-taste-profiles; if the genres of their tracks are not known, run"
+            " score-genres first"
+        )
+    is_short = len(run.args.user) <= _MAX_NAME_LENGTH
+    names = [_shorten(row["user_id"]) for row in _query(run, _SIMILAR_NAMES_SQL)] if is_short else []
+    fault = f"is not known; did you mean {' or '.join(names)}? Otherwise" if names else "is not known:"
+    return f"{user} {fault} run ingest-annotations or ingest-library with their music, then build-taste-profiles"
 
 
-def _cut(name: str) -> str:
-    """A name as a line can hold it: names come from files, and may hold what moves a terminal's cursor."""
-    shown = "".join(sign if sign.isprintable() else "�" for sign in name[: _LONGEST + 1])
-    return shown if len(name) <= _LONGEST else shown[:_LONGEST] + "…"
+def _shorten(name: str) -> str:
+    """Cut a long name and replace control characters.
+
+    Names come from input files. Control characters in a name could move the terminal's cursor.
+    """
+    shown = "".join(c if c.isprintable() else "�" for c in name[: _MAX_NAME_LENGTH + 1])
+    return shown if len(name) <= _MAX_NAME_LENGTH else shown[:_MAX_NAME_LENGTH] + "…"
 
 
-def _print(user: str, rows: Rows, alike: Rows) -> None:
-    # as plain text: names may well hold something in brackets, which rich would take for markup
+def _print(user: str, rows: Rows, similar: Rows) -> None:
+    # Text, because rich would parse brackets in a name as markup
     grid = Grid(title=Text(user), title_justify="left")
     grid.add_column("genre", overflow="ellipsis", no_wrap=True, max_width=24)
     for name in ("percent", "", "of all", "plays", "tracks", "tempo, BPM", "dB", "key", "major", "decade"):
         grid.add_column(name, justify="left" if name in ("", "key") else "right", no_wrap=True)
     for row in rows:
         grid.add_row(
-            Text(_cut(row["genre"])),
+            Text(_shorten(row["genre"])),
             f"{100 * row['share']:.1f}",
-            "█" * round(_BAR * row["share"]),
+            "█" * round(_BAR_WIDTH * row["share"]),
             f"{100 * row['population_share']:.1f}",
             f"{row['plays']:,}",
             f"{row['tracks']:,}",
@@ -110,9 +119,9 @@ def _print(user: str, rows: Rows, alike: Rows) -> None:
     labelled = math.fsum(row["weight"] * row["label_share"] for row in rows)
     plays, tracks = (sum(row[name] for row in rows) for name in ("plays", "tracks"))
     print(f"{plays:,} plays of {tracks:,} tracks in {len(rows)} genres; confidence {rows[0]['confidence']:.2f}")
-    print(f"{100 * labelled / weight:.0f} % of the weight rests on experts' labels, the rest on a model's scores")
-    nearest = ", ".join(f"{_cut(row['other_user_id'])} ({row['similarity']:.2f})" for row in alike)
-    print(f"nearest listeners: {nearest or 'none'}")
+    print(f"{100 * labelled / weight:.0f} % of the weight is based on expert labels, the rest on a model's predictions")
+    names = ", ".join(f"{_shorten(row['other_user_id'])} ({row['similarity']:.2f})" for row in similar)
+    print(f"most similar listeners: {names or 'none'}")
 
 
 def _draw(rows: Rows, user: str, png: Path) -> None:
@@ -131,7 +140,7 @@ def _draw(rows: Rows, user: str, png: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
+    """Run the job with the command line ``argv`` and return the exit code."""
     return run_job(Job("show_taste", __doc__ or "", add_arguments, show), argv)
 
 

@@ -1,137 +1,146 @@
-"""Train an embedding in which versions of one work lie close together, and give every track its vector.
+"""Train an embedding that maps versions of a work close to each other, and embed every track.
 
 Reads:  chroma_patches, beat_chroma, cover_cliques, msd_tracks.
 Writes: models, cover_vectors.
-Grain:  one model; one track and model.
-Rerun:  a model that was trained on the same versions of the same tables with the same parameters is not trained again;
-        tracks that have a vector of the same content are skipped. Killed at any point and started again, it ends in
-        the same rows.
+Grain:  one model; one pair of track and model.
+Rerun:  a model with the same parameters and the same versions of the tables is not trained again. Tracks whose content
+        is unchanged since they were embedded are skipped. A run that is killed at any point and started again writes
+        the same rows as an uninterrupted run.
 """
 
 import argparse
-import hashlib
-import json
 import sys
 import time
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from reprise.jobs._detection.calibration import calibrate
-from reprise.jobs._detection.search import Model, clique_members, load_model
+from reprise.jobs._detection.models import EmbeddingModel, find_embedding
+from reprise.jobs._detection.search import clique_members
 from reprise.jobs._detection.training import TABLE_OF, TRAINERS, Samples, is_held_out
-from reprise.jobs._engine.pending import add_force, find_pending, forget_removed
-from reprise.jobs._engine.run import Job, Run, UsageError, run_job
+from reprise.jobs._engine.command_line import UsageError, add_force
+from reprise.jobs._engine.models import (
+    check_reproduced,
+    list_models,
+    make_model_id,
+    update_metrics,
+    write_artifact,
+    write_model,
+)
+from reprise.jobs._engine.pending import delete_removed_tracks, find_pending
+from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.lib.detect.embeddings import dump
-from reprise.lib.errors import RepriseError
-from reprise.lib.tables import COVER_CLIQUES, COVER_VECTORS, MODELS
-from reprise.udfs.arrow import arrow_schema
+from reprise.lib.tables import COVER_CLIQUES, COVER_VECTORS
+from reprise.lib.tables.operations import COVER_EMBEDDING
 from reprise.udfs.cover_vectors import embed_tracks
-from reprise.udfs.model_cache import write_artifact
 
-STAGE = "train_cover_index"
+JOB = "train_cover_index"
 _OK = {"status": "ok"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
     parser.add_argument(
-        "--method", choices=list(TRAINERS), default="learned", help="embedding to train (default %(default)s)"
+        "--method", choices=list(TRAINERS), default="learned", help="kind of embedding to train (default: %(default)s)"
     )
     parser.add_argument(
-        "--cliques", default="shs_dataset_train", metavar="LIST", help="clique list to learn from (%(default)s)"
+        "--cliques", default="shs_dataset_train", metavar="LIST", help="clique list to train on (default: %(default)s)"
     )
     parser.add_argument(
-        "--param", action="append", default=[], metavar="NAME=N", help="a parameter of the method, e.g. dimensions=100"
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="parameter of the method, e.g. dimensions=100; repeatable",
     )
-    parser.add_argument("--model", metavar="ID", help="train nothing: give new tracks a vector of this model")
-    parser.add_argument("--reproduce", metavar="ID", help="train this model again from its row and compare the bytes")
+    parser.add_argument("--model", metavar="ID", help="embed new tracks with this model, and train no model")
+    parser.add_argument(
+        "--reproduce", metavar="ID", help="train this model again and check that its file has the same bytes"
+    )
     add_force(parser)
 
 
 def train(run: Run) -> None:
-    """Train and keep the model, give every track its vector, and learn what their distances mean."""
+    """Train an embedding model, embed all tracks with it, and calibrate its distances."""
     args = run.args
     if args.reproduce:
-        _reproduce(run, load_model(run, args.reproduce))
+        _reproduce(run, find_embedding(run, args.reproduce))
         return
-    model = load_model(run, args.model) if args.model else _train(run)
+    model = find_embedding(run, args.model) if args.model else _train(run)
     _embed(run, model)
     if not model.calibrations and not args.model:
-        members = _samples(run, model).members
-        found = calibrate(run, model, members[is_held_out(members["clique_id"])])
-        run.count(measures_calibrated=len(found))
-        if found:
-            row = run.warehouse.lookup(MODELS, "model_id", model.model_id, model.model_id).to_pylist()[0]
-            row["metrics"] = json.dumps(json.loads(row["metrics"]) | {"calibration": found})
-            run.warehouse.merge(MODELS, pa.Table.from_pylist([row], arrow_schema(MODELS)))
+        members = _open_samples(run, model).members
+        calibrations = calibrate(run, model, members[is_held_out(members["clique_id"])])
+        run.count(measures_calibrated=len(calibrations))
+        if calibrations:
+            update_metrics(run.warehouse, model.model_id, {"calibration": calibrations})
     if not args.json:
         print(f"model: {model.model_id}")
 
 
-def _train(run: Run) -> Model:
-    """The model that the arguments ask for, trained now unless it stands in ``models`` already."""
+def _train(run: Run) -> EmbeddingModel:
+    """Return the model that the arguments specify; train it unless it is already in ``models``."""
     kind = run.args.method
-    params = {**TRAINERS[kind].defaults, **_given(run), "cliques": run.args.cliques, "seed": run.settings.seed}
+    params = {**TRAINERS[kind].defaults, **_parse_params(run), "cliques": run.args.cliques, "seed": run.settings.seed}
     tables = [TABLE_OF[TRAINERS[kind].reads].name, COVER_CLIQUES.name]
     versions = run.warehouse.versions()
     if missing := [name for name in tables if name not in versions]:
-        raise UsageError(f"there is no {missing[0]} yet: run extract-chroma and ingest-annotations first")
-    clique_members(run, run.args.cliques)  # complains when there is no such list
+        raise UsageError(f"the table {missing[0]} does not exist: run extract-chroma and ingest-annotations first")
+    clique_members(run, run.args.cliques)  # raises UsageError for an unknown list
     trained_on = {name: versions[name] for name in tables}
-    identity = json.dumps([kind, params, trained_on], sort_keys=True)
-    model_id = f"{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    known = run.warehouse.lookup(MODELS, "model_id", model_id, model_id)
-    if len(known) and not run.args.force:
-        return load_model(run, model_id)
+    model_id = make_model_id(kind, [kind, params, trained_on])
+    if model_id in list_models(run.warehouse, COVER_EMBEDDING) and not run.args.force:
+        return find_embedding(run, model_id)
     samples = Samples(run, trained_on, params["cliques"], params["seed"])
     data, seconds = _fit(samples, kind, params)
-    path, sha256 = write_artifact(run.warehouse.root, data, ".safetensors")
-    row = {
-        "model_id": model_id,
-        "kind": kind,
-        "params": json.dumps(params, sort_keys=True),
-        "metrics": json.dumps({"training_s": round(seconds, 1), "clique_tracks": len(samples.members)}),
-        "artifact": path,
-        "sha256": sha256,
-        "trained_on": json.dumps(trained_on, sort_keys=True),
-        "trained_at": datetime.now(UTC),
-        "run_id": run.run_id,
-    }
-    run.warehouse.merge(MODELS, pa.Table.from_pylist([row], arrow_schema(MODELS)))
+    artifact, sha256 = write_artifact(run.warehouse.root, data, ".safetensors")
+    write_model(
+        run,
+        model_id=model_id,
+        task=COVER_EMBEDDING,
+        kind=kind,
+        params=params,
+        metrics={"training_s": round(seconds, 1), "clique_tracks": len(samples.members)},
+        artifact=artifact,
+        sha256=sha256,
+        trained_on=trained_on,
+    )
     run.count(models_trained=1)
-    return load_model(run, model_id)
+    return find_embedding(run, model_id)
 
 
 def _fit(samples: Samples, kind: str, params: dict[str, Any]) -> tuple[bytes, float]:
-    """Bytes of the trained model, and the seconds it took."""
+    """Train a model. Return the bytes of the model, and the training time in seconds."""
     started = time.monotonic()
     try:
         embedding = TRAINERS[kind].fit(samples, params)
     except ValueError as error:
-        raise UsageError(f"{kind} cannot be trained on what is there: {error}") from None
+        raise UsageError(f"{kind} cannot be trained on these data: {error}") from None
     return dump(embedding, params), time.monotonic() - started
 
 
-def _given(run: Run) -> dict[str, int]:
-    known = TRAINERS[run.args.method].defaults
+def _parse_params(run: Run) -> dict[str, int]:
+    method = run.args.method
+    known = TRAINERS[method].defaults
     given = {}
     for text in run.args.param:
         name, _, number = text.partition("=")
+        if not known:
+            raise UsageError(f"--param {text}: {method} has no parameters")
         if name not in known or not number.isdecimal() or int(number) < 1:
-            raise UsageError(f"--param {text}: {run.args.method} takes NAME=N of {', '.join(known) or 'none'}")
+            raise UsageError(
+                f"--param {text}: {method} takes NAME=N, where N is at least 1 and NAME is one of {', '.join(known)}"
+            )
         given[name] = int(number)
     return given
 
 
-def _samples(run: Run, model: Model) -> Samples:
+def _open_samples(run: Run, model: EmbeddingModel) -> Samples:
     return Samples(run, model.trained_on, model.params["cliques"], model.params["seed"])
 
 
-def _embed(run: Run, model: Model) -> None:
-    """Give a vector of ``model`` to every track that has a patch and lacks one."""
+def _embed(run: Run, model: EmbeddingModel) -> None:
+    """Embed with ``model`` every track whose embedding by this model is missing or was computed from other content."""
     reads = TRAINERS[model.kind].reads
     source, run_id = TABLE_OF[reads], run.run_id
     make = partial(
@@ -139,30 +148,27 @@ def _embed(run: Run, model: Model) -> None:
     )
     run.count(embedded=0)
     where = {"model_id": model.model_id}
-    for pending in find_pending(run, [source], COVER_VECTORS, of=_OK, where=where, first="extract-chroma"):
+    for pending in find_pending(
+        run, [source], COVER_VECTORS, source_rows=_OK, target_rows=where, run_first="extract-chroma"
+    ):
         rows = pending.frame(run, ["track_id", "sha256", reads])
-        # embedding costs far more than reading: many small tasks keep every core busy to the end
+        # embedding takes much longer than reading; with many small tasks, all cores stay busy until the end
         rows = rows.repartition(4 * run.spark.sparkContext.defaultParallelism)
         staged = run.warehouse.stage(rows, make, [COVER_VECTORS], to_driver=[])
         run.warehouse.merge(COVER_VECTORS, staged.files.get(COVER_VECTORS.name, []))
         run.count(embedded=len(pending.track_ids))
-    forget_removed(run.warehouse, STAGE, [source], [COVER_VECTORS], of=_OK)
+    delete_removed_tracks(run.warehouse, JOB, [source], [COVER_VECTORS], source_rows=_OK)
 
 
-def _reproduce(run: Run, model: Model) -> None:
-    data, _ = _fit(_samples(run, model), model.kind, dict(model.params))
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != model.sha256:
-        raise RepriseError(
-            f"trained again, {model.model_id} has SHA-256 {sha256[:12]}… and not {model.sha256[:12]}…: other packages,"
-            " or another kind of machine"
-        )
+def _reproduce(run: Run, model: EmbeddingModel) -> None:
+    data, _ = _fit(_open_samples(run, model), model.kind, dict(model.params))
+    check_reproduced(model, data)
     run.count(models_reproduced=1)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the job as the command line says."""
-    return run_job(Job(STAGE, __doc__ or "", add_arguments, train), argv)
+    """Run the job with the command line ``argv`` and return the exit code."""
+    return run_job(Job(JOB, __doc__ or "", add_arguments, train), argv)
 
 
 if __name__ == "__main__":

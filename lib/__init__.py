@@ -1,1 +1,1 @@
-"""What the field knows, as plain functions on numpy arrays and paths. No Spark, no environment, no global state."""
+"""Music algorithms and file formats: plain functions on numpy arrays and paths, without Spark or global state."""

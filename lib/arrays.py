@@ -1,4 +1,4 @@
-"""Type aliases of numpy arrays, one name for each dtype."""
+"""Type aliases of numpy arrays, one for each dtype."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,4 +16,4 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Complex64Array = NDArray[np.complex64]
 ObjectArray = NDArray[np.object_]
-"""Python objects, mostly ``str``: names and labels of any length."""
+"""Array of Python objects, usually ``str`` of any length, e.g. names and labels."""

@@ -1,19 +1,19 @@
-"""The one exception root of the library, and the one way to say that an input cannot be used."""
+"""Exceptions of reprise: the common base class and the error for unusable input."""
 
 
 class RepriseError(Exception):
-    """Root of every error that reprise raises on purpose; its text is one line that a person can act on."""
+    """Base class of the errors that reprise itself raises. The message is one line with the fault and the remedy."""
 
 
 class InputError(RepriseError):
-    """An input that cannot be used: becomes one quarantine row.
+    """Error for an unusable input. The jobs write one quarantine row for each InputError.
 
     Parameters
     ----------
     kind
-        Short snake_case class of the fault, e.g. ``not_hdf5``; the quarantine table's ``error_class``.
+        Short snake_case class of the fault, e.g. ``not_hdf5``. It becomes ``error_class`` in the quarantine table.
     message
-        One line: what is wrong and where, in words that say what to do about it.
+        One line: the subject, the fault and the remedy.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -22,5 +22,6 @@ class InputError(RepriseError):
         self.message = message
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str]]:
-        # the default would call InputError(message) when a worker's error is unpickled on the driver
+        # with the default __reduce__, the driver would call InputError(message) to unpickle a worker's error. This call
+        # fails, because it has only one argument
         return InputError, (self.kind, self.message)

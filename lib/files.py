@@ -1,4 +1,4 @@
-"""Files that may be anything: opening them must not hang, and reading them must not surprise."""
+"""Safe opening and reading of untrusted files. Only regular files are opened, so a call cannot hang."""
 
 import hashlib
 import os
@@ -16,12 +16,13 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     Raises
     ------
     InputError
-        ``not_a_file`` for a folder, FIFO, socket or device, which are never waited for; ``unreadable`` when the
-        operating system refuses.
+        ``not_a_file`` for a folder, FIFO, socket or device (the call does not wait for a writer of a FIFO);
+        ``unreadable`` when the operating system refuses to open the file.
     """
     name = printable_name(path)
     try:
-        # a FIFO opened without O_NONBLOCK waits for a writer; the check is on what was opened, not on a name
+        # without O_NONBLOCK, open() on a FIFO waits for a writer. The type is checked after opening, with fstat():
+        # the path could be replaced between an earlier check and open()
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise InputError("unreadable", f"cannot open {name}: {getattr(error, 'strerror', None) or error}") from None
@@ -32,7 +33,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def read_regular(path: str | os.PathLike[str]) -> bytes:
-    """Whole content of a regular file; errors as `open_regular`."""
+    """Return the whole content of a regular file. Raise the same errors as `open_regular`."""
     with open_regular(path) as file:
         try:
             return file.read()
@@ -41,18 +42,24 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def printable_name(path: str | os.PathLike[str]) -> str:
-    """Name of a file as text for a line and a table: what is no utf-8, or does not print, is replaced."""
+    """Return the file's name as printable text.
+
+    Unprintable characters and bytes that are not UTF-8 become U+FFFD.
+    """
     name = os.fsencode(Path(path).name).decode("utf-8", "replace")
     return name if name.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
 def local_path(uri: str) -> Path:
-    """Path of a ``file:`` URI. For any other URI its path part, whose last name is the file's."""
+    """Return the path of a ``file:`` URI.
+
+    For a URI with another scheme, return its path component, which ends with the file name.
+    """
     return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a regular file, hexadecimal; errors as `read_regular`."""
+    """Return the SHA-256 of a regular file as a hexadecimal string. Raise the same errors as `read_regular`."""
     with open_regular(path) as file:
         try:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Pages in HTML: one document from a heading and sections, everything escaped."""
+"""Build HTML pages from a title, a summary and sections. All text is escaped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,11 @@ td + td, th + th { text-align: right; font-variant-numeric: tabular-nums }
 
 @dataclass(frozen=True)
 class Section:
-    """A section with one picture ``NAME.png`` and its numbers in ``NAME.csv``, both beside the page."""
+    """A section with one picture and a link to its data.
+
+    The picture is the file ``{name}.png`` and the data are the file ``{name}.csv``. Both files must be in the folder of
+    the page.
+    """
 
     name: str
     heading: str
@@ -22,14 +26,14 @@ class Section:
 
 
 def render_page(title: str, summary: str, sections: Sequence[Section]) -> str:
-    """A page: title, summary, contents, and the sections in their order."""
+    """Return a page with title, summary, table of contents, and the sections in the given order."""
     parts = "".join(
-        f'<section id="{one.name}">\n<h2>{escape(one.heading)}</h2>\n<p>{escape(one.text)}'
-        f' <a href="{one.name}.csv">Its numbers</a></p>\n'
-        f'<p><img src="{one.name}.png" alt="{escape(one.heading)}"></p>\n</section>\n'
-        for one in sections
+        f'<section id="{section.name}">\n<h2>{escape(section.heading)}</h2>\n<p>{escape(section.text)}'
+        f' <a href="{section.name}.csv">Data (CSV)</a></p>\n'
+        f'<p><img src="{section.name}.png" alt="{escape(section.heading)}"></p>\n</section>\n'
+        for section in sections
     )
-    contents = "".join(f'<li><a href="#{one.name}">{escape(one.heading)}</a></li>\n' for one in sections)
+    contents = "".join(f'<li><a href="#{section.name}">{escape(section.heading)}</a></li>\n' for section in sections)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"

@@ -1,7 +1,7 @@
-"""What pictures of the library share: figures without pyplot, colours, and texts that may hold anything.
+"""Shared parts of all plots: figures without pyplot, colours, and text cut to a width.
 
-Figures are made without pyplot, so that nothing is kept between calls and they can be drawn in any thread. Names of
-tracks and genres come from data sets and tags: they are drawn as they stand, never as formulas, and cut where too long.
+Figures are made without pyplot: pyplot keeps every figure in a global list and must run in the main thread. Names of
+tracks and genres come from datasets and tags. They are drawn literally, never parsed as mathtext. Long names are cut.
 """
 
 import os
@@ -14,59 +14,62 @@ if TYPE_CHECKING:
 
 Path = str | os.PathLike[str]
 
-# Okabe & Ito's colours, told apart with any kind of colour vision; yellow is left out, being faint on white
+# the palette of Okabe & Ito, safe for colour-blind readers; its yellow is omitted, because it is too faint on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, FAINT, GRID = "#333333", "#888888", "#E4E4E4"
 FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that pictures are the same everywhere."""
+"""Installed with matplotlib, so plots look the same on every machine."""
 DPI = 150
-_LONGEST = 300  # characters of a text that are looked at
+_MAX_CHARS = 300  # a longer text is cut to this length before its width is measured
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of so many inches on which texts can be measured."""
+def new_figure(width_in: float, height_in: float) -> "Figure":
+    """Return an empty figure of the given size in inches, with a canvas on which text can be measured."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)  # sets itself as the figure's canvas, by which texts are measured
+    figure = Figure(figsize=(width_in, height_in), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)  # the constructor sets figure.canvas, on which text is measured
     return figure
 
 
-def plain(axes: "Axes") -> None:
-    """Leave of a frame what carries a scale."""
+def remove_spines(axes: "Axes") -> None:
+    """Hide the top and right spines, because they have no scale, and draw the left and bottom spines in grey."""
     axes.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(FAINT)
     axes.tick_params(colors=INK)
 
 
-def write(text: "Text", words: str, room: float) -> None:
-    """Set a text as it stands, on one line of at most ``room`` pixels along the way it runs."""
+def fit_text(text: "Text", content: str, max_px: float) -> None:
+    """Set the string of ``text`` to ``content``, drawn literally on one line of at most ``max_px`` pixels.
+
+    Content that is too long is cut and ends in an ellipsis. The length is measured along the direction of the text,
+    which may be rotated by 90 degrees.
+    """
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     glyphs = get_font(findfont(FontProperties(family=FONT))).get_charmap()
-    shown = " ".join(words[:_LONGEST].split())
-    # a box for what the font has no sign for, which would otherwise be a warning and a box
-    shown = "".join(sign if ord(sign) in glyphs else "□" for sign in shown)
+    shown = " ".join(content[:_MAX_CHARS].split())
+    # matplotlib itself would also draw a box for a missing glyph, but with a warning
+    shown = "".join(character if ord(character) in glyphs else "□" for character in shown)
     text.set(text=shown, parse_math=False, fontfamily=FONT)
-    if len(words) <= _LONGEST and _length(text) <= room:
+    if len(content) <= _MAX_CHARS and _length_px(text) <= max_px:
         return
-    fits, fails = 0, len(shown) + 1  # by halves: measuring is slow
+    fits, fails = 0, len(shown) + 1  # bisection, because measuring is slow
     while fails - fits > 1:
         length = (fits + fails) // 2
         text.set_text(shown[:length].rstrip() + "…")
-        fits, fails = (length, fails) if _length(text) <= room else (fits, length)
+        fits, fails = (length, fails) if _length_px(text) <= max_px else (fits, length)
     text.set_text(shown[:fits].rstrip() + "…")
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a PNG that is the same bytes each time."""
-    # without the writer's name and version in it
+    """Write the figure as a PNG. Equal figures give equal bytes."""
+    # by default matplotlib writes its version into the file, so the bytes would change with each version of matplotlib
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _length(text: "Text") -> float:
-    turned = text.get_rotation()
+def _length_px(text: "Text") -> float:
     box = text.get_window_extent()
-    return float(box.height if turned == 90 else box.width)
+    return float(box.height if text.get_rotation() == 90 else box.width)

@@ -1,27 +1,25 @@
 """Fixtures that every room's tests share."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import av
-import numpy as np
-import pandas as pd
 import pytest
-import soundfile
 
-from reprise import conf
-from reprise.jobs import extract_chroma, ingest_annotations, ingest_msd, train_cover_index
-from reprise.jobs._engine.session import get_session
-from reprise.jobs._engine.warehouse.tables import Warehouse
-from reprise.lib.music import sample
-from reprise.lib.tables import Table
-from reprise.udfs.arrow import arrow_schema
+if TYPE_CHECKING:  # a test of one function waits for nothing that it does not use: fixtures import what they need
+    import pandas as pd
+    from pyspark.sql import SparkSession
 
+    from reprise.jobs._engine.warehouse import Warehouse
+    from reprise.lib.tables import Table
+
+pytest_plugins = ("tests.tiers", "tests.durations")
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 RECORDED_HZ = 48_000
@@ -36,6 +34,11 @@ CODECS = {
 }
 # each start of Spark costs seconds of compiling; the JVMs of tests are too short-lived to get them back
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+# the test processes use all cores; more threads of BLAS in each wait for each other, at twice the CPU time
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# one cache of compiled functions for all tests and jobs, kept between runs
+os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba"))
 VOLATILE = {"run_id"}
 """Columns that name the run, which differ between runs that leave the same content."""
 
@@ -49,8 +52,11 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[Any]:
+def spark() -> Iterator[SparkSession]:
     """The one session of the test process, as jobs start it."""
+    from reprise import conf
+    from reprise.jobs._engine.session import get_session
+
     session = get_session(conf.load(environ={}))
     yield session
     session.stop()
@@ -59,41 +65,21 @@ def spark() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def sample_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A composed sample of 60 tracks: ``msd/`` and ``annotations/``."""
+    from reprise.lib.music import sample
+
     folder = tmp_path_factory.mktemp("sample")
-    plan = sample.Plan(60, seed=7)
+    plan = sample.SamplePlan(60, seed=7)
     for index in range(60):
         sample.write_track(plan, index, folder / "msd")
     sample.write_annotations(plan, folder / "annotations")
     return folder
 
 
-@pytest.fixture(scope="session")
-def cover_states(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> dict[str, Path]:
-    """Warehouses of 80 composed tracks, some too short for a vector, with two clique lists: to be copied, not used.
-
-    ``ingested``; with chroma ``extracted``; with a principal component analysis of ten components ``trained``.
-    """
-    folder = tmp_path_factory.mktemp("covers")
-    plan = sample.Plan(80, seed=5, n_cliques=12, n_covers=36)
-    for index in range(plan.n_tracks):
-        sample.write_track(plan, index, folder / "msd")
-    sample.write_annotations(plan, folder / "annotations")
-    states = {name: folder / name for name in ("ingested", "extracted", "trained")}
-    root = ["--warehouse", str(states["ingested"])]
-    # several files a table
-    assert ingest_msd.main(["--source", str(folder / "msd"), "--conf", "files_per_task=10", *root]) == 0
-    assert ingest_annotations.main(["--source", str(folder / "annotations"), *root]) == 0
-    shutil.copytree(states["ingested"], states["extracted"])
-    assert extract_chroma.main(["--warehouse", str(states["extracted"])]) == 0
-    shutil.copytree(states["extracted"], states["trained"])
-    pca = ["--method", "median_pca", "--param", "dimensions=10"]
-    assert train_cover_index.main([*pca, "--warehouse", str(states["trained"])]) == 0
-    return states
-
-
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
     """An empty warehouse."""
+    from reprise.jobs._engine.warehouse import Warehouse
+
     return Warehouse(str(tmp_path / "warehouse"))
 
 
@@ -116,6 +102,8 @@ def run_job(warehouse: Warehouse, request: pytest.FixtureRequest) -> Callable[..
 @pytest.fixture(scope="session")
 def rows_of() -> Callable[[Warehouse, Table], pd.DataFrame]:
     """Content of a table in the order of its key, without what names the run: what "the same rows" compares."""
+    from reprise.jobs._engine.warehouse import Warehouse
+    from reprise.udfs.arrow import arrow_schema
 
     def rows(warehouse: Warehouse, table: Table) -> pd.DataFrame:
         frame = Warehouse(warehouse.root).lookup(table, table.key[0], "", "\U0010ffff").to_pandas()
@@ -138,6 +126,10 @@ def record() -> Callable[..., Path]:
 
 
 def _record(path: Path, seed: int = 0, length_s: float = 3.0, **tags: str) -> Path:
+    import av
+    import numpy as np
+    import soundfile
+
     rng = np.random.default_rng(seed)
     time_s = np.arange(int(length_s * RECORDED_HZ)) / RECORDED_HZ
     tones = [np.sin(2 * np.pi * 220 * 2 ** (step / 12) * time_s) for step in rng.choice(24, 3, replace=False)]

@@ -17,7 +17,6 @@ import numpy as np
 import soundfile
 
 from reprise.jobs import (
-    _sql,
     build_taste_profiles,
     extract_genre_features,
     ingest_annotations,
@@ -26,6 +25,7 @@ from reprise.jobs import (
     score_genres,
     train_genre,
 )
+from reprise.jobs._commands import sql
 from reprise.lib.music import sample
 from reprise.lib.music.sample.metadata import describe
 
@@ -35,7 +35,7 @@ _BLOCK = re.compile(
     r"```sql\n(?P<sql>.*?)```\n\n```\n(?P<answer>.*?)```\n\n</details>",
     re.DOTALL,
 )
-_PLAN = sample.Plan(150, seed=7, n_listeners=40)
+_PLAN = sample.SamplePlan(150, seed=7, n_listeners=40)
 _HZ = 22_050
 _LIBRARIES: Mapping[str, Sequence[tuple[str, str, int, float, float]]] = {
     "anna": [("Slow Water", "Ida Moss", 1994, 84.0, 10.0), ("Night Bus", "Ida Moss", 1996, 96.0, 8.0)],
@@ -77,7 +77,7 @@ def ask(warehouse: Path, question: Question, *options: str) -> str:
     told = [f"--param={name}={value}" for name, value in question.parameters.items()]
     out = io.StringIO()
     with redirect_stdout(out):
-        code = _sql.main([question.sql, *told, *options, "--warehouse", str(warehouse)])
+        code = sql.main([question.sql, *told, *options, "--warehouse", str(warehouse)])
     if code != 0:
         raise ValueError(f"{question.title} reprise sql exits with {code}")
     return out.getvalue()

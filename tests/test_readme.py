@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from reprise.conf import Settings
-from reprise.jobs._engine.cli import jobs
+from reprise.jobs._engine.cli import list_jobs
 from reprise.lib.tables import TABLES
 
 TOP = Path(__file__).resolve().parents[1]
@@ -102,11 +102,11 @@ def test_every_target_explains_itself() -> None:
 def test_every_subcommand_named_exists(readme: str) -> None:
     named = set(re.findall(r"\breprise ([a-z][a-z-]*)", code(readme)))
     assert named >= {"ingest-msd", "ingest-annotations", "make-sample"}
-    assert named <= {*jobs(), "sql"}
+    assert named <= {*list_jobs(), "sql"}
 
 
 def test_every_job_is_named(readme: str) -> None:
-    assert {name for name in jobs() if name not in readme} <= {"show-tables"}
+    assert {name for name in list_jobs() if name not in readme} <= {"show-tables"}
 
 
 def test_every_file_named_exists(readme: str) -> None:

@@ -1,1 +1,1 @@
-"""Batches of rows around one library function, and the ``msd`` data source."""
+"""Functions that run in Spark workers on batches of rows, and the ``msd`` data source."""

@@ -1,4 +1,4 @@
-"""Annotation files of the Million Song Dataset, a batch of them at a time, into rows of the tables they fill."""
+"""Read annotation files of the Million Song Dataset in batches and convert them to table rows."""
 
 import hashlib
 import re
@@ -12,56 +12,59 @@ from reprise.lib.errors import InputError
 from reprise.lib.files import local_path, sha256_of
 from reprise.lib.tables import MANIFEST, QUARANTINE, TABLES
 from reprise.udfs.arrow import arrow_schema, to_batch
+from reprise.udfs.ingest_rows import check_listed, manifest_row, quarantine_row
 
 
 def source_name(uri: str) -> str:
-    """What the ``source`` columns call a file: its name without .gz, .txt, .cls or .tsv."""
+    """Return the file name without .gz, .txt, .cls and .tsv. The ``source`` columns contain this name."""
     return re.sub(r"(\.(txt|cls|tsv|gz))+$", "", local_path(uri).name, flags=re.IGNORECASE)
 
 
 def read_annotation_files(
-    batches: Iterable[pa.RecordBatch], *, stage: str, run_id: str, force: bool
+    batches: Iterable[pa.RecordBatch], *, job: str, run_id: str, force: bool
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Read the files that ``batches`` list, as `reprise.udfs.msd_files.read_files` does with MSD files.
+    """Read the listed files. Arguments and results are as in `reprise.udfs.msd_files.read_files`.
 
-    A line that cannot be used becomes a quarantine row whose uri ends in ``#L`` and the line's number; the rest of its
-    file goes on. A file that cannot be used at all becomes one quarantine row.
+    A bad line becomes a quarantine row whose uri ends in ``#L`` and the line number; the rest of its file is read.
+    A file that cannot be read at all becomes one quarantine row.
     """
     for batch in batches:
         for listed in batch.to_pylist():
-            for table, rows in _read_file(listed, {"stage": stage, "run_id": run_id}, force=force):
-                yield table, to_batch(arrow_schema(TABLES[table]), rows)
+            yield from _read_file(listed, job, run_id, force=force)
 
 
-def _read_file(
-    listed: dict[str, Any], provenance: dict[str, str], *, force: bool
-) -> Iterator[tuple[str, dict[str, list[Any]]]]:
-    uri, n_rows, n_rejects, sha256, status = listed["uri"], 0, 0, None, "done"
+def _read_file(listed: dict[str, Any], job: str, run_id: str, *, force: bool) -> Iterator[tuple[str, pa.RecordBatch]]:
+    n_rows, n_rejects, sha256, status = 0, 0, None, "done"
     try:
-        if listed["fault"]:
-            raise InputError("not_a_file", listed["fault"])
+        check_listed(listed)
         sha256 = _sha256(listed)
         if sha256 == listed["known_sha256"] and not force:
             status = "unchanged"
         else:
-            for table, rows in _read_rows(listed):
-                if table == QUARANTINE.name:
-                    n_rejects += len(rows["uri"])
-                    rows["sha256"] = [sha256] * len(rows["uri"])
-                else:
-                    n_rows += len(rows["source"])
-                count = len(rows["uri" if table == QUARANTINE.name else "source"])
-                yield table, rows | {name: [value] * count for name, value in provenance.items()}
+            for table, columns, rejects in _read_chunks(listed):
+                count = len(columns["source"])
+                if count:
+                    yield table, to_batch(arrow_schema(TABLES[table]), {**columns, "run_id": [run_id] * count})
+                if rejects:
+                    rows = [
+                        quarantine_row(f"{listed['uri']}#L{line}", error, job=job, run_id=run_id, sha256=sha256)
+                        for line, error in rejects
+                    ]
+                    yield QUARANTINE.name, pa.RecordBatch.from_pylist(rows, arrow_schema(QUARANTINE))
+                n_rows += count
+                n_rejects += len(rejects)
     except InputError as error:
         status, n_rejects = "quarantined", 1
-        row = {"uri": uri, "error_class": error.kind, "message": error.message, "sha256": sha256, "attempts": 1}
-        yield QUARANTINE.name, {name: [value] for name, value in (row | provenance).items()}
-    row = {name: listed[name] for name in ("uri", "file_size", "file_mtime_us")}
-    row |= {"status": status, "sha256": sha256, "row_count": n_rows, "reject_count": n_rejects}
-    yield MANIFEST.name, {name: [value] for name, value in (row | provenance).items()}
+        row = quarantine_row(listed["uri"], error, job=job, run_id=run_id, sha256=sha256)
+        yield QUARANTINE.name, pa.RecordBatch.from_pylist([row], arrow_schema(QUARANTINE))
+    row = manifest_row(
+        listed, job=job, run_id=run_id, status=status, sha256=sha256, row_count=n_rows, reject_count=n_rejects
+    )
+    yield MANIFEST.name, pa.RecordBatch.from_pylist([row], arrow_schema(MANIFEST))
 
 
-def _read_rows(listed: dict[str, Any]) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+def _read_chunks(listed: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], list[tuple[int, InputError]]]]:
+    """For each chunk, yield table name, columns of the good lines, and line number and error of each bad line."""
     content = listed.get("content") or local_path(listed["uri"])
     with annotations.open_annotation(content) as stream:
         format_ = annotations.detect(stream)
@@ -69,18 +72,10 @@ def _read_rows(listed: dict[str, Any]) -> Iterator[tuple[str, dict[str, list[Any
     with annotations.open_annotation(content) as stream:
         for chunk in format_.read(stream, source=source):
             count = len(next(iter(chunk.rows.values())))
-            if count:
-                yield format_.table, chunk.rows | {"source": [source] * count}
-            if chunk.rejects:
-                yield (
-                    QUARANTINE.name,
-                    {
-                        "uri": [f"{listed['uri']}#L{reject.line}" for reject in chunk.rejects],
-                        "error_class": [reject.kind for reject in chunk.rejects],
-                        "message": [f"{reject.message}: {reject.text!r}" for reject in chunk.rejects],
-                        "attempts": [1] * len(chunk.rejects),
-                    },
-                )
+            rejects = [
+                (reject.line, InputError(reject.kind, f"{reject.message}: {reject.text!r}")) for reject in chunk.rejects
+            ]
+            yield format_.table, {**chunk.rows, "source": [source] * count}, rejects
 
 
 def _sha256(listed: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Arrow schemas and record batches from the contracts of ``lib.tables``."""
+"""Arrow schemas and record batches for the table contracts of ``lib.tables``."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -20,14 +20,14 @@ _SCALARS = {
 
 
 def arrow_type(sql_type: str) -> pa.DataType:
-    """Arrow type of a contract's Spark SQL type, e.g. ``array<float>``."""
+    """Return the Arrow type for a contract's Spark SQL type, e.g. ``array<float>``."""
     if sql_type.startswith("array<"):
         return pa.list_(pa.field("element", _SCALARS[sql_type[6:-1]]))
     return _SCALARS[sql_type]
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """Arrow schema of a table, with its comments as Delta and Spark store them."""
+    """Return the Arrow schema of a table. The metadata contain the column comments, as in Delta and Spark."""
     return pa.schema(
         [
             pa.field(c.name, arrow_type(c.type), nullable=c.nullable, metadata={"comment": c.comment})
@@ -37,26 +37,27 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 
 def spark_schema(table: Table) -> str:
-    """Spark's DDL form of a table's columns, for the schema of a data source or a Python function."""
+    """Return a table's columns as Spark DDL, for the schema of a data source or a Python function."""
     return ", ".join(f"`{c.name}` {c.type}" for c in table.columns)
 
 
 def to_vectors(column: pa.Array) -> list[np.ndarray[Any, Any]]:
-    """Each row of a list column as a numpy array that shares its memory; a NULL is an empty array."""
+    """Return one numpy array per row of a list column, without a copy. A NULL row becomes an empty array."""
     offsets = column.offsets.to_numpy()
     flat = column.values.to_numpy()
     return [flat[start:stop] for start, stop in pairwise(offsets)]
 
 
 def to_batch(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:
-    """One record batch from a list of values a column.
+    """Make one record batch from a mapping of column names to lists of values.
 
-    Values are Python scalars, lists or numpy arrays; a matrix is stored row-major. A column that is missing is NULL.
+    Values are Python scalars, lists or numpy arrays. A matrix is stored row-major. A column not in
+    ``columns`` is filled with NULL.
 
     Raises
     ------
     ValueError
-        When a column that must not be NULL holds one: Spark and Delta would say so only in a Java stack trace.
+        A column that must not be NULL contains NULL. Spark and Delta would report this only in a Java stack trace.
     """
     n_rows = len(next(iter(columns.values())))
     arrays = []
@@ -71,7 +72,7 @@ def to_batch(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Reco
 
 def _to_array(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     if pa.types.is_list(type_) and len(values) and all(isinstance(v, np.ndarray) for v in values):
-        # from_arrays keeps the float32 buffers; pa.array would visit every number as a Python object
+        # from_arrays copies whole buffers; pa.array would convert every number to a Python object
         offsets = np.zeros(len(values) + 1, dtype=np.int32)
         np.cumsum([v.size for v in values], out=offsets[1:])
         flat = np.concatenate([v.reshape(-1) for v in values])

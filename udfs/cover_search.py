@@ -1,4 +1,4 @@
-"""Blocks of vectors against queries, and candidates' chroma against that of the queries they were found for."""
+"""Search batches of the gallery for similar embeddings, and align the candidates with their queries by chroma."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from reprise.lib.detect.alignment import RERANKERS
 from reprise.lib.detect.search import MateRanks, TopK
 from reprise.udfs.arrow import to_vectors
 from reprise.udfs.beat_chroma import to_features
-from reprise.udfs.numba_cache import compiling
+from reprise.udfs.numba_cache import compile_lock
 
 NEAREST_DDL = "query int, candidate_id string, distance double"
 _NEAREST = pa.schema([("query", pa.int32()), ("candidate_id", pa.string()), ("distance", pa.float64())])
@@ -31,7 +31,7 @@ _ALIGNED = pa.schema(
 
 @dataclass(frozen=True)
 class Queries:
-    """Tracks to search for: identifiers (Q,), vectors float32 (Q, d), groups of known duplicates int64 (Q,)."""
+    """Q query tracks: ids, embeddings (float32, shape (Q, d)) and duplicate group numbers (int64, shape (Q,))."""
 
     ids: list[str]
     vectors: Float32Array
@@ -40,7 +40,15 @@ class Queries:
 
 @dataclass(frozen=True)
 class Mates:
-    """Tracks whose ranks are sought: row of the query, identifier and distance, each of length P."""
+    """Mates to rank. A mate is another version of a query's work.
+
+    Attributes
+    ----------
+    queries
+        Index of each mate's query in `Queries`.
+    ids, distances
+        Track id of each mate, and its distance from the query.
+    """
 
     queries: Int64Array
     ids: list[str]
@@ -48,7 +56,10 @@ class Mates:
 
 
 def read_block(batch: pa.RecordBatch) -> tuple[Float32Array, list[str], Int64Array]:
-    """Vectors, identifiers and groups of a batch, not empty, of ``track_id``, ``vector`` and ``duplicates``."""
+    """Return embeddings (N, d), track ids, and duplicate group numbers (N,) of a batch of N > 0 gallery tracks.
+
+    The batch has the columns ``track_id``, ``vector`` and ``duplicates``.
+    """
     column = batch.column("vector")
     return (
         np.stack(to_vectors(column)),
@@ -57,15 +68,18 @@ def read_block(batch: pa.RecordBatch) -> tuple[Float32Array, list[str], Int64Arr
     )
 
 
-def _not_empty(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _skip_empty(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     return (batch for batch in batches if batch.num_rows)
 
 
 def find_nearest(batches: Iterable[pa.RecordBatch], *, queries: Queries, k: int) -> Iterator[pa.RecordBatch]:
-    """The k nearest of each query in this part of the gallery (columns ``track_id``, ``vector``, ``duplicates``)."""
+    """Find the ``k`` nearest tracks of each query in one partition of the gallery; yield one batch of ``NEAREST_DDL``.
+
+    The batches of the gallery have the columns ``track_id``, ``vector`` and ``duplicates``.
+    """
     top = TopK(queries.vectors, queries.ids, queries.groups, k)
-    for batch in _not_empty(batches):
-        with compiling("TopK"):
+    for batch in _skip_empty(batches):
+        with compile_lock("TopK"):
             top.add(*read_block(batch))
     matches = top.matches()
     found = np.arange(k) < matches.counts[:, None]
@@ -79,11 +93,13 @@ def find_nearest(batches: Iterable[pa.RecordBatch], *, queries: Queries, k: int)
     )
 
 
-def count_before(batches: Iterable[pa.RecordBatch], *, queries: Queries, mates: Mates) -> Iterator[pa.RecordBatch]:
-    """How many tracks of this part of the gallery come before each mate in the ranking of its query."""
+def count_ranked_before(
+    batches: Iterable[pa.RecordBatch], *, queries: Queries, mates: Mates
+) -> Iterator[pa.RecordBatch]:
+    """For each mate, count the tracks of one gallery partition that rank before it; yield a batch of ``COUNTS_DDL``."""
     ranks = MateRanks(queries.vectors, queries.ids, queries.groups, mates.queries, mates.ids, mates.distances)
-    for batch in _not_empty(batches):
-        with compiling("MateRanks"):
+    for batch in _skip_empty(batches):
+        with compile_lock("MateRanks"):
             ranks.add(*read_block(batch))
     yield pa.RecordBatch.from_arrays(
         [pa.array(np.arange(len(mates.ids), dtype=np.int32)), pa.array(ranks.counts)], schema=_COUNTS
@@ -93,16 +109,21 @@ def count_before(batches: Iterable[pa.RecordBatch], *, queries: Queries, mates: 
 def align_candidates(
     batches: Iterable[pa.RecordBatch], *, chromas: Mapping[int, Float32Array], reranker: str
 ) -> Iterator[pa.RecordBatch]:
-    """Align each candidate with the queries it was found for.
+    """Align each candidate with the queries that found it.
 
     Parameters
     ----------
     batches
-        Columns ``track_id``, ``beat_chroma`` and ``queries``, a list of numbers.
+        Candidates: columns ``track_id``, ``beat_chroma`` and ``queries`` (a list of query numbers).
     chromas
-        Beat chroma (12, B) of each query by its number.
+        Beat chroma (12, B) of each query, by query number.
     reranker
-        Name of the measure.
+        Name of the alignment measure, a key of ``RERANKERS``.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        Columns of ``ALIGNED_DDL``: one row for each pair of query and candidate.
     """
     align = RERANKERS[reranker]
     for batch in batches:
@@ -110,7 +131,7 @@ def align_candidates(
         for track_id, chroma, numbers in zip(
             batch.column("track_id").to_pylist(), features, batch.column("queries").to_pylist(), strict=True
         ):
-            with compiling(reranker):
+            with compile_lock(reranker):
                 found = [align(chromas[number], chroma) for number in numbers]
             yield pa.RecordBatch.from_arrays(
                 [

@@ -1,4 +1,4 @@
-"""Chroma of tracks, a batch at a time, into vectors."""
+"""Compute embeddings and dictionary codes of tracks from batches of chroma."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,7 +11,7 @@ from reprise.udfs.arrow import arrow_schema, to_batch
 from reprise.udfs.beat_chroma import to_features
 from reprise.udfs.model_cache import load_embedding
 
-_TRACKS_AT_ONCE = 256
+_TRACKS_PER_CALL = 256
 CODES_DDL = "track_id string, code array<float>"
 _CODES = pa.schema([("track_id", pa.string()), ("code", pa.list_(pa.float32()))])
 
@@ -19,38 +19,41 @@ _CODES = pa.schema([("track_id", pa.string()), ("code", pa.list_(pa.float32()))]
 def embed_tracks(
     batches: Iterable[pa.RecordBatch], *, artifact: str, artifact_sha256: str, model_id: str, run_id: str
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Make the vectors of tracks that have a patch.
+    """Compute the embeddings of tracks that have a median patch.
 
     Parameters
     ----------
     batches
-        Columns ``track_id``, ``sha256`` and the one that the embedding reads.
+        Columns ``track_id`` and ``sha256``, and the input column of the embedding model (``Embedding.reads``).
     artifact, artifact_sha256
-        Where the embedding is, and its checksum.
+        URI and checksum of the embedding model's file.
     model_id, run_id
-        For the provenance columns.
+        Values of the columns ``model_id`` and ``run_id``.
 
     Yields
     ------
     tuple of str and pyarrow.RecordBatch
-        ``cover_vectors`` and rows of it.
+        The table name ``cover_vectors``, and rows of the table.
     """
     embedding = load_embedding(artifact, artifact_sha256)
     for batch in batches:
-        for start in range(0, batch.num_rows, _TRACKS_AT_ONCE):
-            some = batch.slice(start, _TRACKS_AT_ONCE)
+        for start in range(0, batch.num_rows, _TRACKS_PER_CALL):
+            part = batch.slice(start, _TRACKS_PER_CALL)
             columns = {
-                "track_id": some.column("track_id").to_pylist(),
-                "sha256": some.column("sha256").to_pylist(),
-                "model_id": [model_id] * some.num_rows,
-                "run_id": [run_id] * some.num_rows,
-                "vector": list(embedding.embed(to_features(some, embedding.reads))),
+                "track_id": part.column("track_id").to_pylist(),
+                "sha256": part.column("sha256").to_pylist(),
+                "model_id": [model_id] * part.num_rows,
+                "run_id": [run_id] * part.num_rows,
+                "vector": list(embedding.embed(to_features(part, embedding.reads))),
             }
             yield COVER_VECTORS.name, to_batch(arrow_schema(COVER_VECTORS), columns)
 
 
 def encode_tracks(batches: Iterable[pa.RecordBatch], *, dictionary: Dictionary) -> Iterator[pa.RecordBatch]:
-    """Codes, by a dictionary, of the tracks in ``batches`` (columns ``track_id``, ``beat_chroma``)."""
+    """Encode the chroma of tracks with a dictionary; yield batches of ``CODES_DDL``.
+
+    The batches have the columns ``track_id`` and ``beat_chroma``.
+    """
     for batch in batches:
         for track_id, chroma in zip(
             batch.column("track_id").to_pylist(), to_features(batch, "beat_chroma"), strict=True

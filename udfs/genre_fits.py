@@ -1,4 +1,4 @@
-"""Genre models fitted and judged in workers: one fit a row, on rows of features that every worker has."""
+"""Fit genre models in workers, one fit per row. A Spark broadcast sends the training data to each worker once."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,13 @@ import pyarrow as pa
 from reprise.lib.arrays import BoolArray, Float32Array, Int8Array, Int32Array, ObjectArray
 from reprise.lib.errors import InputError
 from reprise.lib.genres.models import GenreModel, dump, fit_model
-from reprise.lib.genres.splits import align
+from reprise.lib.genres.split_plans import TEST, TRAIN
+from reprise.lib.genres.splits import reorder_columns
 from reprise.udfs.arrow import to_batch
 from reprise.udfs.heartbeat import run_with_heartbeat
 
-OUT, TRAIN, TEST = range(3)
-"""What a row is to a split."""
-
 COUNTS, PROBABILITIES, MODEL = "counts", "probabilities", "model"
-"""What a task gives back."""
+"""Kinds of results. The result of a kind is in the column of ``FITS_DDL`` with the same name."""
 
 FITS_DDL = "task int, fault string, counts array<bigint>, probabilities binary, model binary"
 _FITS = pa.schema(
@@ -33,21 +31,21 @@ _FITS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What models are fitted on; numbers stand for names so that a million rows are quickly handed on.
+class FitProblem:
+    """Data and options shared by all fits. Genres and groups are encoded as integers, so that the broadcast is fast.
 
     Parameters
     ----------
     learner, features, feature_set, balanced, seed
-        As `reprise.lib.genres.models.fit_model` takes them.
+        As in `reprise.lib.genres.models.fit_model`.
     rows
-        Shape (n, d), float32.
+        Feature matrix, shape (n, d), float32.
     genre_names, genres
-        Names, ascending, and of each row the place of its name.
+        Genre names in ascending order, and for each row the index of its genre in ``genre_names``, int32 (n,).
     group_names, groups
-        The same for groups.
+        Group names in ascending order, and for each row the index of its group in ``group_names``, int32 (n,).
     splits
-        Shape (s, n), int8: ``OUT``, ``TRAIN`` or ``TEST``.
+        Role of each row in each split (``TRAIN``, ``TEST``, …; see `reprise.lib.genres.split_plans`), int8 (s, n).
     """
 
     learner: str
@@ -64,75 +62,78 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Task:
+class FitTask:
     """One fit.
 
     Parameters
     ----------
     split
-        Row of ``Problem.splits``.
+        Row index in ``FitProblem.splits``.
     params
-        Of the learner.
-    gives
-        ``COUNTS``: how often which genre was taken for which, k x k by ``Problem.genre_names``; ``PROBABILITIES``: of
-        the test rows, in their order, float64 (n, k); ``MODEL``: its bytes.
+        Hyperparameters of the learner.
+    result
+        Kind of the result. ``COUNTS``: flattened confusion matrix (k, k) with true genres as rows and predicted genres
+        as columns, in the order of ``FitProblem.genre_names``. ``PROBABILITIES``: genre probabilities of the test rows,
+        float64 (n, k), in the order of the test rows. ``MODEL``: the model as bytes.
     """
 
     split: int
     params: Mapping[str, Any]
-    gives: str
+    result: str
 
 
-class Shared(Protocol):
-    """A Spark broadcast, which a worker process reads once."""
+class SharedProblem(Protocol):
+    """A Spark broadcast of a problem; each worker process deserialises it once."""
 
     @property
-    def value(self) -> Problem:
-        """What was handed on."""
+    def value(self) -> FitProblem:
+        """The problem."""
 
 
 def fit_models(
-    batches: Iterable[pa.RecordBatch], *, problem: Shared, tasks: Sequence[Task]
+    batches: Iterable[pa.RecordBatch], *, problem: SharedProblem, tasks: Sequence[FitTask]
 ) -> Iterator[pa.RecordBatch]:
-    """Do the tasks whose places stand in the column ``id``; the function that ``mapInArrow`` runs.
+    """Run the tasks whose indices are in the column ``id``. Spark calls this function through ``mapInArrow``.
 
     Yields
     ------
     pyarrow.RecordBatch
-        Columns of ``FITS_DDL``, a row a task: what it gives, or else the ``fault`` for which it cannot be done. While a
-        task takes long, batches without rows.
+        Columns of ``FITS_DDL``, one row for each task. The row contains the result or, if the fit failed, the
+        ``fault``. Empty batches serve as heartbeats during a long task.
     """
-    sign = to_batch(_FITS, {"task": []})
+    empty_batch = to_batch(_FITS, {"task": []})
     for batch in batches:
         for number in batch.column("id").to_pylist():
-            yield from _do(number, problem.value, tasks[number], sign)
+            yield from _run_with_heartbeat(number, problem.value, tasks[number], empty_batch)
 
 
-def _do(number: int, problem: Problem, task: Task, sign: pa.RecordBatch) -> Generator[pa.RecordBatch, None, None]:
+def _run_with_heartbeat(
+    number: int, problem: FitProblem, task: FitTask, empty_batch: pa.RecordBatch
+) -> Generator[pa.RecordBatch, None, None]:
     try:
-        given = yield from run_with_heartbeat(sign, do_task, problem, task)
+        result = yield from run_with_heartbeat(empty_batch, run_task, problem, task)
     except InputError as error:
         yield to_batch(_FITS, {"task": [number], "fault": [error.message]})
         return
-    yield to_batch(_FITS, {"task": [number], task.gives: [given]})
+    yield to_batch(_FITS, {"task": [number], task.result: [result]})
 
 
-def do_task(problem: Problem, task: Task) -> Any:
-    """What a task gives, as the column of its name holds it."""
+def run_task(problem: FitProblem, task: FitTask) -> Any:
+    """Fit the model of a task and return a value for the result's column of ``FITS_DDL``."""
     roles = problem.splits[task.split]
     model = _fit(problem, roles == TRAIN, task.params)
-    if task.gives == MODEL:
+    if task.result == MODEL:
         return dump(model)
     test = roles == TEST
-    found = align(model.predict(problem.rows[test]), model.genres, problem.genre_names.tolist())
-    if task.gives == PROBABILITIES:
-        return np.ascontiguousarray(found, dtype=np.float64).tobytes()
+    probabilities = reorder_columns(model.predict(problem.rows[test]), model.genres, problem.genre_names.tolist())
+    if task.result == PROBABILITIES:
+        return np.ascontiguousarray(probabilities, dtype=np.float64).tobytes()
     k = len(problem.genre_names)
-    pairs = problem.genres[test].astype(np.int64) * k + found.argmax(axis=1)
+    pairs = problem.genres[test].astype(np.int64) * k + probabilities.argmax(axis=1)
     return np.bincount(pairs, minlength=k * k)
 
 
-def _fit(problem: Problem, train: BoolArray, params: Mapping[str, Any]) -> GenreModel:
+def _fit(problem: FitProblem, train: BoolArray, params: Mapping[str, Any]) -> GenreModel:
     return fit_model(
         problem.learner,
         params,

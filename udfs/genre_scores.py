@@ -1,7 +1,6 @@
-"""Features of tracks, a batch at a time, into probabilities of genres."""
+"""Compute genre probabilities of tracks from batches of features."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -14,73 +13,80 @@ from reprise.lib.genres.feature_sets import FEATURE_SETS, TEMPO, WHOLE_TRACK, po
 from reprise.lib.genres.models import GenreModel, load
 from reprise.lib.tables import AUDIO_GENRE_FEATURES, GENRE_SCORES
 from reprise.udfs.arrow import arrow_schema, to_batch
-from reprise.udfs.model_cache import load_artifact
+from reprise.udfs.model_cache import cached_model, load_artifact
 
-ROWS_AT_ONCE = 16_384
-"""Rows that a model is given at a time, at least: a call costs some milliseconds however few they are."""
+MIN_BATCH_ROWS = 16_384
+"""Minimum number of rows in one call of a model. Even a call with few rows takes some milliseconds."""
 
-_PLACES = ("window", "length_s")
+_WINDOW_COLUMNS = ("window", "length_s")
 
 
 def load_genre_model(artifact: str | None, sha256: str) -> GenreModel:
-    """A genre model by its file, or the package's own, loaded once a process.
+    """Return a trained genre model or the package's default model, from the cache of this process if possible.
 
     Parameters
     ----------
     artifact
-        Where its file is; None for the package's own.
+        URI of the model's file; None for the default model.
+    sha256
+        Checksum of the file, or of the default model.
 
     Raises
     ------
     InputError
-        The file is not the one that was trained, or it reads features that there are not.
+        ``checksum``: the file has changed since the training, or this worker's default model differs from the
+        driver's. ``not_a_model``: the model needs features that this version of reprise does not have.
     """
     if artifact is None and sha256 != DEFAULT_SHA256:
-        raise InputError("checksum", "the default model here is another one than on the driver: install one version")
-    model = _load_own() if artifact is None else load_artifact(artifact, sha256, load)
-    known = FEATURE_SETS.get(model.feature_set)
-    if known is None or not set(model.features) <= set(known.columns):
-        raise InputError("not_a_model", f"it reads features that this version has not ({model.feature_set})")
+        raise InputError(
+            "checksum",
+            "the default model of this worker differs from the driver's: install the same version of reprise on both",
+        )
+    model = cached_model(sha256, load_default) if artifact is None else load_artifact(artifact, sha256, load)
+    feature_set = FEATURE_SETS.get(model.feature_set)
+    if feature_set is None or not set(model.features) <= set(feature_set.columns):
+        raise InputError(
+            "not_a_model",
+            f"it needs features that this version of reprise does not have ({model.feature_set}): train it again",
+        )
     return model
 
 
-@lru_cache(maxsize=1)
-def _load_own() -> GenreModel:
-    return load_default()
-
-
-def columns_of(model: GenreModel) -> list[str]:
-    """Columns that `score_tracks` wants for a model, by its feature set."""
-    known = FEATURE_SETS[model.feature_set]
-    return ["track_id", "sha256", *(_PLACES if known.table is AUDIO_GENRE_FEATURES else ()), *known.columns]
+def input_columns(model: GenreModel) -> list[str]:
+    """Return the columns that `score_tracks` needs for a model, in their order."""
+    feature_set = FEATURE_SETS[model.feature_set]
+    windows = _WINDOW_COLUMNS if feature_set.table is AUDIO_GENRE_FEATURES else ()
+    return ["track_id", "sha256", *windows, *feature_set.columns]
 
 
 def score_tracks(
     batches: Iterable[pa.RecordBatch], *, artifact: str | None, artifact_sha256: str, model_id: str, run_id: str
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Ask a model for the genres of tracks.
+    """Predict the genre probabilities of tracks.
 
-    A model of whole tracks of audio is asked about the 30 s around each window; a track's probability is the mean over
-    its windows. Audio that is too short for a window is asked about as a whole.
+    For audio, the model predicts each 3 s window, and the probability of a track is the mean over its windows. A model
+    trained on whole tracks gets features pooled over the 30 s around each window. Audio shorter than one window is
+    predicted as a whole.
 
     Parameters
     ----------
     batches
-        Columns as `columns_of` names them, in the order of the track and, of audio, of the window. Rows of a track may
-        stand in several batches.
+        Columns of `input_columns`, sorted by track and, for audio, by window. The rows of one track may be in several
+        batches.
     artifact, artifact_sha256
-        As `load_genre_model`.
+        As ``artifact`` and ``sha256`` in `load_genre_model`.
     model_id, run_id
-        For the key and the provenance.
+        Values of the columns ``model_id`` and ``run_id``.
 
     Yields
     ------
     tuple of str and pyarrow.RecordBatch
-        ``genre_scores`` and rows of it: a row a genre of each track, tracks in their order, genres in the model's.
+        The table name ``genre_scores``, and one row for each track and genre: tracks in the order of the input, genres
+        in the order of the model.
     """
     model = load_genre_model(artifact, artifact_sha256)
     is_audio = FEATURE_SETS[model.feature_set].table is AUDIO_GENRE_FEATURES
-    for rows in _gather_tracks(batches):
+    for rows in _rebatch_by_track(batches):
         starts = _find_starts(rows)
         tracks = rows.select(["track_id", "sha256"]).take(pa.array(starts))
         if is_audio:
@@ -90,64 +96,72 @@ def score_tracks(
         yield GENRE_SCORES.name, _to_scores(model.genres, tracks, probabilities, windows, model_id, run_id)
 
 
-def _gather_tracks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of about ``ROWS_AT_ONCE`` that end where a track ends."""
-    held: list[pa.RecordBatch] = []
+def _rebatch_by_track(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Regroup the rows into batches of whole tracks. All but the last batch have at least ``MIN_BATCH_ROWS`` rows."""
+    pending: list[pa.RecordBatch] = []
     for batch in batches:
         if not batch.num_rows:
             continue
         ids = batch.column("track_id")
-        cut = pc.index(ids, ids[-1]).as_py()  # where the track begins that may go on in the next batch
-        ends = cut > 0 or (bool(held) and held[-1].column("track_id")[-1] != ids[0])
-        if ends and sum(part.num_rows for part in held) + cut >= ROWS_AT_ONCE:
-            yield pa.concat_batches([*held, batch.slice(0, cut)])
-            held = [batch.slice(cut)]
+        cut = pc.index(ids, ids[-1]).as_py()  # first row of the last track: its remaining rows can be in the next batch
+        ends = cut > 0 or (bool(pending) and pending[-1].column("track_id")[-1] != ids[0])
+        if ends and sum(part.num_rows for part in pending) + cut >= MIN_BATCH_ROWS:
+            yield pa.concat_batches([*pending, batch.slice(0, cut)])
+            pending = [batch.slice(cut)]
         else:
-            held.append(batch)
-    if held:
-        yield pa.concat_batches(held)
+            pending.append(batch)
+    if pending:
+        yield pa.concat_batches(pending)
 
 
 def _find_starts(rows: pa.RecordBatch) -> Int64Array:
-    """Rows at which the tracks begin."""
+    """Return the index of the first row of each track."""
     ids = rows.column("track_id")
     changes = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
     return np.concatenate([[0], np.flatnonzero(changes) + 1])
 
 
 def _to_matrix(rows: pa.RecordBatch, columns: Sequence[str]) -> Float64Array:
-    """Columns as (n, d); NULL is NaN."""
+    """Return the columns as a matrix (n, d), with NaN for NULL."""
     return np.column_stack([rows.column(name).to_numpy(zero_copy_only=False) for name in columns]).astype(np.float64)
 
 
 def _score_windows(model: GenreModel, rows: pa.RecordBatch, starts: Int64Array) -> tuple[Float64Array, pa.ListArray]:
-    """Probabilities (tracks, k) of the tracks that begin at ``starts``, and by track and genre those of its windows."""
-    known = FEATURE_SETS[model.feature_set]
-    values = _to_matrix(rows, known.columns)
-    whole = rows.column("window").to_numpy() == WHOLE_TRACK
+    """Predict the tracks that start at the rows ``starts``.
+
+    Returns
+    -------
+    tuple of numpy.ndarray and pyarrow.ListArray
+        First: genre probabilities of the tracks, shape (tracks, k). Second: one list for each track and genre,
+        ordered by track and then by genre. A list contains the genre's probabilities in the track's windows. It is NULL
+        for a track without windows.
+    """
+    feature_set = FEATURE_SETS[model.feature_set]
+    values = _to_matrix(rows, feature_set.columns)
+    is_whole = rows.column("window").to_numpy() == WHOLE_TRACK
     sizes = np.diff(starts, append=len(values))
     track = np.repeat(np.arange(len(starts)), sizes)
     tempo = np.full(len(starts), np.nan)
-    tempo[track[whole]] = values[whole, known.columns.index(TEMPO)]
-    values[:, known.columns.index(TEMPO)] = tempo[track]
-    counts = np.bincount(track[~whole], minlength=len(starts))
-    asked = ~whole | (counts[track] == 0)
-    values, track = values[asked], track[asked]
-    begin = np.searchsorted(track, np.arange(len(starts)))
-    if not known.by_window:
-        values = pool(values, rows.column("length_s").to_numpy()[asked], known.columns, starts=begin)
-    found = model.predict(values[:, [known.columns.index(name) for name in model.features]])
-    of_tracks = np.add.reduceat(found, begin, axis=0) / np.maximum(counts, 1)[:, None]
+    tempo[track[is_whole]] = values[is_whole, feature_set.columns.index(TEMPO)]
+    values[:, feature_set.columns.index(TEMPO)] = tempo[track]
+    n_windows = np.bincount(track[~is_whole], minlength=len(starts))
+    used = ~is_whole | (n_windows[track] == 0)
+    values, track = values[used], track[used]
+    first_rows = np.searchsorted(track, np.arange(len(starts)))
+    if not feature_set.by_window:
+        values = pool(values, rows.column("length_s").to_numpy()[used], feature_set.columns, starts=first_rows)
+    predicted = model.predict(values[:, [feature_set.columns.index(name) for name in model.features]])
+    probabilities = np.add.reduceat(predicted, first_rows, axis=0) / np.maximum(n_windows, 1)[:, None]
     k = len(model.genres)
-    offsets = np.concatenate([[0], np.cumsum(np.repeat(counts, k))])
-    courses = [found[a : a + count].T.reshape(-1) for a, count in zip(begin, counts, strict=True)]
+    offsets = np.concatenate([[0], np.cumsum(np.repeat(n_windows, k))])
+    by_genre = [predicted[a : a + count].T.reshape(-1) for a, count in zip(first_rows, n_windows, strict=True)]
     windows = pa.ListArray.from_arrays(
         pa.array(offsets, pa.int32()),
-        pa.array(np.concatenate(courses), pa.float32()),
+        pa.array(np.concatenate(by_genre), pa.float32()),
         type=arrow_schema(GENRE_SCORES).field("window_probabilities").type,
-        mask=pa.array(np.repeat(counts == 0, k)),
+        mask=pa.array(np.repeat(n_windows == 0, k)),
     )
-    return of_tracks, windows
+    return probabilities, windows
 
 
 def _to_scores(
@@ -158,7 +172,7 @@ def _to_scores(
     model_id: str,
     run_id: str,
 ) -> pa.RecordBatch:
-    """Rows of ``genre_scores``, those of a track one after the other in the order of ``genres``."""
+    """Return rows of ``genre_scores``, ordered as in ``tracks`` and, for each track, as in ``genres``."""
     n, k = probabilities.shape
     ranks = np.empty((n, k), dtype=np.int32)
     np.put_along_axis(ranks, np.argsort(-probabilities, axis=1, kind="stable"), np.arange(1, k + 1, dtype=np.int32), 1)

@@ -1,4 +1,4 @@
-"""Run long work in a thread while the worker keeps sending empty batches, so that Spark does not kill it."""
+"""Run long work in a thread and send empty batches meanwhile. Otherwise Spark would kill the worker as idle."""
 
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,29 +8,35 @@ from itertools import repeat
 from typing import ParamSpec, TypeVar
 
 HEARTBEAT_S = 30.0
-"""A worker that says nothing for minutes is killed; an album in one file may well take longer."""
+"""Seconds between heartbeats. Spark kills a worker that sends nothing for several minutes. The analysis of a file that
+contains a whole album can take longer than that."""
 
-_BUFFERFUL = 512
-"""Empty batches, of 160 bytes and more, that fill the 64 KiB which a worker holds back before Spark hears anything."""
+_BATCHES_PER_BUFFER = 512
+"""Number of empty batches that fill the worker's output buffer of 64 KiB; each has at least 160 bytes. The worker sends
+nothing to Spark before the buffer is full."""
 
-_Sign = TypeVar("_Sign")
+_Batch = TypeVar("_Batch")
 _Result = TypeVar("_Result")
 _Arguments = ParamSpec("_Arguments")
 
 
 def run_with_heartbeat(
-    sign: _Sign, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
-) -> Generator[_Sign, None, _Result]:
-    """Return what ``work`` returns; every `HEARTBEAT_S` yield ``sign``, an empty batch, until Spark hears it."""
-    running = _threads().submit(work, *args, **kwargs)
+    empty_batch: _Batch, work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
+) -> Generator[_Batch, None, _Result]:
+    """Call ``work`` in a thread and return its result. While it runs, send a heartbeat every `HEARTBEAT_S` seconds.
+
+    A heartbeat yields ``empty_batch`` often enough to fill the worker's output buffer. Exceptions of ``work``
+    are raised.
+    """
+    running = _executor().submit(work, *args, **kwargs)
     while True:
         try:
             return running.result(HEARTBEAT_S)
         except StillRunning:
-            yield from repeat(sign, _BUFFERFUL)
+            yield from repeat(empty_batch, _BATCHES_PER_BUFFER)
 
 
 @cache
-def _threads() -> ThreadPoolExecutor:
-    """The one thread that reads: it lives as long as its process."""
+def _executor() -> ThreadPoolExecutor:
+    """Return the executor of this process. It has one thread."""
     return ThreadPoolExecutor(max_workers=1)

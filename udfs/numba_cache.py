@@ -1,4 +1,4 @@
-"""Numba's cache of compiled functions in workers: where it lies, and who may write to it."""
+"""Location of numba's cache of compiled functions in workers, and a lock against simultaneous compilation."""
 
 import fcntl
 import os
@@ -15,10 +15,11 @@ _COMPILED: set[str] = set()
 
 
 @contextmanager
-def compiling(name: str) -> Iterator[None]:
-    """Around each call of a compiled function: the first of a process is made by one process of the machine at a time.
+def compile_lock(name: str) -> Iterator[None]:
+    """Lock numba's cache on this machine during the first use of ``name``, a compiled function, in this process.
 
-    Processes that compile into one numba cache at once can crash; the ones that waited find the function there.
+    Processes that compile into one numba cache at the same time can crash. A process that waited for the lock loads
+    the compiled function from the cache. Later uses of ``name`` take no lock.
     """
     if name in _COMPILED:
         yield
@@ -30,11 +31,11 @@ def compiling(name: str) -> Iterator[None]:
     _COMPILED.add(name)
 
 
-class PlaceInZipLocator(ZipCacheLocator):
-    """Keeps compiled functions by their place in the zip, whatever folder the zip lies in.
+class PathInZipLocator(ZipCacheLocator):
+    """Cache locator for functions in a zip. It uses the path inside the zip, not the folder that contains the zip.
 
-    Spark copies the zip into a new folder for each application, and numba's own locator goes by that folder. Whether
-    the source is still the same numba tells by its content.
+    Spark copies the zip into a new folder for each application. The path of numba's own locator includes this folder,
+    so each application would compile again. Numba detects a changed source file by its content.
     """
 
     def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:

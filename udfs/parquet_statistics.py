@@ -1,4 +1,4 @@
-"""Statistics of a Parquet file as Delta's protocol has them, by which a reader leaves out files it need not open."""
+"""Statistics of a Parquet file, as defined by the Delta protocol. Readers use them to skip files."""
 
 import json
 import math
@@ -10,72 +10,77 @@ import pyarrow.compute as pc
 
 from reprise.lib.tables import Table
 
-_PREFIX = 32  # characters of a text, as Spark's writer has it
-_INDEXED = 32  # columns that readers look for by default (delta.dataSkippingNumIndexedCols)
-_GREATEST_CHARACTER = "\U0010ffff"
+_PREFIX_LENGTH = 32  # maximum number of characters of a string bound, as in Spark's writer
+_N_INDEXED_COLUMNS = 32  # columns with statistics: Delta's default of delta.dataSkippingNumIndexedCols
+_MAX_CHARACTER = "\U0010ffff"
 
 
 class Statistics:
-    """Row count, and of scalar columns NULLs, least and greatest value of the batches given to ``add``.
+    """Statistics of the batches given to ``add``: row count, and NULL count, minimum and maximum of each scalar column.
 
-    A scalar column of the first 32 must be here: the ``deltalake`` package takes a missing bound for one that nothing
-    satisfies, and a filter on that column then finds no row. A column of NULLs alone has no bounds, only its count.
-    Texts are cut short, but not those of key and owner, by which the tables' writer looks rows up; timestamps are
-    rounded outward to milliseconds.
+    Every scalar column among the table's first 32 columns must be included. If a bound is missing, the ``deltalake``
+    package assumes that no row matches, and a filter on that column finds no row. A column that contains only NULLs has
+    a NULL count but no bounds. String bounds are truncated, but not those of the key and owner columns: the ``arrow``
+    writer finds rows by them. Timestamp bounds are rounded outward to milliseconds.
     """
 
     def __init__(self, table: Table) -> None:
         self.row_count = 0
-        self._whole = {*table.key, table.owner}
+        self._untruncated = {*table.key, table.owner}
         scalars = [column.name for column in table.columns if not column.type.startswith("array")]
-        self._nulls = {name: 0 for i, name in enumerate(scalars) if i < _INDEXED or name in self._whole}
+        self._null_counts = {
+            name: 0 for i, name in enumerate(scalars) if i < _N_INDEXED_COLUMNS or name in self._untruncated
+        }
         self._bounds: dict[str, tuple[Any, Any]] = {}
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Look at ``batch``, which has no NaN in scalar columns."""
+        """Include the rows of ``batch``. Its scalar columns must not contain NaN."""
         self.row_count += batch.num_rows
-        for name in self._nulls:
+        for name in self._null_counts:
             column = batch.column(name)
-            self._nulls[name] += column.null_count
+            self._null_counts[name] += column.null_count
             if column.null_count < len(column):
                 found = pc.min_max(column).as_py()
-                least, greatest = self._bounds.get(name, (found["min"], found["max"]))
-                self._bounds[name] = (min(least, found["min"]), max(greatest, found["max"]))
+                lower, upper = self._bounds.get(name, (found["min"], found["max"]))
+                self._bounds[name] = (min(lower, found["min"]), max(upper, found["max"]))
 
     def to_json(self) -> str:
-        """Return the statistics in Delta's form."""
+        """Return the statistics as JSON in Delta's form."""
         statistics = {
             "numRecords": self.row_count,
-            "minValues": {name: self._least(name, least) for name, (least, _) in self._bounds.items()},
-            "maxValues": {name: self._greatest(name, greatest) for name, (_, greatest) in self._bounds.items()},
-            "nullCount": self._nulls,
+            "minValues": {name: self._to_lower_bound(name, lower) for name, (lower, _) in self._bounds.items()},
+            "maxValues": {name: self._to_upper_bound(name, upper) for name, (_, upper) in self._bounds.items()},
+            "nullCount": self._null_counts,
         }
-        # not as escapes: the deltalake package takes the two of one character for two characters
+        # without escapes: the deltalake package reads an escaped surrogate pair as two characters
         return json.dumps(statistics, ensure_ascii=False, allow_nan=False)
 
-    def _least(self, name: str, value: Any) -> Any:
-        if isinstance(value, str) and name not in self._whole:
-            return value[:_PREFIX]
-        return _written(value)
+    def _to_lower_bound(self, name: str, value: Any) -> Any:
+        if isinstance(value, str) and name not in self._untruncated:
+            return value[:_PREFIX_LENGTH]
+        return _to_json_value(value)
 
-    def _greatest(self, name: str, value: Any) -> Any:
-        if isinstance(value, str) and name not in self._whole:
-            return _not_less(value)
+    def _to_upper_bound(self, name: str, value: Any) -> Any:
+        if isinstance(value, str) and name not in self._untruncated:
+            return _truncate_upwards(value)
         if isinstance(value, datetime):
             value += timedelta(microseconds=-value.microsecond % 1000)
-        return _written(value)
+        return _to_json_value(value)
 
 
-def _not_less(text: str) -> str:
-    """Return the beginning of ``text`` and a character that makes it no less than ``text``; a short one as it is."""
-    end = _PREFIX
-    while text[end : end + 1] == _GREATEST_CHARACTER:
+def _truncate_upwards(text: str) -> str:
+    """Return an upper bound of ``text``: its prefix and then the greatest character.
+
+    A text that is not longer than the prefix is returned unchanged.
+    """
+    end = _PREFIX_LENGTH
+    while text[end : end + 1] == _MAX_CHARACTER:
         end += 1
-    return text if len(text) <= end else text[:end] + _GREATEST_CHARACTER
+    return text if len(text) <= end else text[:end] + _MAX_CHARACTER
 
 
-def _written(value: Any) -> Any:
-    """``value`` as JSON can hold it; a timestamp loses what is below a millisecond, which is downward."""
+def _to_json_value(value: Any) -> Any:
+    """Convert ``value`` to a JSON value. A timestamp is rounded down to a millisecond."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, float) and math.isinf(value):

@@ -1,4 +1,4 @@
-"""Recordings of a composed sample, a batch of their numbers at a time, into audio files."""
+"""Write the recordings of a synthetic dataset as audio files. The batches contain the numbers of the recordings."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from reprise.lib.music import sample
 from reprise.lib.music.render.soundfont import Soundfont
 from reprise.lib.music.sample.recording_files import write_recording
 from reprise.lib.music.sample.recordings import Recording
-from reprise.udfs.numba_cache import compiling
+from reprise.udfs.numba_cache import compile_lock
 
 RESULT_DDL = "written long"
 _RESULT = pa.schema([("written", pa.int64())])
@@ -18,17 +18,20 @@ _RESULT = pa.schema([("written", pa.int64())])
 def write_recordings(
     batches: Iterable[pa.RecordBatch],
     *,
-    plan: sample.Plan,
+    plan: sample.SamplePlan,
     recordings: tuple[Recording, ...],
     root: Path,
     soundfont: Soundfont | None,
 ) -> Iterator[pa.RecordBatch]:
-    """Play and write the recordings whose positions are in column ``id``; files that are there are left alone.
+    """Render and write the recordings whose indices in ``recordings`` are in the column ``id``; keep existing files.
 
-    Gives one row a recording: how many audio files were written.
+    Yields
+    ------
+    pyarrow.RecordBatch
+        One row for each recording, with the number of audio files written.
     """
     for batch in batches:
         for number in batch.column("id").to_pylist():
-            with compiling("synthesis"):
+            with compile_lock("synthesis"):
                 written = write_recording(plan, recordings[number], root, soundfont)
             yield pa.RecordBatch.from_pylist([{"written": written}], schema=_RESULT)

@@ -1,4 +1,4 @@
-"""Tracks of a composed sample, a batch of their numbers at a time, into files."""
+"""Write the tracks of a synthetic dataset as HDF5 files. The batches contain the numbers of the tracks."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,10 +12,15 @@ RESULT_DDL = "written long"
 _RESULT = pa.schema([("written", pa.int64())])
 
 
-def write_tracks(batches: Iterable[pa.RecordBatch], *, plan: sample.Plan, root: Path) -> Iterator[pa.RecordBatch]:
-    """Compose and write the tracks whose numbers are in column ``id``; those that have a file are left alone.
+def write_tracks(batches: Iterable[pa.RecordBatch], *, plan: sample.SamplePlan, root: Path) -> Iterator[pa.RecordBatch]:
+    """Compose and write the tracks whose numbers are in the column ``id``; keep existing files.
 
-    Files appear whole or not at all, so that one that is there is right. Gives one row a batch: how many were written.
+    Files are written atomically, so an existing file is complete.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        One row for each input batch, with the number of files written.
     """
     for batch in batches:
         written = 0

@@ -1,7 +1,8 @@
-"""Parquet files that a worker writes into a table's folder, for the driver to commit.
+"""Staging: workers write Parquet files into a table's folder, and the driver commits them.
 
-Spark's Parquet writer costs several times the reading of a track on rows as wide as ours; pyarrow writes the same file
-where the arrays already are, and only a description of it travels to the driver.
+The rows are wide. Spark's Parquet writer needs several times as long to write a track as a worker needs to read it.
+Instead, pyarrow writes the file in the worker, so the arrays are not copied to Spark. The worker sends only a
+description of the file to the driver.
 """
 
 import json
@@ -20,14 +21,14 @@ from reprise.udfs.parquet_statistics import Statistics
 
 Make = Callable[[Iterable[pa.RecordBatch]], Iterator[tuple[str, pa.RecordBatch]]]
 
-# One row a written file, or one a batch of rows that the driver wants to see itself.
+# each row describes one written file, or contains one batch of rows for the driver
 RESULT_SCHEMA = pa.schema([("table", pa.string()), ("file", pa.string()), ("rows", pa.binary())])
 RESULT_DDL = "`table` string, file string, rows binary"
 
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A Parquet file in a table's folder that no commit names yet; ``stats`` are Delta's, as JSON."""
+    """A Parquet file in a table's folder, not committed yet. ``stats`` contains its Delta statistics as JSON."""
 
     path: str
     size: int
@@ -36,14 +37,14 @@ class StagedFile:
 
 
 def filesystem(uri: str) -> tuple[pa.fs.FileSystem, str]:
-    """Arrow file system and path in it of a folder or file: a local path or any URI that Arrow knows."""
+    """Return the Arrow file system for a local path or a URI, and the path in this file system."""
     if "://" not in uri and not uri.startswith("file:"):
         return pa.fs.LocalFileSystem(), uri
     return pa.fs.FileSystem.from_uri(uri.replace("s3a://", "s3://", 1))  # type: ignore[no-any-return]
 
 
 class Stager:
-    """Writes the batches of one table into one Parquet file in ``folder``, opened with the first batch."""
+    """Writer of one table's batches to one Parquet file in ``folder``. The first batch creates the file."""
 
     def __init__(self, table: Table, folder: str) -> None:
         self._table = table
@@ -53,7 +54,7 @@ class Stager:
         self._statistics = Statistics(table)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add ``batch`` as a row group, NaN in its scalar columns as NULL; one of no rows adds nothing."""
+        """Write ``batch`` as a row group. In scalar columns, NaN is written as NULL. An empty batch is ignored."""
         if not batch.num_rows:
             return
         batch = _without_nan(batch)
@@ -66,7 +67,7 @@ class Stager:
         self._statistics.add(batch)
 
     def close(self) -> StagedFile | None:
-        """Finish the file; None when nothing was written."""
+        """Finish the file and return its description, or None if nothing was written."""
         if self._writer is None:
             return None
         self._writer.close()
@@ -75,10 +76,15 @@ class Stager:
 
 
 def _without_nan(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """``batch`` with NULL for NaN in its scalar columns.
+    """Replace NaN by NULL in the scalar columns of ``batch``.
 
-    What is not known is NULL in every table. And no statistics of a column with NaN are right for all readers: to Spark
-    NaN is the greatest number, to others it compares with nothing.
+    Missing values are NULL in every table. In addition, no statistics of a column with NaN are correct for all readers.
+    In Spark, NaN is the greatest number. In other readers, every comparison with NaN is false.
+
+    Raises
+    ------
+    ValueError
+        A column that must not be NULL contains NaN.
     """
     for index, field in enumerate(batch.schema):
         if not pa.types.is_floating(field.type):
@@ -94,21 +100,28 @@ def _without_nan(batch: pa.RecordBatch) -> pa.RecordBatch:
 def stage(
     batches: Iterable[pa.RecordBatch], *, make: Make, folders: Mapping[str, str], seen_by_driver: frozenset[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Run ``make`` over ``batches`` and write what it gives; the function that ``mapInArrow`` runs.
+    """Apply ``make`` to ``batches`` and stage the rows that it yields. Spark calls `stage` through ``mapInArrow``.
 
     Parameters
     ----------
     make
-        Gives (table name, rows of that table in the contract's schema) pairs in any order.
+        Function that yields pairs of a table name and a batch in the table's schema, in any order.
     folders
-        Where each table's files go.
+        Folder of each table's files, by table name.
     seen_by_driver
-        Tables whose rows are not written but handed on, as Arrow IPC: small ones that the driver must decide about.
+        Names of small tables. Their rows are sent to the driver as Arrow IPC, not written to files. The driver checks
+        these rows before it writes them.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        Rows of ``RESULT_SCHEMA``: the batches for the driver, and at the end one `StagedFile` as JSON for each file. An
+        empty batch from ``make`` is passed on as an empty batch. It serves as a heartbeat.
     """
     stagers = {name: Stager(TABLES[name], folder) for name, folder in folders.items()}
     for name, batch in make(batches):
         if not batch.num_rows:
-            yield to_batch(RESULT_SCHEMA, {"table": []})  # a sign of life, for Spark alone
+            yield to_batch(RESULT_SCHEMA, {"table": []})  # heartbeat for Spark
         elif name in seen_by_driver:
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, batch.schema) as stream:

@@ -1,1 +1,1 @@
-"""Commands of `reprise` that are not jobs."""
+"""Commands of ``reprise`` that are not jobs."""

@@ -1,8 +1,8 @@
-"""Ask the tables in SQL: one query, a file of them, or a prompt.
+"""Query the tables in SQL: one query, a file of statements, or a prompt.
 
-Tables and views have the names that --describe lists. In a query :name stands for the text given with --param
-name=text; CAST(:name AS INT) makes a number of it. A query only reads, and leaves no row in job_runs. With --write
-DuckDB may COPY to files, and in Spark statements may change the tables themselves.
+--describe lists the names of tables and views. In a query, :name stands for the text given with --param name=text; use
+CAST(:name AS INT) for a number. A query only reads, and adds no row to job_runs. With --write, DuckDB may COPY to
+files, and Spark statements may change the tables.
 """
 
 import argparse
@@ -13,65 +13,72 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from reprise.conf import SettingsError, load
-from reprise.jobs._engine.run import (
+from reprise.conf import SettingsError
+from reprise.jobs._engine.command_line import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
     Parser,
     UsageError,
+    add_settings_options,
+    read_settings,
 )
-from reprise.jobs._sql.descriptions import describe, error_line
+from reprise.jobs._engine.console import print_error
+from reprise.jobs._sql.descriptions import describe, query_error_line
 from reprise.jobs._sql.engine import Engine, open_engine
-from reprise.jobs._sql.output import FORMATS, write
-
-if TYPE_CHECKING:
-    pass
+from reprise.jobs._sql.output import FORMATS, write_result
 
 
-def parser() -> argparse.ArgumentParser:
-    """Parser of ``reprise sql``."""
-    first_line, _, rest = (__doc__ or "").partition("\n")
-    made = Parser(
-        prog="reprise sql",
-        description=first_line,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of ``reprise sql``."""
+    parser = Parser("sql", __doc__ or "")
+    parser.add_argument(
+        "query", nargs="?", metavar="SQL", help="statements; opens a prompt if neither SQL nor --file is given"
     )
-    made.add_argument("query", nargs="?", metavar="SQL", help="statements; without them and --file a prompt")
-    made.add_argument("--file", metavar="FILE", help="read the statements from a file, - for stdin")
-    made.add_argument("--engine", choices=("duckdb", "spark"), default="duckdb", help="default: duckdb")
-    made.add_argument("--format", choices=FORMATS, default="table", help="default: table, the first rows for people")
-    made.add_argument("--out", metavar="FILE", help="write the answer to a file; parquet needs one")
-    made.add_argument("--param", metavar="NAME=VALUE", action="append", default=[], help="text for :NAME")
-    made.add_argument(
-        "--describe", metavar="TABLE", nargs="?", const="", help="list tables and views, or one's columns"
+    parser.add_argument("--file", metavar="FILE", help="read the statements from FILE, or from stdin if FILE is -")
+    parser.add_argument(
+        "--engine", choices=("duckdb", "spark"), default="duckdb", help="query engine (default: duckdb)"
     )
-    made.add_argument("--write", action="store_true", help="let statements write")
-    made.add_argument("--warehouse", metavar="DIR", help="root of the tables: a folder or any URI")
-    made.add_argument("--conf", metavar="KEY=VALUE", action="append", default=[], help="any setting, or spark.*")
-    made.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARN or ERROR")
-    return made
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="table",
+        help="output format (default: table, which shows only the first 100 rows)",
+    )
+    parser.add_argument("--out", metavar="FILE", help="write the result to a file; required for parquet")
+    parser.add_argument(
+        "--param", metavar="NAME=VALUE", action="append", default=[], help="value of the parameter :NAME"
+    )
+    parser.add_argument(
+        "--describe", metavar="TABLE", nargs="?", const="", help="list all tables and views, or the columns of TABLE"
+    )
+    parser.add_argument("--write", action="store_true", help="allow statements that write files or change tables")
+    add_settings_options(parser)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Answer as the command line says and return the exit code: 1 for a query that fails, 2 for bad usage."""
+    """Run ``reprise sql`` with the command line ``argv`` and return the exit code.
+
+    A failed query returns 1, bad usage 2.
+    """
     try:
-        return _run(parser().parse_args(argv))
+        return _run(make_parser().parse_args(argv))
     except (SettingsError, UsageError) as error:
-        return _fail(str(error), EXIT_USAGE)
+        print_error("sql", str(error))
+        return EXIT_USAGE
     except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:  # as when piped into head
+        print_error("sql", "interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the program that reads the output, e.g. head, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except Exception as error:
         logging.getLogger(__name__).debug("traceback", exc_info=True)
-        return _fail(error_line(error), EXIT_FAILED)
+        print_error("sql", query_error_line(error))
+        return EXIT_FAILED
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -82,26 +89,22 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError("give a query or --file, not both")
     if args.format == "parquet" and args.out is None:
         raise UsageError("--format parquet needs --out FILE")
-    parameters = _parameters(args.param)
+    parameters = _parse_parameters(args.param)
     with tempfile.TemporaryDirectory(prefix="reprise-sql-") as folder:
-        level = [] if args.log_level is None else [f"log_level={args.log_level}"]
-        place = [] if args.warehouse is None else [f"warehouse={args.warehouse}"]
-        # else Spark makes a folder for tables of its own below the current one
-        settings = load([f"spark.sql.warehouse.dir={folder}", *args.conf, *level, *place])
-        logging.basicConfig()
-        logging.getLogger("reprise").setLevel(settings.log_level.replace("WARN", "WARNING"))
-        sql = _text(args)
+        # without this setting, Spark creates a folder spark-warehouse in the current folder
+        settings = read_settings(args, ("warehouse", "log_level"), [f"spark.sql.warehouse.dir={folder}"])
+        sql = _read_sql(args)
         with open_engine(settings, args.engine, args.write) as engine:
             if sql is None:
                 from reprise.jobs._sql.prompt import run_prompt
 
                 run_prompt(engine, parameters)
             else:
-                _answer(engine, sql, parameters, args.format, args.out)
+                _run_query(engine, sql, parameters, args.format, args.out)
     return EXIT_OK
 
 
-def _parameters(given: Iterable[str]) -> dict[str, str]:
+def _parse_parameters(given: Iterable[str]) -> dict[str, str]:
     parameters = {}
     for text in given:
         name, separator, value = text.partition("=")
@@ -111,8 +114,8 @@ def _parameters(given: Iterable[str]) -> dict[str, str]:
     return parameters
 
 
-def _text(args: argparse.Namespace) -> str | None:
-    """Return the statements, None where none are given."""
+def _read_sql(args: argparse.Namespace) -> str | None:
+    """Return the statements from the command line or from the file. Return None if neither is given."""
     if args.file is None:
         return None if args.query is None else str(args.query)
     try:
@@ -121,20 +124,15 @@ def _text(args: argparse.Namespace) -> str | None:
     except OSError as error:
         raise UsageError(f"--file {args.file}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"--file {args.file} is not a text in utf-8") from None
+        raise UsageError(f"--file {args.file} is not UTF-8 text: save it as UTF-8") from None
 
 
-def _answer(engine: Engine, sql: str, parameters: Mapping[str, str], form: str, out: str | None) -> None:
+def _run_query(engine: Engine, sql: str, parameters: Mapping[str, str], output_format: str, out: str | None) -> None:
     count = 0
     for reader in engine.query(sql, parameters):
         count += 1
-        if count > 1 and (form != "table" or out is not None):
-            raise UsageError(f"--format {form} and --out take the answer of one statement")
-        write(reader, form, out)
+        if count > 1 and (output_format != "table" or out is not None):
+            raise UsageError(f"--format {output_format} and --out take the result of one statement: give one statement")
+        write_result(reader, output_format, out)
     if not count:
-        raise UsageError("there is no statement in the query")
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"reprise sql: {' '.join(message.encode('utf-8', 'replace').decode().split())}", file=sys.stderr)
-    return code
+        raise UsageError("the query contains no statement: give at least one")

@@ -1,1 +1,1 @@
-"""Shared by the jobs of cover detection."""
+"""Code shared by the jobs of cover detection."""

@@ -1,4 +1,4 @@
-"""What a model's distances mean: the probability of a version, learned from cliques that the model never saw."""
+"""Calibrate the distances of a model: fit the probability of being a version, on cliques held out from training."""
 
 import math
 from dataclasses import asdict
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reprise.jobs._detection.search import MEASURES, NO_RERANKER, Model, align, fetch_queries, gallery, search
+from reprise.jobs._detection.models import MEASURES, NO_RERANKER, EmbeddingModel
+from reprise.jobs._detection.search import fetch_queries, read_gallery, rerank, search_gallery
 from reprise.jobs._engine.run import Run
 from reprise.lib.detect.calibration import Calibration, measure_reliability
 
@@ -15,47 +16,55 @@ N_QUERIES = 120
 N_CANDIDATES = 50
 
 
-def calibrate(run: Run, model: Model, held_out: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Search for tracks of held-out cliques and fit, for each measure, how probable a version is at a distance.
+def calibrate(run: Run, model: EmbeddingModel, held_out: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Fit for each measure the probability of being a version as a function of the distance.
+
+    The training data come from searches like those of `find_covers`. The queries are 120 randomly drawn tracks, and the
+    candidates of each query are its 50 nearest tracks.
 
     Parameters
     ----------
+    run
+        Run that reads the tables; its seed draws the queries.
+    model
+        Model to calibrate.
     held_out
-        ``track_id`` and ``clique_id`` of tracks the model was not trained on; of them 120 are searched for, and of each
-        the 50 nearest are looked at, as a search would.
+        ``track_id`` and ``clique_id`` of the tracks that the model was not trained on.
 
     Returns
     -------
     dict
-        By measure: ``weights`` and ``intercept`` of the fit, and the reliability, each half of the cliques judged by a
-        fit on the other. Empty where no version was found, or nothing else.
+        Maps a measure to ``weights`` and ``intercept`` of the fit, and to reliability metrics. For the metrics, the
+        cliques are divided into two halves, and each half is tested with a fit on the other half. A measure is missing
+        if all candidates are versions of their queries, or if no candidate is a version.
     """
     cliques = held_out.set_index("track_id")["clique_id"]
     chosen = sorted(np.random.default_rng(run.settings.seed).permutation(sorted(cliques.index))[:N_QUERIES])
-    tracks = gallery(run, model)
+    tracks = read_gallery(run, model)
     queries = fetch_queries(run, tracks, chosen)
     if not queries.ids:
         return {}
-    nearest = search(tracks, queries, N_CANDIDATES)
-    found: dict[str, dict[str, Any]] = {}
+    nearest = search_gallery(tracks, queries, N_CANDIDATES)
+    calibrations: dict[str, dict[str, Any]] = {}
     for reranker in MEASURES:
-        pairs = align(run, queries, nearest, reranker)
+        pairs = rerank(run, queries, nearest, reranker)
         scores = pairs["distance" if reranker == NO_RERANKER else "alignment_distance"].to_numpy(dtype=np.float64)
-        sought = cliques.reindex(np.array(queries.ids, dtype=object)[pairs["query"]]).to_numpy()
-        is_version = sought == cliques.reindex(pairs["candidate_id"]).to_numpy()
-        half = pd.factorize(sought)[0] % 2 == 0
-        if not _both(is_version):
+        query_cliques = cliques.reindex(np.array(queries.ids, dtype=object)[pairs["query"]]).to_numpy()
+        is_version = query_cliques == cliques.reindex(pairs["candidate_id"]).to_numpy()
+        half = pd.factorize(query_cliques)[0] % 2 == 0
+        if not _has_both_classes(is_version):
             continue
         fit = Calibration.fit(scores, is_version)
-        found[reranker] = {"weights": list(fit.weights), "intercept": fit.intercept}
-        if _both(is_version[half]) and _both(is_version[~half]):
-            judged = np.empty(len(scores))
-            for here in (half, ~half):
-                judged[here] = Calibration.fit(scores[~here], is_version[~here]).probability(scores[here])
-            figures = asdict(measure_reliability(judged, is_version))
-            found[reranker] |= {name: None if math.isnan(value) else value for name, value in figures.items()}
-    return found
+        calibrations[reranker] = {"weights": list(fit.weights), "intercept": fit.intercept}
+        if _has_both_classes(is_version[half]) and _has_both_classes(is_version[~half]):
+            predicted = np.empty(len(scores))
+            for tested in (half, ~half):
+                fit = Calibration.fit(scores[~tested], is_version[~tested])
+                predicted[tested] = fit.probability(scores[tested])
+            metrics = asdict(measure_reliability(predicted, is_version))
+            calibrations[reranker] |= {name: None if math.isnan(value) else value for name, value in metrics.items()}
+    return calibrations
 
 
-def _both(truth: np.ndarray[Any, Any]) -> bool:
+def _has_both_classes(truth: np.ndarray[Any, Any]) -> bool:
     return bool(truth.any() and not truth.all())

@@ -1,4 +1,4 @@
-"""Judging one measure of cover detection on the tracks of a clique list."""
+"""Evaluation of the distance measures of cover detection on the tracks of a clique list."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,10 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from reprise.jobs._detection.search import (
-    NO_RERANKER,
-    QUERIES_AT_ONCE,
-    Model,
-    align,
-    fetch_queries,
-    rank_mates,
-    search,
-)
-from reprise.jobs._engine.run import Run, UsageError
+from reprise.jobs._detection.models import NO_RERANKER, EmbeddingModel
+from reprise.jobs._detection.search import QUERIES_PER_BATCH, fetch_queries, rank_mates, rerank, search_gallery
+from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.run import Run
 from reprise.lib.annotations import open_annotation, read_cover_triplets
 from reprise.lib.arrays import Float64Array, Int64Array, ObjectArray
 from reprise.lib.detect import clique_models, ranking_metrics
@@ -31,28 +25,53 @@ N_TRIPLETS = 500
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one measure reached.
+class MeasureResult:
+    """Result of the evaluation of one measure.
 
-    ``figures`` are by way of counting: ``published`` leaves tracks without a vector out, ``misses`` counts them.
+    Parameters
+    ----------
+    metrics
+        Metrics by name, computed in two ways. ``published`` ignores tracks without an embedding. ``misses`` counts
+        these tracks as misses.
+    clique_table
+        One row for each clique, from `_make_clique_table`.
+    curve, histogram
+        Precision-recall curve, and histogram of the best rank of a mate over the queries. A mate is another version of
+        the query's work. Both ignore tracks without an embedding.
     """
 
-    figures: dict[str, dict[str, float | int | None]]
-    cliques: pd.DataFrame
+    metrics: dict[str, dict[str, float | int | None]]
+    clique_table: pd.DataFrame
     curve: ranking_metrics.PrecisionRecall
     histogram: ranking_metrics.RankHistogram
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is judged: the tracks of a list that are there (``members``: ``track_id``, ``clique_id``), and among what.
+    """Data that the evaluations of all measures share: the tracks of a clique list, the gallery, and random draws.
 
-    ``tracks`` is the gallery, ``n_tracks`` what would be ranked if every track had a vector; ``triplets`` has columns
-    ``query_id``, ``cover_id`` and ``other_id``, or is None to draw them.
+    Parameters
+    ----------
+    run
+        Run that reads the tables. Its seed determines the triplets, the questions for Model 2, and the split for
+        Model 1 (see `clique_models`).
+    model
+        Embedding model.
+    tracks
+        Gallery, from `read_gallery`.
+    members
+        ``track_id`` and ``clique_id`` of those tracks of the list that are in the warehouse.
+    n_tracks
+        Number of tracks that would be ranked if every track had an embedding. A miss gets this rank.
+    n_candidates
+        Number of nearest tracks that a reranker orders.
+    given_triplets
+        Triplets of the binary queries, with the columns ``query_id``, ``cover_id`` and ``other_id``. If None, triplets
+        are drawn at random.
     """
 
     run: Run
-    model: Model
+    model: EmbeddingModel
     tracks: DataFrame
     members: pd.DataFrame
     n_tracks: int
@@ -61,80 +80,96 @@ class Evaluation:
 
     @cached_property
     def queries(self) -> Queries:
-        """Members that have a vector, by id."""
-        found: Queries = fetch_queries(self.run, self.tracks, self.members["track_id"].tolist())
-        if not found.ids:
-            raise UsageError(f"no track of the list has a vector of {self.model.model_id}")
-        return found
+        """Members that have an embedding, in ascending order of their ids."""
+        queries: Queries = fetch_queries(self.run, self.tracks, self.members["track_id"].tolist())
+        if not queries.ids:
+            model_id = self.model.model_id
+            raise UsageError(
+                f"no track of the clique list has an embedding of {model_id}: run train-cover-index --model {model_id}"
+            )
+        return queries
 
     @cached_property
     def cliques(self) -> ObjectArray:
-        """Clique of each of ``queries``."""
+        """Clique id of each query."""
         labels: ObjectArray = self.members.set_index("track_id")["clique_id"].loc[self.queries.ids].to_numpy()
         return labels
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """Every (``query_id``, ``mate_id``) of one clique, their rows in ``queries`` or -1, and the plain ``rank``.
+        """Pairs of versions of one work that are not known duplicates.
 
-        Known duplicates are no pairs. The rank is 0 where one of the two has no vector.
+        The columns are ``query_id``, ``mate_id``, ``clique_id``, ``query``, ``mate`` and ``rank``. ``query`` and
+        ``mate`` are the tracks' row numbers in ``queries``, or -1 for a track without an embedding. ``rank`` is the
+        rank of the mate among all tracks by embedding distance from the query, or 0 if either track has no embedding.
         """
         pairs: pd.DataFrame = self.members.merge(self.members, on="clique_id", suffixes=("", "_mate"))
         pairs = pairs.rename(columns={"track_id": "query_id", "track_id_mate": "mate_id"})
         rows = {track_id: row for row, track_id in enumerate(self.queries.ids)}
         for side in ("query", "mate"):
             pairs[side] = [rows.get(track_id, -1) for track_id in pairs[f"{side}_id"]]
-        groups = np.append(self.queries.groups, NO_GROUP)  # the last one for tracks that are not among the queries
-        same = (groups[pairs["query"]] == groups[pairs["mate"]]) & (groups[pairs["query"]] != NO_GROUP)
-        pairs = pairs[(pairs["query_id"] != pairs["mate_id"]) & ~same].reset_index(drop=True)
+        groups = np.append(self.queries.groups, NO_GROUP)  # row number -1 indexes this last element
+        duplicate = (groups[pairs["query"]] == groups[pairs["mate"]]) & (groups[pairs["query"]] != NO_GROUP)
+        pairs = pairs[(pairs["query_id"] != pairs["mate_id"]) & ~duplicate].reset_index(drop=True)
         pairs["rank"] = 0
-        both = pairs[(pairs["query"] >= 0) & (pairs["mate"] >= 0)]
-        for start in range(0, len(self.queries.ids), QUERIES_AT_ONCE):
-            some = both[(both["query"] >= start) & (both["query"] < start + QUERIES_AT_ONCE)]
-            asked = _take(self.queries, np.arange(start, min(start + QUERIES_AT_ONCE, len(self.queries.ids))))
-            mates = _take(self.queries, some["mate"].to_numpy())
-            ranks = rank_mates(self.tracks, asked, some["query"].to_numpy() - start, mates)
-            pairs.loc[some.index, "rank"] = ranks
+        embedded = pairs[(pairs["query"] >= 0) & (pairs["mate"] >= 0)]
+        for start in range(0, len(self.queries.ids), QUERIES_PER_BATCH):
+            part = embedded[(embedded["query"] >= start) & (embedded["query"] < start + QUERIES_PER_BATCH)]
+            queries = _take(self.queries, np.arange(start, min(start + QUERIES_PER_BATCH, len(self.queries.ids))))
+            mates = _take(self.queries, part["mate"].to_numpy())
+            ranks = rank_mates(self.tracks, queries, part["query"].to_numpy() - start, mates)
+            pairs.loc[part.index, "rank"] = ranks
         return pairs
 
     @cached_property
-    def nearest(self) -> pd.DataFrame:
-        """The candidates of every query, by plain distance."""
-        return search(self.tracks, self.queries, self.n_candidates)
+    def candidates(self) -> pd.DataFrame:
+        """Candidates of each query, in ascending order of embedding distance."""
+        return search_gallery(self.tracks, self.queries, self.n_candidates)
 
     @cached_property
     def triplets(self) -> pd.DataFrame:
-        """Binary queries, as rows of ``queries`` or -1: ``query``, ``cover``, ``other``."""
-        named = self.given_triplets if self.given_triplets is not None else self._draw_triplets()
+        """Triplets of the binary queries, with the columns ``query``, ``cover`` and ``other``.
+
+        The values are the tracks' row numbers in ``queries``, or -1 for a track without an embedding.
+        """
+        ids = self.given_triplets if self.given_triplets is not None else self._draw_triplets()
         rows = {track_id: row for row, track_id in enumerate(self.queries.ids)}
-        found = {c.removesuffix("_id"): [rows.get(i, -1) for i in named[c]] for c in named.columns}
-        return pd.DataFrame(found, dtype=np.int64)
+        columns = {c.removesuffix("_id"): [rows.get(i, -1) for i in ids[c]] for c in ids.columns}
+        return pd.DataFrame(columns, dtype=np.int64)
 
     def _draw_triplets(self) -> pd.DataFrame:
-        """A query, a mate, and a track of another clique, up to 500 times."""
+        """Draw up to 500 triplets. A triplet contains a query, one of its mates, and a track of another clique."""
         rng = np.random.default_rng(self.run.settings.seed)
         pairs = self.pairs.iloc[np.sort(rng.permutation(len(self.pairs))[:N_TRIPLETS])]
         ids, labels = self.members["track_id"].to_numpy(), self.members["clique_id"].to_numpy()
-        others = [rng.choice(ids[labels != one]) if (labels != one).any() else "" for one in pairs["clique_id"]]
+        others = [rng.choice(ids[labels != own]) if (labels != own).any() else "" for own in pairs["clique_id"]]
         return pd.DataFrame({"query_id": pairs["query_id"], "cover_id": pairs["mate_id"], "other_id": others})
 
     @cached_property
     def questions(self) -> clique_models.CheckQuestions:
-        """What Model 2 is asked."""
+        """Questions for Model 2 (see `clique_models`)."""
         return clique_models.draw_questions(self.cliques, seed=self.run.settings.seed)
 
     @cached_property
-    def vote(self) -> tuple[Int64Array, Int64Array]:
-        """Rows that Model 1 is trained on, and those it is tested on."""
+    def vote_split(self) -> tuple[Int64Array, Int64Array]:
+        """Row numbers in ``queries``: the training tracks and the test tracks of Model 1 (see `clique_models`)."""
         return clique_models.split_large_cliques(self.cliques, seed=self.run.settings.seed)
 
 
 def read_triplets(path: str) -> pd.DataFrame:
-    """Triplets of a file; those that cannot be read are left out."""
+    """Read the triplets of the binary queries from a file. Lines that cannot be parsed are left out.
+
+    Raises
+    ------
+    UsageError
+        The file contains no triplet.
+    """
     with open_annotation(path) as stream:
         frames = [pd.DataFrame(chunk.rows) for chunk in read_cover_triplets(stream)]
     if not any(len(frame) for frame in frames):
-        raise UsageError(f"--triplets {path} holds no triplet")
+        raise UsageError(
+            f"--triplets {path} contains no triplet: give a file with % lines, each followed by three track ids"
+        )
     return pd.concat(frames, ignore_index=True)
 
 
@@ -143,50 +178,63 @@ def _take(queries: Queries, rows: Int64Array) -> Queries:
 
 
 class PairDistances:
-    """Distances, by one measure, of pairs of rows that were announced before: measured once, all together."""
+    """Lookup table of the distances of given pairs of tracks by one measure.
+
+    The constructor computes all distances. It computes the distance of a repeated pair only once.
+
+    Parameters
+    ----------
+    evaluation
+        Data of the evaluation. Tracks are identified by their row numbers in ``evaluation.queries``.
+    reranker
+        Alignment measure, or `NO_RERANKER` for the embedding distance.
+    pairs
+        Tuples of two arrays of row numbers, each of shape (n,), where n can differ between tuples. Tracks at the same
+        index of the two arrays form a pair.
+    """
 
     def __init__(self, evaluation: Evaluation, reranker: str, pairs: Sequence[tuple[Int64Array, Int64Array]]) -> None:
         self._n = len(evaluation.queries.ids)
-        keys = np.unique(np.concatenate([one * self._n + other for one, other in pairs]))
+        keys = np.unique(np.concatenate([rows * self._n + others for rows, others in pairs]))
         rows, others = keys // self._n, keys % self._n
         vectors, ids = evaluation.queries.vectors, np.array(evaluation.queries.ids, dtype=object)
         plain = measure_distances(vectors[rows], vectors[others])
         self._keys, self._distances = keys, plain
         if reranker != NO_RERANKER:
             table = pd.DataFrame({"query": rows, "candidate_id": ids[others], "distance": plain})
-            aligned = align(evaluation.run, evaluation.queries, table, reranker)
-            both = table.merge(aligned, on=["query", "candidate_id"], how="left")
-            self._distances = both["alignment_distance"].to_numpy()
+            aligned = rerank(evaluation.run, evaluation.queries, table, reranker)
+            merged = table.merge(aligned, on=["query", "candidate_id"], how="left")
+            self._distances = merged["alignment_distance"].to_numpy()
 
     def __call__(self, rows: Int64Array, others: Int64Array) -> Float64Array:
-        """Distance of each pair of rows."""
+        """Return the distance of each track in ``rows`` (n,) from the track at the same index of ``others`` (n,)."""
         return self._distances[np.searchsorted(self._keys, rows * self._n + others)]
 
 
-def evaluate_measure(evaluation: Evaluation, reranker: str) -> Measured:
-    """Judge one measure; with a reranker, of the ranking in which it has ordered the candidates anew."""
-    pairs = evaluation.pairs.assign(rank=_ranks(evaluation, reranker))
-    train, test = evaluation.vote
-    known = clique_models.known_versions(evaluation.cliques, evaluation.questions)
+def evaluate_measure(evaluation: Evaluation, reranker: str) -> MeasureResult:
+    """Evaluate one measure: the embedding distance (`NO_RERANKER`), or an alignment that reranks the candidates."""
+    pairs = evaluation.pairs.assign(rank=_rank_mates(evaluation, reranker))
+    train, test = evaluation.vote_split
+    known = clique_models.pair_known_versions(evaluation.cliques, evaluation.questions)
     triplets = evaluation.triplets
-    asked = triplets[(triplets >= 0).all(axis=1)]
+    compared = triplets[(triplets >= 0).all(axis=1)]
     distance = PairDistances(
         evaluation,
         reranker,
         [
             (np.repeat(test, len(train)), np.tile(train, len(test))),
             known,
-            (asked["query"].to_numpy(), asked["cover"].to_numpy()),
-            (asked["query"].to_numpy(), asked["other"].to_numpy()),
+            (compared["query"].to_numpy(), compared["cover"].to_numpy()),
+            (compared["query"].to_numpy(), compared["other"].to_numpy()),
         ],
     )
-    vote = clique_models.vote_cliques(distance, evaluation.cliques, train, test)
-    answers = clique_models.check_versions(distance, evaluation.cliques, evaluation.questions)
-    checks = clique_models.score_checks(answers, evaluation.questions)
-    trust = _judge_probabilities(evaluation, answers)
+    vote = clique_models.evaluate_vote(distance, evaluation.cliques, train, test)
+    checks = clique_models.check_versions(distance, evaluation.cliques, evaluation.questions)
+    check_metrics = clique_models.score_checks(checks, evaluation.questions)
+    reliability = _measure_check_reliability(evaluation, checks)
     to_cover, to_other = np.full((2, len(triplets)), np.nan)
-    to_cover[asked.index] = distance(asked["query"].to_numpy(), asked["cover"].to_numpy())
-    to_other[asked.index] = distance(asked["query"].to_numpy(), asked["other"].to_numpy())
+    to_cover[compared.index] = distance(compared["query"].to_numpy(), compared["cover"].to_numpy())
+    to_other[compared.index] = distance(compared["query"].to_numpy(), compared["other"].to_numpy())
     binary = ranking_metrics.score_triplets(to_cover, to_other)
     common = {
         "triplets": binary.triplets,
@@ -194,55 +242,63 @@ def evaluate_measure(evaluation: Evaluation, reranker: str) -> Measured:
         "model_1_accuracy": vote.accuracy,
         "model_1_cliques": vote.cliques,
         "model_1_tracks": vote.tracks,
-        "model_2_accuracy": checks.accuracy,
-        "model_2_roc_area": checks.roc_area,
-        "model_2_questions": checks.questions,
-        "model_2_false_positive_rate": trust.false_positive_rate,
-        "model_2_true_positive_rate": trust.true_positive_rate,
-        "model_2_calibration_error": trust.expected_calibration_error,
+        "model_2_accuracy": check_metrics.accuracy,
+        "model_2_roc_area": check_metrics.roc_area,
+        "model_2_questions": check_metrics.questions,
+        "model_2_false_positive_rate": reliability.false_positive_rate,
+        "model_2_true_positive_rate": reliability.true_positive_rate,
+        "model_2_calibration_error": reliability.expected_calibration_error,
     }
-    figures = {}
-    for name, worst, accuracy in (
+    metrics = {}
+    for name, miss_rank, accuracy in (
         ("published", None, binary.accuracy),
         ("misses", evaluation.n_tracks, binary.accuracy_of_all),
     ):
-        scores = ranking_metrics.score_queries(pairs["query_id"].to_numpy(), pairs["rank"].to_numpy(), worst=worst)
+        scores = ranking_metrics.score_queries(
+            pairs["query_id"].to_numpy(), pairs["rank"].to_numpy(), miss_rank=miss_rank
+        )
         summary = {**asdict(ranking_metrics.summarise(scores)), "binary_accuracy": accuracy, **common}
-        figures[name] = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in summary.items()}
-    return Measured(
-        figures,
-        _clique_table(evaluation, pairs),
+        metrics[name] = {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in summary.items()}
+    return MeasureResult(
+        metrics,
+        _make_clique_table(evaluation, pairs),
         ranking_metrics.precision_recall(pairs["query_id"].to_numpy(), pairs["rank"].to_numpy()),
         ranking_metrics.rank_histogram(pairs.loc[pairs["rank"] > 0].groupby("query_id")["rank"].min().to_numpy()),
     )
 
 
-def _judge_probabilities(evaluation: Evaluation, answers: clique_models.Checks) -> Reliability:
-    """How far Model 2's probabilities hold, each half of the cliques judged by a calibration on the other half."""
-    truth, features = evaluation.questions.is_version, answers.features
+def _measure_check_reliability(evaluation: Evaluation, checks: clique_models.Checks) -> Reliability:
+    """Measure the reliability of Model 2's probabilities.
+
+    The cliques are divided into two halves. The probabilities for each half come from a fit on the other half.
+    """
+    truth, features = evaluation.questions.is_version, checks.features
     half = pd.factorize(evaluation.cliques[evaluation.questions.track])[0] % 2 == 0
     probability = np.full(len(truth), np.nan)
-    for here in (half, ~half):
-        if truth[~here].any() and not truth[~here].all():
-            probability[here] = Calibration.fit(features[~here], truth[~here]).probability(features[here])
-    judged = np.isfinite(probability)
-    return measure_reliability(probability[judged], truth[judged])
+    for tested in (half, ~half):
+        if truth[~tested].any() and not truth[~tested].all():
+            probability[tested] = Calibration.fit(features[~tested], truth[~tested]).probability(features[tested])
+    predicted = np.isfinite(probability)
+    return measure_reliability(probability[predicted], truth[predicted])
 
 
-def _ranks(evaluation: Evaluation, reranker: str) -> Int64Array:
-    """Rank of each mate; what stands beyond the candidates keeps its place."""
+def _rank_mates(evaluation: Evaluation, reranker: str) -> Int64Array:
+    """Return the rank of the mate in each pair. A reranker changes only the ranks of mates among the candidates."""
     pairs = evaluation.pairs
     plain: Int64Array = pairs["rank"].to_numpy()
     if reranker == NO_RERANKER:
         return plain
-    aligned = align(evaluation.run, evaluation.queries, evaluation.nearest, reranker)
+    aligned = rerank(evaluation.run, evaluation.queries, evaluation.candidates, reranker)
     aligned["place"] = aligned.groupby("query").cumcount() + 1
-    both = pairs.merge(aligned, left_on=["query", "mate_id"], right_on=["query", "candidate_id"], how="left")
-    return np.where(both["place"].notna(), both["place"], plain).astype(np.int64)
+    merged = pairs.merge(aligned, left_on=["query", "mate_id"], right_on=["query", "candidate_id"], how="left")
+    return np.where(merged["place"].notna(), merged["place"], plain).astype(np.int64)
 
 
-def _clique_table(evaluation: Evaluation, pairs: pd.DataFrame) -> pd.DataFrame:
-    """One row a clique: tracks, queries, MAP and MR1; tracks without a vector left out."""
+def _make_clique_table(evaluation: Evaluation, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Make a table with the number of tracks, the number of queries, MAP and MR1 of each clique.
+
+    Queries without an embedding are ignored.
+    """
     scores = ranking_metrics.score_queries(pairs["query_id"].to_numpy(), pairs["rank"].to_numpy())
     clique_of: pd.Series[Any] = evaluation.members.set_index("track_id")["clique_id"]
     table = pd.DataFrame(asdict(ranking_metrics.score_cliques(scores, clique_of.loc[scores.query].to_numpy())))

@@ -1,11 +1,9 @@
-"""Trained models and searches among the vectors they made: what the cover jobs share."""
+"""Search the gallery of embeddings for candidates, and align the candidates with their queries."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +11,12 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from reprise.jobs._engine.run import Run, UsageError
-from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
-from reprise.lib.detect.alignment import RERANKERS
-from reprise.lib.detect.calibration import Calibration
+from reprise.jobs._detection.models import NO_RERANKER, EmbeddingModel
+from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.run import Run
+from reprise.lib.arrays import Float32Array, Int64Array
 from reprise.lib.detect.search import NO_GROUP, measure_distances
-from reprise.lib.tables import BEAT_CHROMA, COVER_CLIQUES, COVER_VECTORS, MODELS, MSD_TRACKS
+from reprise.lib.tables import BEAT_CHROMA, COVER_CLIQUES, COVER_VECTORS, MSD_TRACKS
 from reprise.udfs.beat_chroma import to_features
 from reprise.udfs.cover_search import (
     ALIGNED_DDL,
@@ -27,105 +25,57 @@ from reprise.udfs.cover_search import (
     Mates,
     Queries,
     align_candidates,
-    count_before,
+    count_ranked_before,
     find_nearest,
     read_block,
 )
 
-QUERIES_AT_ONCE = 2048
-"""Queries searched in one pass over the tracks; their chroma takes about 50 MB."""
-
-NO_RERANKER = "none"
-MEASURES = (*RERANKERS, NO_RERANKER)
+QUERIES_PER_BATCH = 2048
+"""Number of queries per pass over the gallery. The chroma of this many queries takes about 50 MB."""
 
 
-@dataclass(frozen=True)
-class Model:
-    """A row of ``models`` that makes vectors; ``calibrations`` by reranker, where there were covers to learn from."""
+def read_gallery(run: Run, model: EmbeddingModel) -> DataFrame:
+    """Read the gallery of an embedding model, with the columns ``track_id``, ``vector`` and ``duplicates``.
 
-    model_id: str
-    kind: str
-    params: Mapping[str, Any]
-    artifact: str
-    sha256: str
-    trained_on: Mapping[str, int]
-    calibrations: Mapping[str, Calibration]
-
-    def probability(self, reranker: str, distances: Float64Array) -> Float64Array:
-        """Probability of being a version at each distance; NaN where nothing was learned about the measure."""
-        calibration = self.calibrations.get(reranker)
-        if calibration is None:
-            return np.full(len(distances), np.nan)
-        return calibration.probability(distances)
-
-
-def load_model(run: Run, model_id: str | None) -> Model:
-    """The model of this id, or the one trained last.
-
-    Raises
-    ------
-    UsageError
-        There is no such model, or none at all.
+    ``duplicates`` is a number that all tracks of one MSD song share. For a track without duplicates it is `NO_GROUP`.
     """
-    rows = run.warehouse.lookup(MODELS, "model_id", "", "\U0010ffff").to_pandas()
-    rows = rows[~rows["kind"].str.startswith("genre/")]
-    if rows.empty:
-        raise UsageError("there is no model: run train-cover-index first")
-    if model_id is not None and model_id not in set(rows["model_id"]):
-        raise UsageError(f"there is no model {model_id}; there are: {', '.join(sorted(rows['model_id']))}")
-    rows = rows.sort_values("trained_at") if model_id is None else rows[rows["model_id"] == model_id]
-    row = rows.iloc[-1]
-    metrics = json.loads(row["metrics"])
-    return Model(
-        model_id=row["model_id"],
-        kind=row["kind"],
-        params=json.loads(row["params"]),
-        artifact=f"{run.warehouse.root}/{row['artifact']}",
-        sha256=row["sha256"],
-        trained_on=json.loads(row["trained_on"]),
-        calibrations={
-            reranker: Calibration(tuple(found["weights"]), found["intercept"])
-            for reranker, found in metrics.get("calibration", {}).items()
-        },
-    )
-
-
-def gallery(run: Run, model: Model) -> DataFrame:
-    """Vectors of a model: ``track_id``, ``vector``, ``duplicates`` (tracks of one MSD song have one number)."""
-    # without its id a song is no song that several tracks share
+    # two tracks without a song id are not duplicates, although both ids are NULL
     songs = run.warehouse.read(run.spark, MSD_TRACKS).where("song_id IS NOT NULL").select("track_id", "song_id")
     repeated = songs.groupBy("song_id").agg(F.collect_list("track_id").alias("ids")).where("size(ids) > 1")
     groups = repeated.select(F.explode("ids").alias("track_id"), F.abs(F.xxhash64("song_id")).alias("duplicates"))
-    # few songs have several tracks; found once here, and not again by every search
-    found = run.spark.createDataFrame(groups.toArrow(), "track_id string, duplicates bigint")
+    # computed here so that not every search repeats it; the table is small, because few songs have several tracks
+    duplicates = run.spark.createDataFrame(groups.toArrow(), "track_id string, duplicates bigint")
     vectors = run.warehouse.read(run.spark, COVER_VECTORS).where(F.col("model_id") == model.model_id)
     return (
         vectors.select("track_id", "vector")
-        .join(F.broadcast(found), "track_id", "left")
+        .join(F.broadcast(duplicates), "track_id", "left")
         .fillna({"duplicates": NO_GROUP})
     )
 
 
 def clique_members(run: Run, source: str) -> pd.DataFrame:
-    """``track_id`` and ``clique_id`` of the tracks of a clique list, each once, by ``track_id``.
+    """Return ``track_id`` and ``clique_id`` of the tracks in the clique list ``source``, in order of ``track_id``.
+
+    A track that is in several cliques has one row.
 
     Raises
     ------
     UsageError
-        There is no such list.
+        The list is unknown.
     """
     columns = ["track_id", "clique_id", "source"]
     rows: pd.DataFrame = run.warehouse.lookup(COVER_CLIQUES, "clique_id", "", "\U0010ffff", columns).to_pandas()
     listed = rows[rows["source"] == source]
     if listed.empty:
-        lists = ", ".join(sorted(rows["source"].unique())) or "none: run ingest-annotations first"
-        raise UsageError(f"there is no clique list {source}; there are: {lists}")
+        lists = ", ".join(sorted(rows["source"].unique()))
+        advice = f"choose from: {lists}" if lists else "run ingest-annotations first"
+        raise UsageError(f"unknown clique list {source}; {advice}")
     once = listed.sort_values(["track_id", "clique_id"]).drop_duplicates("track_id")
     return once[["track_id", "clique_id"]].reset_index(drop=True)
 
 
 def fetch_queries(run: Run, tracks: DataFrame, track_ids: Sequence[str]) -> Queries:
-    """Those of the tracks that have a vector, in ascending order."""
+    """Fetch the embeddings of tracks, in ascending order of their ids. Tracks without an embedding are left out."""
     ids = run.spark.createDataFrame([(i,) for i in track_ids], "track_id string")
     found = tracks.join(F.broadcast(ids), "track_id", "left_semi").toArrow().sort_by("track_id").combine_chunks()
     if not len(found):
@@ -134,8 +84,12 @@ def fetch_queries(run: Run, tracks: DataFrame, track_ids: Sequence[str]) -> Quer
     return Queries(names, vectors, groups)
 
 
-def search(tracks: DataFrame, queries: Queries, k: int) -> pd.DataFrame:
-    """The k nearest of each query: ``query`` (its row), ``candidate_id``, ``distance``; by query and rank."""
+def search_gallery(tracks: DataFrame, queries: Queries, k: int) -> pd.DataFrame:
+    """Find the k nearest tracks of each query.
+
+    The result has the columns ``query`` (row number in ``queries``), ``candidate_id`` and ``distance``. It is sorted by
+    these columns in the order ``query``, ``distance``, ``candidate_id``.
+    """
     parts = tracks.mapInArrow(partial(find_nearest, queries=queries, k=k), NEAREST_DDL)
     place = F.row_number().over(Window.partitionBy("query").orderBy("distance", "candidate_id"))
     found = parts.withColumn("place", place).where(F.col("place") <= k).toPandas()
@@ -143,10 +97,22 @@ def search(tracks: DataFrame, queries: Queries, k: int) -> pd.DataFrame:
 
 
 def rank_mates(tracks: DataFrame, queries: Queries, mate_queries: Int64Array, mates: Queries) -> Int64Array:
-    """Rank of each mate among all tracks, when those are ordered by their distance from the mate's query."""
+    """Return the rank of each mate among all tracks, by embedding distance from the mate's query. Shape (n,).
+
+    Parameters
+    ----------
+    tracks
+        Gallery, from `read_gallery`.
+    queries
+        Query tracks.
+    mate_queries
+        Shape (n,): for each mate, the row number of its query in ``queries``.
+    mates
+        The n mates, each another version of the work of its query.
+    """
     distances = measure_distances(queries.vectors[mate_queries], mates.vectors)
-    sought = Mates(mate_queries, mates.ids, distances)
-    counts = tracks.mapInArrow(partial(count_before, queries=queries, mates=sought), COUNTS_DDL)
+    ranked = Mates(mate_queries, mates.ids, distances)
+    counts = tracks.mapInArrow(partial(count_ranked_before, queries=queries, mates=ranked), COUNTS_DDL)
     before = counts.groupBy("mate").agg(F.sum("before").alias("before")).toPandas()
     ranks = np.ones(len(mates.ids), dtype=np.int64)
     ranks[before["mate"]] += before["before"].to_numpy()
@@ -154,7 +120,7 @@ def rank_mates(tracks: DataFrame, queries: Queries, mate_queries: Int64Array, ma
 
 
 def fetch_chroma(run: Run, track_ids: Sequence[str]) -> dict[str, Float32Array]:
-    """Beat chroma of some tracks."""
+    """Fetch the beat chroma of tracks by track id, float32 (12, beats). Tracks without chroma are left out."""
     ids = run.spark.createDataFrame([(i,) for i in track_ids], "track_id string")
     chroma = run.warehouse.read(run.spark, BEAT_CHROMA).select("track_id", "beat_chroma")
     found: dict[str, Float32Array] = {}
@@ -163,50 +129,70 @@ def fetch_chroma(run: Run, track_ids: Sequence[str]) -> dict[str, Float32Array]:
     return found
 
 
-def align(run: Run, queries: Queries, candidates: pd.DataFrame, reranker: str) -> pd.DataFrame:
-    """``candidates`` in the order of their alignment with the query.
+def rerank(run: Run, queries: Queries, candidates: pd.DataFrame, reranker: str) -> pd.DataFrame:
+    """Order the candidates of each query by their alignment distance from the query.
 
-    Takes what `search` gives and adds ``alignment_distance``, ``transposition`` and ``tempo_ratio``, NULL where there
-    is no reranker.
+    Parameters
+    ----------
+    run
+        Run that reads the chroma.
+    queries
+        Query tracks.
+    candidates
+        Result of `search_gallery`.
+    reranker
+        Name of the alignment measure, or `NO_RERANKER` to keep the order of ``candidates``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``candidates`` with the added columns ``alignment_distance``, ``transposition`` and ``tempo_ratio``. With
+        `NO_RERANKER`, these columns are NaN.
 
     Raises
     ------
     UsageError
-        A query has no chroma: it was removed since its vector was made.
+        A query has an embedding but no chroma: its chroma was deleted after the embedding was computed.
     """
     if reranker == NO_RERANKER or candidates.empty:
         empty = pd.DataFrame(index=candidates.index, columns=["alignment_distance", "transposition", "tempo_ratio"])
         return candidates.join(empty.astype("float64"))
     parts = []
-    for start in range(0, len(queries.ids), QUERIES_AT_ONCE):
-        some = candidates[candidates["query"].between(start, start + QUERIES_AT_ONCE - 1)]
-        asked = dict(enumerate(queries.ids[start : start + QUERIES_AT_ONCE], start))
-        parts.append(some.merge(_align_some(run, asked, some, reranker), on=["query", "candidate_id"]))
+    for start in range(0, len(queries.ids), QUERIES_PER_BATCH):
+        part = candidates[candidates["query"].between(start, start + QUERIES_PER_BATCH - 1)]
+        ids = dict(enumerate(queries.ids[start : start + QUERIES_PER_BATCH], start))
+        parts.append(part.merge(_align_batch(run, ids, part, reranker), on=["query", "candidate_id"]))
     order = ["query", "alignment_distance", "distance", "candidate_id"]
     return pd.concat(parts).sort_values(order, kind="stable").reset_index(drop=True)
 
 
-def _align_some(run: Run, asked: Mapping[int, str], candidates: pd.DataFrame, reranker: str) -> pd.DataFrame:
-    """What the workers say of candidates of the queries ``asked``, whose ids are given by their numbers."""
-    chromas = fetch_chroma(run, list(asked.values()))
-    if missing := sorted(set(asked.values()) - set(chromas)):
-        raise UsageError(f"{missing[0]} has a vector and no chroma any more: run train-cover-index, which forgets it")
-    wanted = candidates.groupby("candidate_id")["query"].agg(list).rename("queries").reset_index()
+def _align_batch(run: Run, query_ids: Mapping[int, str], candidates: pd.DataFrame, reranker: str) -> pd.DataFrame:
+    """Align candidates with their queries on the workers.
+
+    ``query_ids`` maps the row number of each query to its track id. The result has the columns of ``ALIGNED_DDL``. The
+    order of its rows is undefined.
+    """
+    chromas = fetch_chroma(run, list(query_ids.values()))
+    if missing := sorted(set(query_ids.values()) - set(chromas)):
+        raise UsageError(
+            f"{missing[0]} has an embedding but its chroma was deleted: run train-cover-index to remove it"
+        )
+    queries_of = candidates.groupby("candidate_id")["query"].agg(list).rename("queries").reset_index()
     schema = pa.schema([("candidate_id", pa.string()), ("queries", pa.list_(pa.int32()))])
-    sought = run.spark.createDataFrame(pa.Table.from_pandas(wanted, schema, preserve_index=False))
+    frame = run.spark.createDataFrame(pa.Table.from_pandas(queries_of, schema, preserve_index=False))
     pairs = (
         run.warehouse.read(run.spark, BEAT_CHROMA)
         .select("track_id", "beat_chroma")
-        .join(F.broadcast(sought.withColumnRenamed("candidate_id", "track_id")), "track_id")
-        # found candidates are no more evenly spread over the files than any others
+        .join(F.broadcast(frame.withColumnRenamed("candidate_id", "track_id")), "track_id")
+        # candidates are unevenly distributed over the files, and aligning them takes most of the time
         .repartition(4 * run.spark.sparkContext.defaultParallelism, "track_id")
     )
-    numbered = {number: chromas[track_id] for number, track_id in asked.items()}
-    return pairs.mapInArrow(partial(align_candidates, chromas=numbered, reranker=reranker), ALIGNED_DDL).toPandas()
+    chroma_of = {row: chromas[track_id] for row, track_id in query_ids.items()}
+    return pairs.mapInArrow(partial(align_candidates, chromas=chroma_of, reranker=reranker), ALIGNED_DDL).toPandas()
 
 
-def search_id(run: Run, model: Model, **settings: object) -> str:
-    """Hash of everything that an answer depends on."""
+def make_search_id(run: Run, model: EmbeddingModel, **settings: object) -> str:
+    """Return a hash of the inputs that determine the result of a search: model, table versions and ``settings``."""
     versions = run.warehouse.versions()
     read = {t.name: versions.get(t.name) for t in (COVER_VECTORS, BEAT_CHROMA, MSD_TRACKS)}
     text = json.dumps([model.model_id, model.sha256, repr(model.calibrations), read, settings], sort_keys=True)

@@ -1,4 +1,4 @@
-"""Training of embeddings: samples drawn with Spark from recorded versions of the tables, and what is fitted on them."""
+"""Train embedding models on samples that Spark draws from recorded versions of the tables."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,15 +24,27 @@ from reprise.udfs.beat_chroma import WINDOWS_DDL, cut_windows, to_features
 from reprise.udfs.cover_vectors import CODES_DDL, encode_tracks
 
 HELD_OUT = 5
-"""Of so many cliques of the list one is kept from training, to learn afterwards what distances mean."""
+"""One in five cliques is held out from the training. The held-out cliques serve to calibrate the distances."""
 
 TABLE_OF = {"median_patch": CHROMA_PATCHES, "beat_chroma": BEAT_CHROMA}
-"""Table that has the column an embedding reads."""
+"""Maps each column that an embedding model can read to its table."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Training data as it was at recorded versions of the tables; what is drawn depends on ids and seed alone."""
+    """Training data from recorded versions of the tables. Random draws depend only on the track ids and the seed.
+
+    Parameters
+    ----------
+    run
+        Run that reads the tables.
+    versions
+        Delta version of each table, by table name.
+    cliques
+        Name of the clique list.
+    seed
+        Seed of all draws.
+    """
 
     run: Run
     versions: Mapping[str, int]
@@ -41,7 +53,10 @@ class Samples:
 
     @cached_property
     def members(self) -> pd.DataFrame:
-        """``track_id`` and ``clique_id`` of the tracks of the list that have a patch, each once; by ``track_id``."""
+        """``track_id`` and ``clique_id`` of those tracks of the list that have at least one patch.
+
+        Each track occurs once. The rows are in ascending order of ``track_id``.
+        """
         listed = self._table(COVER_CLIQUES).where(F.col("source") == self.cliques)
         table = next(t for t in TABLE_OF.values() if t.name in self.versions)
         present = self._table(table).where("status = 'ok'").select("track_id")
@@ -50,36 +65,39 @@ class Samples:
 
     @property
     def training(self) -> pd.DataFrame:
-        """Members of the cliques to train on, of which there are at least two tracks."""
+        """Members of the cliques that are not held out and have at least two members."""
         rows = self.members[~is_held_out(self.members["clique_id"])]
-        together = rows.groupby("clique_id")["track_id"].transform("size") > 1
-        return rows[together].reset_index(drop=True)
+        has_mate = rows.groupby("clique_id")["track_id"].transform("size") > 1
+        return rows[has_mate].reset_index(drop=True)
 
-    def others(self, column: str, count: int) -> list[Float32Array]:
-        """Features of up to ``count`` tracks that stand in no clique list at all."""
+    def draw_others(self, column: str, count: int) -> list[Float32Array]:
+        """Draw up to ``count`` tracks that are not in any clique list, and return their features in ``column``."""
         table = TABLE_OF[column]
-        covers = self._table(COVER_CLIQUES).select("track_id")
-        able = self._table(table).where("status = 'ok'").select("track_id").join(covers, "track_id", "left_anti")
-        drawn = able.orderBy(F.xxhash64("track_id", F.lit(self.seed)), "track_id").limit(count)
+        listed = self._table(COVER_CLIQUES).select("track_id")
+        others = self._table(table).where("status = 'ok'").select("track_id").join(listed, "track_id", "left_anti")
+        drawn = others.orderBy(F.xxhash64("track_id", F.lit(self.seed)), "track_id").limit(count)
         ids = [row.track_id for row in drawn.collect()]
-        return list(self.features(column, sorted(ids)).values())
+        return list(self.fetch_features(column, sorted(ids)).values())
 
-    def features(self, column: str, track_ids: Sequence[str]) -> dict[str, Float32Array]:
-        """Features of tracks by their ids, in the order of the ids."""
-        found: dict[str, Float32Array] = {}
+    def fetch_features(self, column: str, track_ids: Sequence[str]) -> dict[str, Float32Array]:
+        """Return the features of tracks in the column ``column``, by track id, in the order of ``track_ids``."""
+        features: dict[str, Float32Array] = {}
         for batch in self._rows(column, track_ids).toArrow().to_batches():
-            found |= zip(batch.column("track_id").to_pylist(), to_features(batch, column), strict=True)
-        return {track_id: found[track_id] for track_id in track_ids}
+            features |= zip(batch.column("track_id").to_pylist(), to_features(batch, column), strict=True)
+        return {track_id: features[track_id] for track_id in track_ids}
 
-    def windows(self, track_ids: Sequence[str], hop_beats: int) -> Float32Array:
-        """Half patches of tracks, one every ``hop_beats`` beats: float32 (n, 451)."""
+    def cut_patches(self, track_ids: Sequence[str], hop_beats: int) -> Float32Array:
+        """Cut the chroma of tracks into patches that start every ``hop_beats`` beats.
+
+        Return the 451 distinct values of each patch, float32 (n, 451).
+        """
         rows = self._rows("beat_chroma", track_ids)
-        cut = rows.mapInArrow(partial(cut_windows, hop_beats=hop_beats), WINDOWS_DDL)
-        found = cut.toArrow().sort_by([("track_id", "ascending"), ("first_beat", "ascending")])
-        return np.stack(to_vectors(found.column("patch").combine_chunks()))
+        windows = rows.mapInArrow(partial(cut_windows, hop_beats=hop_beats), WINDOWS_DDL).toArrow()
+        windows = windows.sort_by([("track_id", "ascending"), ("first_beat", "ascending")])
+        return np.stack(to_vectors(windows.column("patch").combine_chunks()))
 
-    def codes(self, dictionary: Dictionary, track_ids: Sequence[str]) -> Float32Array:
-        """Codes of tracks in the order of their ids: float32 (n, words)."""
+    def encode(self, dictionary: Dictionary, track_ids: Sequence[str]) -> Float32Array:
+        """Encode tracks with a dictionary. Return the codes, float32 (n, words), in ascending order of track id."""
         rows = self._rows("beat_chroma", track_ids).repartition(self.run.spark.sparkContext.defaultParallelism)
         coded = rows.mapInArrow(partial(encode_tracks, dictionary=dictionary), CODES_DDL).toArrow()
         return np.stack(to_vectors(coded.sort_by("track_id").column("code").combine_chunks()))
@@ -94,8 +112,11 @@ class Samples:
 
 
 def is_held_out(clique_id: pd.Series) -> pd.Series:
-    """Whether cliques are kept from training: told by their id alone, so that every model keeps the same ones out."""
-    digests = (hashlib.sha256(one.encode()).digest() for one in clique_id)
+    """Return a boolean Series: for each clique id, whether the clique is held out.
+
+    The result depends only on the clique id, so it is the same for every model.
+    """
+    digests = (hashlib.sha256(name.encode()).digest() for name in clique_id)
     return pd.Series([digest[0] % HELD_OUT == 0 for digest in digests], index=clique_id.index, dtype=bool)
 
 
@@ -104,7 +125,7 @@ Fit = Callable[[Samples, Mapping[str, Any]], Embedding]
 
 @dataclass(frozen=True)
 class Trainer:
-    """How to train one kind of embedding: what it reads, its parameters with their defaults, and the training."""
+    """Trainer of one kind of embedding model: its input column, default parameters, and fit function."""
 
     reads: str
     defaults: Mapping[str, Any]
@@ -116,26 +137,26 @@ def _fit_patch(_: Samples, __: Mapping[str, Any]) -> Embedding:
 
 
 def _fit_pca(samples: Samples, params: Mapping[str, Any]) -> Embedding:
-    return MedianPca.fit(samples.others("median_patch", params["n_tracks"]), params["dimensions"])
+    return MedianPca.fit(samples.draw_others("median_patch", params["n_tracks"]), params["dimensions"])
 
 
 def _fit_lda(samples: Samples, params: Mapping[str, Any]) -> Embedding:
     rows = samples.training
     if rows.empty:
-        raise ValueError("there is no clique of two tracks to learn from")
-    patches = samples.windows(rows["track_id"].tolist(), params["hop_beats"])
+        raise ValueError("no clique with at least two tracks is left for the training")
+    patches = samples.cut_patches(rows["track_id"].tolist(), params["hop_beats"])
     rng = np.random.default_rng(samples.seed)
     drawn = np.sort(rng.choice(len(patches), min(params["n_patches"], len(patches)), replace=False))
     dictionary = Dictionary.fit(patches[drawn], seed=samples.seed % 2**32)
-    codes = samples.codes(dictionary, rows["track_id"].tolist())
+    codes = samples.encode(dictionary, rows["track_id"].tolist())
     return DictionaryLda.fit(dictionary, codes, rows["clique_id"].to_numpy(), params["dimensions"])
 
 
 def _fit_learned(samples: Samples, params: Mapping[str, Any]) -> Embedding:
     rows = samples.training
     labels: Int64Array = np.unique(rows["clique_id"], return_inverse=True)[1]
-    chromas = list(samples.features("beat_chroma", rows["track_id"].tolist()).values())
-    others = samples.others("beat_chroma", params["n_tracks"])
+    chromas = list(samples.fetch_features("beat_chroma", rows["track_id"].tolist()).values())
+    others = samples.draw_others("beat_chroma", params["n_tracks"])
     labels = np.append(labels, np.full(len(others), -1))
     return Learned.fit([*chromas, *others], labels, steps=params["steps"], seed=samples.seed % 2**32)
 

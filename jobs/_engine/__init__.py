@@ -1,1 +1,1 @@
-"""What every job shares and no domain owns: the run, the session, the command line, the tables, bookkeeping."""
+"""Infrastructure that all jobs share: run, Spark session, command line, tables, manifest, quarantine and models."""

@@ -1,9 +1,10 @@
-"""Put Delta's jars into this environment's own Spark, once, so that every door works with no jar option.
+"""Install Delta's jars in this environment's Spark, so that no command needs a jar option.
 
-Run by ``make setup`` as ``python -m reprise.jobs._engine.jars``. The ``delta-spark`` wheel holds no jars, and
-asking a session to resolve them makes each start touch the network and ship 33 files (most of them older copies of
-Spark's own) to every executor. Five are enough; Spark's own Ivy fetches them here into ``pyspark/jars``, and
-``spark-defaults.conf`` turns Delta on for ``spark-submit``, ``spark-sql``, the Thrift server and our sessions alike.
+``make setup`` runs this module as ``python -m reprise.jobs._engine.jars``. The ``delta-spark`` wheel contains no jars.
+If each session resolved Delta's jars itself, every start would access the network and send 33 files to every executor.
+Most of the 33 files are older copies of Spark's own jars; five jars are enough. Spark's Ivy downloads these five into
+``pyspark/jars``. ``spark-defaults.conf`` enables Delta for ``spark-submit``, ``spark-sql``, the Thrift server and our
+sessions.
 """
 
 import shutil
@@ -21,8 +22,8 @@ SPARK_HOME = Path(pyspark.__file__).parent
 SCALA = "2.13"
 
 
-def coordinates() -> list[str]:
-    """Maven coordinates of the five jars that match the installed ``delta-spark`` and ``pyspark``."""
+def list_coordinates() -> list[str]:
+    """Return the Maven coordinates of the five jars for the installed versions of ``delta-spark`` and ``pyspark``."""
     spark = ".".join(pyspark.__version__.split(".")[:2])
     delta = version("delta-spark")
     names = [
@@ -35,14 +36,14 @@ def coordinates() -> list[str]:
     return [f"io.delta:{name}:{delta}" for name in names]
 
 
-def missing_jars() -> list[str]:
-    """Those of :func:`coordinates` that are not in Spark's jar folder yet."""
+def list_missing_jars() -> list[str]:
+    """Return the coordinates of the jars that are not in Spark's jar folder."""
     present = {jar.name for jar in (SPARK_HOME / "jars").glob("delta-*.jar")}
-    return [c for c in coordinates() if "{1}-{2}.jar".format(*c.split(":")) not in present]
+    return [c for c in list_coordinates() if "{1}-{2}.jar".format(*c.split(":")) not in present]
 
 
-def fetch(wanted: list[str]) -> None:
-    """Resolve ``wanted`` with Spark's Ivy, without their dependencies, and copy them into Spark's jar folder."""
+def download(coordinates: list[str]) -> None:
+    """Download jars with Spark's Ivy, without their dependencies, and copy them into Spark's jar folder."""
     gateway = launch_gateway()  # type: ignore[no-untyped-call]
     try:
         jvm: Any = gateway.jvm
@@ -50,7 +51,7 @@ def fetch(wanted: list[str]) -> None:
         none, log = jvm.scala.Option.empty(), jvm.java.io.PrintStream(jvm.java.io.OutputStream.nullOutputStream())
         nothing_excluded = getattr(maven, "resolveMavenCoordinates$default$5")()
         settings = maven.buildIvySettings(none, none, True, log)
-        jars = maven.resolveMavenCoordinates(",".join(wanted), settings, none, False, nothing_excluded, False, log)
+        jars = maven.resolveMavenCoordinates(",".join(coordinates), settings, none, False, nothing_excluded, False, log)
         for i in range(jars.size()):
             jar = Path(jars.apply(i))
             shutil.copyfile(jar, SPARK_HOME / "jars" / jar.name.removeprefix("io.delta_"))
@@ -59,19 +60,23 @@ def fetch(wanted: list[str]) -> None:
 
 
 def main() -> int:
-    """Fetch what is missing and write ``spark-defaults.conf``; exit 1 with one line when it cannot."""
+    """Write Spark's configuration files and download the missing jars; print one line and return 1 on failure."""
     (SPARK_HOME / "conf").mkdir(exist_ok=True)
-    for ours, theirs in (("defaults.conf", "spark-defaults.conf"), ("log4j2.properties", "log4j2.properties")):
-        (SPARK_HOME / "conf" / theirs).write_bytes((files("reprise.conf") / "spark" / ours).read_bytes())
-    if wanted := missing_jars():
-        print(f"fetching {len(wanted)} Delta jars")
+    for source, target in (("defaults.conf", "spark-defaults.conf"), ("log4j2.properties", "log4j2.properties")):
+        (SPARK_HOME / "conf" / target).write_bytes((files("reprise.conf") / "spark" / source).read_bytes())
+    if missing := list_missing_jars():
+        print(f"downloading {len(missing)} Delta jars")
         try:
-            fetch(wanted)
+            download(missing)
         except Py4JJavaError as error:
-            print(f"cannot fetch Delta's jars: {error.java_exception.getMessage()}", file=sys.stderr)
+            print(
+                f"the Delta jars cannot be downloaded: {error.java_exception.getMessage()}; check the network and run"
+                " make setup again",
+                file=sys.stderr,
+            )
             return 1
-        if still := missing_jars():
-            print(f"Delta's jars did not arrive: {', '.join(still)}", file=sys.stderr)
+        if missing := list_missing_jars():
+            print(f"the download did not bring the jars {', '.join(missing)}: run make setup again", file=sys.stderr)
             return 1
     return 0
 

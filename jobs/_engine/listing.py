@@ -1,4 +1,4 @@
-"""Listing of a tree of input files, on any file system, without holding it in memory."""
+"""List the input files of a folder tree on any file system. Memory does not grow with the number of files."""
 
 import os
 import stat
@@ -15,29 +15,38 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import broadcast, unix_micros
 
-from reprise.jobs._engine.run import UsageError
+from reprise.jobs._engine.command_line import UsageError
 from reprise.lib.files import printable_name
 
 SCHEMA = pa.schema(
-    [("uri", pa.string()), ("file_size", pa.int64()), ("file_mtime_us", pa.int64()), ("fault", pa.string())]
+    [
+        ("uri", pa.string()),
+        ("file_size", pa.int64()),
+        ("file_mtime_us", pa.int64()),
+        ("fault_kind", pa.string()),
+        ("fault", pa.string()),
+    ]
 )
+"""Columns of a listing. ``fault_kind`` and ``fault`` (a message) are NULL for an input that can be read."""
+Listed = tuple[str, int, int, str | None, str | None]
+
 _ROWS = 8192
 _GLOB = str.maketrans({c: f"\\{c}" for c in "{}[]*?\\"})
 
 
 class Listing:
-    """Files under a source, in a fixed order, spooled to a temporary file: a million take about 100 MB there.
+    """Files below a source in a fixed order. They are listed in a temporary file (100 MB for a million files).
 
-    Use it in a ``with`` statement.
+    A listing is a context manager. Its exit deletes the temporary file.
 
     Parameters
     ----------
     spark
-        Session whose Hadoop file systems list a source that is not local.
+        Spark session, used to list a source that is not local.
     source
-        Folder or file: a path, a ``file:`` URI, or any URI that Hadoop can read.
+        Path or URI of a folder or file. Hadoop reads URIs that do not start with ``file:``.
     suffixes
-        Endings of the names that count, lower case; other files are passed over.
+        Suffixes of the files to list, in lower case. Files with other suffixes are skipped.
     """
 
     def __init__(self, spark: SparkSession, source: str, suffixes: tuple[str, ...]) -> None:
@@ -62,7 +71,10 @@ class Listing:
         self._spool.close()
 
     def missing(self, uris: Iterable[str]) -> set[str]:
-        """Those of ``uris`` below a local source that are not listed; a Hadoop source gives none."""
+        """Return the ``uris`` that are below the local source but not in the listing.
+
+        The result is empty for a Hadoop source.
+        """
         below = f"{self._root}/"
         wanted = {uri for uri in uris if self.is_local and (uri == self._root or uri.startswith(below))}
         self._spool.seek(0)
@@ -72,14 +84,14 @@ class Listing:
         return wanted
 
     def chunks(self, size: int) -> Iterator[pa.Table]:
-        """Tables of up to ``size`` files, in order; columns as in ``SCHEMA``."""
+        """Yield tables of up to ``size`` files, in order, with the columns of ``SCHEMA``."""
         self._spool.seek(0)
         held: list[pa.RecordBatch] = []
         for batch in pa.ipc.open_stream(self._spool):
             while batch.num_rows:
                 take = batch.slice(0, size - sum(b.num_rows for b in held))
                 held.append(take)
-                batch = batch.slice(take.num_rows)  # noqa: PLW2901 - what is left of it
+                batch = batch.slice(take.num_rows)  # noqa: PLW2901 - the rest
                 if sum(b.num_rows for b in held) == size:
                     yield pa.Table.from_batches(held)
                     held = []
@@ -87,7 +99,11 @@ class Listing:
             yield pa.Table.from_batches(held)
 
     def frame(self, spark: SparkSession, files: pa.Table) -> DataFrame:
-        """``files`` as a data frame, with a ``content`` column where only the driver's file system reads them."""
+        """Return ``files`` as a data frame.
+
+        For a Hadoop source, a column ``content`` with the bytes of each file is added, because workers cannot open the
+        files.
+        """
         readable = files.filter(files["fault"].is_null())["uri"].to_pylist()
         if self.is_local or not readable:
             return spark.createDataFrame(files)
@@ -96,8 +112,8 @@ class Listing:
         return content.join(broadcast(listed), "path", "right").drop("path")
 
 
-def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int, str | None]]:
-    """Local files in the order of their names, folder by folder."""
+def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[Listed]:
+    """Yield the local files folder by folder, in order of their names."""
     if not root.is_dir():
         yield _describe(os.fspath(root), root.as_uri(), lambda _: False)
         return
@@ -115,7 +131,7 @@ def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int
         except OSError as error:
             if uri == root.as_uri():
                 raise UsageError(f"--source {root} cannot be read: {error.strerror}") from None
-            yield uri, 0, 0, f"cannot look into {printable_name(folder)}: {error.strerror}"
+            yield uri, 0, 0, "not_a_file", f"cannot list {printable_name(folder)}: {error.strerror}"
             continue
         for entry in ordered:
             place = f"{uri}/{quote(os.fsencode(entry.name))}"
@@ -126,20 +142,20 @@ def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, int, int
         pending.extend(reversed(subfolders))
 
 
-def _describe(path: str, uri: str, leaves: Callable[[str], bool]) -> tuple[str, int, int, str | None]:
+def _describe(path: str, uri: str, leaves: Callable[[str], bool]) -> Listed:
     name = printable_name(path)
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError as error:
-        return uri, 0, 0, f"cannot look at {name}: {error.strerror}"
+        return uri, 0, 0, "not_a_file", f"cannot read {name}: {error.strerror}"
     fault = None
     if os.path.islink(path) and leaves(path):  # noqa: PTH114
-        fault = f"{name} is a symbolic link that leaves the tree: give its target as a --source of its own"
+        fault = f"{name} is a symbolic link that points outside the source: give its target as another --source"
     elif stat.S_ISDIR(status.st_mode):
-        fault = f"{name} is a folder: rename it or remove it; what is in it was looked at"
+        fault = f"{name} is a folder, but its name has the suffix of an input file: rename it; the files in it are read"
     elif not stat.S_ISREG(status.st_mode):
         fault = f"{name} is not a regular file: remove or rename it"
-    return uri, status.st_size, status.st_mtime_ns // 1000, fault
+    return uri, status.st_size, status.st_mtime_ns // 1000, "not_a_file" if fault else None, fault
 
 
 def _binary(spark: SparkSession, paths: list[str]) -> DataFrame:
@@ -147,10 +163,8 @@ def _binary(spark: SparkSession, paths: list[str]) -> DataFrame:
     return spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(literal)
 
 
-def _walk_hadoop(
-    spark: SparkSession, source: str, suffixes: tuple[str, ...]
-) -> Iterator[tuple[str, int, int, str | None]]:
-    """Files that Hadoop lists, in the order of their paths, which Spark gives as they are and not as URIs."""
+def _walk_hadoop(spark: SparkSession, source: str, suffixes: tuple[str, ...]) -> Iterator[Listed]:
+    """Yield the files of a Hadoop source in order of their paths."""
     try:
         found = _binary(spark, [source]).select("path", "length", unix_micros("modificationTime")).sort("path")
     except AnalysisException as error:
@@ -158,15 +172,15 @@ def _walk_hadoop(
             raise
         raise UsageError(f"--source {source} does not exist") from None
     largest = int(spark.conf.get("spark.sql.sources.binaryFile.maxLength") or 2**31 - 1)
-    too_large = f"is more than {largest:,} bytes, which is what Spark reads at once"
+    too_large = f"has more than {largest:,} bytes, the limit of spark.sql.sources.binaryFile.maxLength: raise it"
     return (
-        (quote(path, safe="/:@"), length, mtime_us, None if length <= largest else too_large)
+        (quote(path, safe="/:@"), length, mtime_us, *((None, None) if length <= largest else ("not_a_file", too_large)))
         for path, length, mtime_us in found.toLocalIterator(prefetchPartitions=True)
         if path.lower().endswith(suffixes)
     )
 
 
-def _batches(found: Iterator[tuple[str, int, int, str | None]], size: int) -> Iterator[pa.RecordBatch]:
+def _batches(found: Iterator[Listed], size: int) -> Iterator[pa.RecordBatch]:
     while rows := list(islice(found, size)):
         columns = [pa.array(column, type_) for column, type_ in zip(zip(*rows, strict=True), SCHEMA.types, strict=True)]
         yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

@@ -1,6 +1,5 @@
-"""Tables of tracks that are made from other tables of tracks, each of one row a track or of several."""
+"""Find new, changed and deleted tracks, for jobs that compute one table of tracks from other tables."""
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,27 +8,27 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reprise.jobs._engine.run import Run, UsageError
-from reprise.jobs._engine.warehouse.commits import Part
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.run import Run
+from reprise.jobs._engine.warehouse import Part, Warehouse
 from reprise.lib.tables import LIBRARY_ANALYSIS, MSD_ANALYSIS, QUARANTINE, Table, row_uri
 
 ANALYSES = (MSD_ANALYSIS, LIBRARY_ANALYSIS)
-"""Where tracks' analyses come from. All have the same arrays."""
+"""Tables of analyses; both have the same array columns."""
 
-_ANY: Mapping[str, str | int] = {}
+_ALL: Mapping[str, str | int] = {}
 
 
 @dataclass(frozen=True)
-class Pending:
-    """The tracks of a part of ``source`` that the target has not, or has from another content."""
+class PendingTracks:
+    """Tracks in one `Part` of ``source`` that have no row with their current ``sha256`` in the target table."""
 
     source: Table
     part: Part
     track_ids: Sequence[str]
 
     def frame(self, run: Run, columns: Sequence[str]) -> DataFrame:
-        """Their rows, for workers; ``source`` is among the columns as the name of the table."""
+        """Return the source rows of these tracks. The added column ``source`` contains the name of the source table."""
         rows = run.warehouse.read_part(run.spark, self.source, self.part).select(*columns)
         if len(self.track_ids) < self.part.row_count:
             ids = run.spark.createDataFrame([(i,) for i in self.track_ids], "track_id string")
@@ -38,61 +37,57 @@ class Pending:
         return named
 
 
-def add_force(parser: argparse.ArgumentParser) -> None:
-    """Add ``--force``."""
-    parser.add_argument("--force", action="store_true", help="make every row again")
-
-
 def find_pending(
     run: Run,
     sources: Sequence[Table],
     target: Table,
     *,
-    of: Mapping[str, str | int] = _ANY,
-    where: Mapping[str, str | int] = _ANY,
-    first: str,
-    size: int | None = None,
-) -> Iterator[Pending]:
-    """Go through ``sources`` part by part and give the tracks that are to be done.
+    source_rows: Mapping[str, str | int] = _ALL,
+    target_rows: Mapping[str, str | int] = _ALL,
+    run_first: str,
+    part_rows: int | None = None,
+) -> Iterator[PendingTracks]:
+    """Read ``sources`` one `Part` at a time and yield the pending tracks.
 
-    A track is done when ``target`` has a row of it made from the same content, told by its ``sha256``.
+    A track is done if ``target`` has a row with its ``track_id`` and ``sha256``. All other tracks are pending.
+    With ``--force``, all tracks are pending.
 
     Parameters
     ----------
-    of, where
-        Columns of the sources, and of ``target``, and the values they must have for a row to count. Of a source with
-        several rows a track, ``of`` tells which one is looked at.
-    first
-        What fills the sources, for the message when there is nothing in them.
-    size
-        Rows of a part, about; without it as many as the settings give every core.
+    source_rows, target_rows
+        Required column values of the rows in ``sources``, and of the rows in ``target``. All other rows are ignored. If
+        a source has several rows for one track, ``source_rows`` selects the row to compare.
+    run_first
+        Command that fills the sources. The error message for empty sources names it.
+    part_rows
+        Approximate number of rows per `Part`; by default, ``files_per_task`` times the number of cores.
 
     Raises
     ------
     UsageError
-        When there is no row in any source.
+        All sources are empty.
     """
     warehouse, identity = run.warehouse, ["track_id", "sha256"]
-    size = size or run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
-    there = [source for source in sources if warehouse.exists(source)]
-    parts = [(source, part) for source in there for part in warehouse.parts(source, size)]
+    part_rows = part_rows or run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
+    existing = [source for source in sources if warehouse.exists(source)]
+    parts = [(source, part) for source in existing for part in warehouse.parts(source, part_rows)]
     if not parts:
-        raise UsageError(f"there is nothing in {' or '.join(s.name for s in sources)}: run {first} first")
+        raise UsageError(f"{' and '.join(s.name for s in sources)} have no rows: run {run_first} first")
     run.count(tracks=0, skipped=0)
     with run.progress("rows") as progress:
         task = progress.add_task("", total=sum(part.row_count for _, part in parts))
         for source, part in parts:
-            rows = warehouse.look_into(source, part.paths, [*identity, *of])
-            offered = _select(rows, of)
-            made = warehouse.lookup(target, "track_id", part.least, part.greatest, [*identity, *where])
-            made = _select(made, where)[identity].drop_duplicates()
-            both = offered.merge(made, on=identity, how="left", indicator=True)
+            rows = warehouse.read_columns(source, part.paths, [*identity, *source_rows])
+            offered = _select(rows, source_rows)
+            done = warehouse.lookup(target, "track_id", part.least, part.greatest, [*identity, *target_rows])
+            done = _select(done, target_rows)[identity].drop_duplicates()
+            both = offered.merge(done, on=identity, how="left", indicator=True)
             todo = offered["track_id"][(both["_merge"] == "left_only").to_numpy() | run.args.force]
             tracks = len(rows["track_id"].unique())
             run.inputs += tracks
             run.count(tracks=tracks, skipped=tracks - len(todo))
             if len(todo):
-                yield Pending(source, part, sorted(todo))
+                yield PendingTracks(source, part, sorted(todo))
             progress.advance(task, part.row_count)
 
 
@@ -103,35 +98,35 @@ def _select(rows: pa.Table, values: Mapping[str, str | int]) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def forget_removed(
+def delete_removed_tracks(
     warehouse: Warehouse,
-    stage: str,
+    job: str,
     sources: Sequence[Table],
     targets: Sequence[Table],
     *,
-    of: Mapping[str, str | int] = _ANY,
+    source_rows: Mapping[str, str | int] = _ALL,
 ) -> None:
-    """Delete from ``targets`` the tracks that none of ``sources`` has any more, and their quarantine rows.
+    """Delete the rows of tracks that are no longer in any of ``sources``, from ``targets`` and from the quarantine.
 
-    ``of`` is as in `find_pending`.
+    ``source_rows`` is as in `find_pending`.
     """
     sources = [source for source in sources if warehouse.exists(source)]
     for target in targets:
         for part in warehouse.parts(target, 100_000):
-            gone = set(warehouse.look_into(target, part.paths, ["track_id"])["track_id"].to_pylist())
+            gone = set(warehouse.read_columns(target, part.paths, ["track_id"])["track_id"].to_pylist())
             for source in sources:
-                stay = warehouse.lookup(source, "track_id", part.least, part.greatest, ["track_id", *of])
-                gone -= set(_select(stay, of)["track_id"])
+                kept = warehouse.lookup(source, "track_id", part.least, part.greatest, ["track_id", *source_rows])
+                gone -= set(_select(kept, source_rows)["track_id"])
             if gone:
-                rows = warehouse.look_into(target, part.paths, target.key).to_pandas()
+                rows = warehouse.read_columns(target, part.paths, target.key).to_pandas()
                 keys = rows[rows["track_id"].isin(gone)]
                 warehouse.merge(target, [], delete=pa.Table.from_pandas(keys, preserve_index=False))
     for source in sources:
-        named = warehouse.lookup(QUARANTINE, "uri", row_uri(source.name, ""), row_uri(source.name, "\U0010ffff"))
-        named = named.to_pandas()
-        ids = named["uri"].str.split("#").str[1]
-        stay = warehouse.lookup(source, "track_id", ids.min(), ids.max(), ["track_id"]) if len(ids) else None
-        gone_rows = named[(named["stage"] == stage) & ~ids.isin(stay["track_id"].to_pylist() if stay else [])]
+        stored = warehouse.lookup(QUARANTINE, "uri", row_uri(source.name, ""), row_uri(source.name, "\U0010ffff"))
+        stored = stored.to_pandas()
+        ids = stored["uri"].str.split("#").str[1]
+        kept = warehouse.lookup(source, "track_id", ids.min(), ids.max(), ["track_id"]) if len(ids) else None
+        gone_rows = stored[(stored["stage"] == job) & ~ids.isin(kept["track_id"].to_pylist() if kept else [])]
         if len(gone_rows):
             keys = gone_rows[list(QUARANTINE.key)]
             warehouse.merge(QUARANTINE, [], delete=pa.Table.from_pandas(keys, preserve_index=False))

@@ -1,11 +1,10 @@
-"""What every job does around its work: arguments, settings, progress, the summary, ``job_runs`` and exit codes."""
+"""One run of a job: settings, session, progress, the summary, its ``job_runs`` row and the exit code."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
-import os
 import re
 import sys
 import time
@@ -15,8 +14,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import Console
@@ -24,43 +22,48 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Grid
 
 from reprise import __version__
-from reprise.conf import Settings, SettingsError, load
+from reprise.conf import Settings, SettingsError
+from reprise.jobs._engine.command_line import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_TOO_MANY_BAD,
+    EXIT_USAGE,
+    Parser,
+    UsageError,
+    absolute_location,
+    add_settings_options,
+    read_settings,
+)
+from reprise.jobs._engine.console import error_line, print_error, print_grid
 from reprise.jobs._engine.session import get_session
-from reprise.jobs._engine.warehouse.tables import Warehouse
-from reprise.lib.errors import RepriseError
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import JOB_RUNS
 from reprise.udfs.arrow import arrow_schema
 
-if TYPE_CHECKING:  # a query in DuckDB does not wait for these
-    from py4j.protocol import Py4JJavaError
+if TYPE_CHECKING:  # imported only for type checking, so that a DuckDB query starts without pyspark
     from pyspark.sql import SparkSession
 
-# "spark.hadoop.fs.s3a.secret.key": "…" in the settings, "spark.hadoop.fs.s3a.secret.key=…" among the arguments
+# Matches "spark.hadoop.fs.s3a.secret.key": "…" in the settings and "spark.hadoop.fs.s3a.secret.key=…" in arguments.
 _SECRET = re.compile(r"""((?:secret|password|token|access\.?key)[^"=]*(?:": "|=))(?:\\.|[^"\\])*""", re.IGNORECASE)
-_PAGE_WIDTH = 120
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_TOO_MANY_BAD, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-
-
-class UsageError(RepriseError):
-    """Arguments that make no sense; the job exits 2 with this line."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the command line sees it.
+    """Definition of a job. `make_parser` and `run_job` make its sub-command from it.
 
     Parameters
     ----------
     name
-        Module name, verb_noun.
+        Module name: a verb and a noun, joined by an underscore.
     doc
-        Module docstring; its first line is the help.
+        Module docstring; its first line is the description in ``--help``.
     add_arguments
-        Adds the job's own arguments to the parser.
+        Function that adds the job's own arguments to the parser.
     body
-        The work. It leaves its figures in ``Run.counts``.
+        Function that does the work. It adds its counts to ``Run.counts``.
     prints_for_programs
-        What the body prints is for another program to read: the summary goes to stderr, unless it is JSON.
+        Whether the body prints output for another program. If so, the summary goes to stderr, unless it is JSON.
     """
 
     name: str
@@ -69,10 +72,15 @@ class Job:
     body: Callable[[Run], None]
     prints_for_programs: bool = False
 
+    @property
+    def command(self) -> str:
+        """Sub-command of ``reprise``."""
+        return self.name.replace("_", "-")
+
 
 @dataclass
 class Run:
-    """One run of a job: what it was told, where it writes, and what it counted."""
+    """One run of a job: its arguments, settings, warehouse and counts."""
 
     job: str
     args: argparse.Namespace
@@ -85,17 +93,17 @@ class Run:
 
     @cached_property
     def spark(self) -> SparkSession:
-        """The session, started when it is first needed."""
-        with Console(stderr=True).status("starting Spark"):  # shows on a terminal only
+        """The Spark session. It is started when this property is first read."""
+        with Console(stderr=True).status("starting Spark"):  # shown only on a terminal
             return get_session(self.settings)
 
-    def count(self, **figures: int) -> None:
-        """Add ``figures`` to the summary."""
-        for name, figure in figures.items():
-            self.counts[name] = self.counts.get(name, 0) + figure
+    def count(self, **counts: int) -> None:
+        """Add ``counts`` to the counts that the summary shows."""
+        for name, count in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
 
     def progress(self, unit: str) -> Progress:
-        """Progress bar on a terminal, silent elsewhere."""
+        """Return a progress bar. It is hidden if stderr is not a terminal, and with ``--json``."""
         console = Console(stderr=True)
         return Progress(
             TextColumn(self.job), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn(),
@@ -104,111 +112,59 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``too_many_bad`` when more than ``max_bad`` of the inputs are quarantined, else ``succeeded``."""
+        """``too_many_bad`` if the share of inputs in quarantine exceeds ``max_bad``, otherwise ``succeeded``."""
         too_many = self.bad_inputs > self.settings.max_bad * self.inputs
         return "too_many_bad" if too_many else "succeeded"
 
 
-def parser_of(job: Job) -> argparse.ArgumentParser:
-    """Parser of a job: its own arguments and those every job takes."""
-    first_line, _, rest = job.doc.partition("\n")
-    parser = Parser(
-        prog=f"reprise {job.name.replace('_', '-')}",
-        description=first_line,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def make_parser(job: Job) -> argparse.ArgumentParser:
+    """Make the argument parser of a job, with the job's own arguments and those that all jobs share."""
+    parser = Parser(job.command, job.doc)
     job.add_arguments(parser)
     common = parser.add_argument_group("every job")
-    common.add_argument("--warehouse", metavar="DIR", help="root of the tables: a folder or any URI")
-    common.add_argument("--max-bad", metavar="SHARE", help="exit 3 when more than this share of the inputs is bad")
-    common.add_argument("--conf", metavar="KEY=VALUE", action="append", default=[], help="any setting, or spark.*")
-    common.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARN or ERROR")
+    common.add_argument("--max-bad", metavar="SHARE", help="exit with 3 if a larger share of inputs is bad")
+    add_settings_options(common)
     common.add_argument("--json", action="store_true", help="print the summary as JSON")
     return parser
 
 
 def run_job(job: Job, argv: Sequence[str] | None = None) -> int:
-    """Run a job as its command line says and return the exit code.
+    """Run a job with the command line ``argv`` and return the exit code.
 
-    0: done. 1: failed, with one line that says why. 2: bad usage. 3: done, but more than ``--max-bad`` of the inputs
-    are in quarantine. One ``job_runs`` row is written at the start and completed at the end.
+    The exit codes are:
+
+    - 0: the job is done.
+    - 1: the job failed. One line on stderr gives the reason.
+    - 2: bad usage.
+    - 3: the job is done, but the share of inputs in quarantine exceeds ``--max-bad``.
+    - 130: the job was interrupted.
+
+    A ``job_runs`` row is written at the start of the job, and updated at its end.
     """
     try:
-        args = parser_of(job).parse_args(argv)
-        flags = {"warehouse": args.warehouse, "max_bad": args.max_bad, "log_level": args.log_level}
-        settings = load([*args.conf, *(f"{key}={value}" for key, value in flags.items() if value is not None)])
-        logging.basicConfig()
-        logging.getLogger("reprise").setLevel(settings.log_level.replace("WARN", "WARNING"))
-        run = Run(job.name, args, settings, Warehouse(absolute(settings.warehouse)))
+        args = make_parser(job).parse_args(argv)
+        settings = read_settings(args, ("warehouse", "max_bad", "log_level"))
+        run = Run(job.name, args, settings, Warehouse(absolute_location(settings.warehouse)))
         return _run_recorded(job, run)
     except (SettingsError, UsageError) as error:
-        return _fail(job, str(error), EXIT_USAGE)
+        print_error(job.command, str(error))
+        return EXIT_USAGE
     except KeyboardInterrupt:
-        return _fail(job, "interrupted", EXIT_INTERRUPTED)
+        print_error(job.command, "interrupted")
+        return EXIT_INTERRUPTED
     except Exception as error:
         logging.getLogger(__name__).debug("traceback", exc_info=True)
-        return _fail(job, one_line(error), EXIT_FAILED)
-
-
-def absolute(place: str) -> str:
-    """``place`` as workers in any folder understand it: an absolute path, or the URI that it is."""
-    if place.startswith("file:"):
-        place = "/" + place.removeprefix("file:").lstrip("/")
-    return place if "://" in place else str(Path(place).absolute())
-
-
-def existing(place: str) -> str:
-    """``absolute(place)``, checked to exist where that takes no Hadoop.
-
-    Raises
-    ------
-    UsageError
-        When there is no such file or folder.
-    """
-    place = absolute(place)
-    if "://" not in place and not os.path.lexists(place):
-        raise UsageError(f"--source {place} does not exist")
-    return place
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line for a person."""
-    from py4j.protocol import Py4JError, Py4JJavaError
-    from pyspark.errors import PySparkException
-
-    if isinstance(error, RepriseError):
-        return _on_one_line(str(error))
-    text = _reason(error) if isinstance(error, Py4JJavaError) else str(error)
-    if isinstance(error, (PySparkException, Py4JError)):
-        lines = [line for line in re.sub(r" ?SQLSTATE: \w+", "", text).splitlines() if line.strip()]
-        text = (lines[-1] if "Traceback" in text else lines[0]) if lines else ""
-    return _on_one_line(f"{type(error).__name__}: {' '.join(text.split())[:500]} (--log-level DEBUG shows more)")
-
-
-def _on_one_line(text: str) -> str:
-    """``text`` as a table can hold it: a path in it may have line breaks, or be no utf-8."""
-    return " ".join(text.encode("utf-8", "replace").decode("utf-8").splitlines())
-
-
-def _reason(error: Py4JJavaError) -> str:
-    """The innermost exception that says anything: what it is wrapped in tells of Spark's threads."""
-    java, text = error.java_exception, str(error)
-    while java is not None:
-        text = java.toString() if java.getMessage() else text
-        java = java.getCause()
-    return text
+        print_error(job.command, error_line(error))
+        return EXIT_FAILED
 
 
 def _run_recorded(job: Job, run: Run) -> int:
     started, clock = datetime.now(UTC), time.monotonic()
+    arguments = json.dumps({**vars(run.args), "settings": run.settings.model_dump()})
     record: dict[str, Any] = {
         "run_id": run.run_id,
         "job": run.job,
-        "arguments": _SECRET.sub(
-            r"\1(not shown)", json.dumps({**vars(run.args), "settings": run.settings.model_dump()})
-        ),
+        "arguments": _SECRET.sub(r"\1(not shown)", arguments),
         "status": "running",
         "started_at": started,
         "input_versions": json.dumps(run.warehouse.versions()),
@@ -220,7 +176,7 @@ def _run_recorded(job: Job, run: Run) -> int:
         job.body(run)
         outcome = {"status": run.status}
     except BaseException as error:
-        outcome["error"] = one_line(error)
+        outcome["error"] = error_line(error)
         raise
     finally:
         outcome["seconds"] = round(time.monotonic() - clock, 3)
@@ -230,12 +186,12 @@ def _run_recorded(job: Job, run: Run) -> int:
     with redirect_stdout(sys.stderr if job.prints_for_programs and not run.args.json else sys.stdout):
         _print_summary(run, outcome)
     if run.status == "too_many_bad":
-        return _fail(
-            job,
+        print_error(
+            job.command,
             f"{run.bad_inputs} of {run.inputs} inputs are in quarantine, more than --max-bad {run.settings.max_bad:g};"
-            " the rest is written",
-            EXIT_TOO_MANY_BAD,
+            " the other inputs are written: see the table quarantine for the reasons",
         )
+        return EXIT_TOO_MANY_BAD
     return EXIT_OK
 
 
@@ -255,25 +211,6 @@ def _print_summary(run: Run, outcome: dict[str, Any]) -> None:
     grid = Grid()
     grid.add_column("what")
     grid.add_column("count", justify="right")
-    for name, figure in run.counts.items():
-        grid.add_row(name.replace("_", " "), f"{figure:,}")
+    for name, count in run.counts.items():
+        grid.add_row(name.replace("_", " "), f"{count:,}")
     print_grid(grid)
-
-
-def print_grid(grid: Grid) -> None:
-    """Print a table, as wide as the terminal or where there is none as a page."""
-    console = Console()
-    (console if console.is_terminal else Console(width=_PAGE_WIDTH)).print(grid)
-
-
-def _fail(job: Job, message: str, code: int) -> int:
-    print(f"reprise {job.name.replace('_', '-')}: {_on_one_line(message)}", file=sys.stderr)
-    return code
-
-
-class Parser(argparse.ArgumentParser):
-    """One whose mistakes are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """One line, where argparse would print the whole usage first."""
-        raise UsageError(f"{message} (see --help)")

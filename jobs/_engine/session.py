@@ -1,4 +1,4 @@
-"""The one place that starts Spark."""
+"""Start the Spark session. No other module creates a session."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from reprise.conf import Settings
 
-if TYPE_CHECKING:  # a query in DuckDB does not wait for these
+if TYPE_CHECKING:  # imported only for type checking, so that a DuckDB query starts without pyspark
     from pyspark.sql import SparkSession
 
 
 def get_session(settings: Settings) -> SparkSession:
-    """Start Spark with the settings, or return the session of this process; ``msd`` is then a format it reads.
+    """Return this process's Spark session; start it with the settings if necessary, and register the source ``msd``.
 
-    What ``spark-submit`` was told wins over ``settings.spark``.
+    Options of ``spark-submit`` take precedence over ``settings.spark``.
     """
     from pyspark import SparkConf, SparkContext
     from pyspark.logger import PySparkLogger
@@ -23,22 +23,23 @@ def get_session(settings: Settings) -> SparkSession:
 
     from reprise.udfs.msd_source import MsdSource
 
-    # Workers take python3 from PATH unless this variable is there before the session starts.
+    # Workers run python3 from PATH unless this variable is set before the session starts.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if "PYSPARK_GATEWAY_PORT" in os.environ:
-        # under spark-submit the JVM runs already and holds what spark-submit was told; SparkConf sees it once connected
+        # spark-submit has already started the JVM with its options; SparkConf can read them only after connecting to it
         SparkContext._ensure_initialized()
     conf = SparkConf()
     for key, value in settings.spark.items():
         conf.setIfMissing(key, value)
-    # a task has one core; and what numba compiles in one process the next ones find there, even from a zip
+    # A task has one core, so its libraries use one thread. With the NUMBA_CACHE_ variables, workers share one cache of
+    # functions that numba has compiled, even if reprise is imported from a zip.
     numba = {name: value for name, value in os.environ.items() if name.startswith("NUMBA_CACHE_")}
     for name, value in {"OMP_NUM_THREADS": "1", **numba}.items():
         conf.setIfMissing(f"spark.executorEnv.{name}", value)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
-    # at ERROR a failed task would print its Java stack, where the job says in one line what went wrong
+    # at level ERROR, Spark prints a Java stack trace for each failed task; the job prints the error as one line anyway
     spark.sparkContext.setLogLevel("FATAL" if settings.log_level == "ERROR" else settings.log_level)
-    # it would print every query that fails with its Java stack
+    # PySpark's query-context loggers print each failed query with a Java stack trace
     level = "DEBUG" if settings.log_level == "DEBUG" else "CRITICAL"
     for kind in ("SQL", "DataFrame"):
         PySparkLogger.getLogger(f"{kind}QueryContextLogger").setLevel(level)

@@ -1,1 +1,1 @@
-"""Shared by the jobs of genre classification."""
+"""Modules that the genre classification jobs share."""

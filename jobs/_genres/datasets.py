@@ -1,4 +1,4 @@
-"""Labelled features: what genre models learn from, gathered from the tables or from a file."""
+"""Labelled features for the training of genre models, from the tables or from a file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,44 +10,45 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from reprise.jobs._engine.run import Run, UsageError
+from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.run import Run
 from reprise.lib.arrays import Float32Array, Int64Array, ObjectArray
 from reprise.lib.errors import InputError
 from reprise.lib.files import sha256_of
 from reprise.lib.genres.feature_sets import FEATURE_SETS, TEMPO, WHOLE_TRACK, FeatureSet
 from reprise.lib.genres.gtzan_table import COLUMNS, GtzanTable, read_table, track_of
-from reprise.lib.genres.splits import sample_rows
 from reprise.lib.playlists import normalise
 from reprise.lib.tables import GENRE_LABELS, LIBRARY_TRACKS, MSD_TRACKS, Table
 
-GENRE_KIND = "genre/"
-"""What the ``kind`` of a genre model begins with in ``models``; the learner follows."""
-
 TAGS, TABLE = "tags", "table"
-"""Labels that are no ``source`` of ``genre_labels``: the genre tags of library tracks, and those of a file."""
+"""Values of ``--labels`` that are not a ``source`` in ``genre_labels``.
+
+``TAGS`` selects the genre tags of library tracks. ``TABLE`` selects the labels in a file.
+"""
 
 FILE_SHA256 = "table_sha256"
-"""What stands in ``trained_on``, in the place of tables and their versions, for a file of features."""
-
+"""Key in ``trained_on`` of a model that was trained on a file instead of tables."""
 
 _ARTIST = ["track_id", "group", "artist_name"]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Features with genres, in the order of their ids.
+    """Features and genres of labelled rows, in the order of the row ids.
 
     Parameters
     ----------
     ids
-        Shape (n,): track ids, of windows with ``#`` and their number, or names in a file.
+        Shape (n,): track ids, or names in a file. The id of a window is the track id, ``#`` and the window's number.
     rows
-        Shape (n, d), float32; NaN = unknown.
+        Shape (n, d), float32. NaN marks a missing value.
     features
-        The d columns.
-    genres, groups
-        Shape (n,): the label, and whose rows stand together on one side of a split: the artist's, where that is not
-        known the song's, else the track's.
+        Names of the d columns.
+    genres
+        Shape (n,): genre labels.
+    groups
+        Shape (n,): group of each row. No split divides a group. The group is the artist. If the artist is unknown, the
+        group is the song. If the song is unknown too, the group is the track.
     """
 
     ids: ObjectArray
@@ -59,16 +60,16 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows that have features and a genre, before the features are fetched; as `Dataset`.
+    """Labelled rows whose features are loaded on demand. Attributes that are not listed here are as in `Dataset`.
 
     Parameters
     ----------
     tracks
-        Shape (n,): the track, or the file, that a row is of.
+        Shape (n,): the track id of each row. If the rows come from a file, the name of the track's audio file.
     trained_on
-        Tables and their versions, or the SHA-256 of the file.
+        Versions of the tables by name, or the SHA-256 of the file.
     fetch
-        Features of some rows, told by their ascending places.
+        Function that takes ascending row indices and loads the features of these rows.
     """
 
     ids: ObjectArray
@@ -79,62 +80,50 @@ class Labelled:
     trained_on: Mapping[str, int | str]
     fetch: Callable[[Int64Array], Float32Array]
 
-    def take(self, places: Int64Array) -> Dataset:
-        """Some of the rows with their features, told by their ascending places."""
-        rows = self.fetch(places)
-        return Dataset(self.ids[places], rows, self.features, self.genres[places], self.groups[places])
-
-
-def read_dataset(
-    run: Run, feature_set: str, labels: str, table: str | None = None, *, limit: int | None = None
-) -> Dataset:
-    """Features of a set, of the tracks that have a label.
-
-    Parameters
-    ----------
-    feature_set
-        Key in ``FEATURE_SETS``.
-    labels
-        A ``source`` of ``genre_labels``, whose first genre of a track counts, ``tags`` or ``table``.
-    table
-        File in the format of the GTZAN table, which has both.
-    limit
-        Of more rows whole groups are drawn, genres in their shares.
-
-    Raises
-    ------
-    UsageError
-        There is no such set, label source or file, or no row that has both.
-    """
-    found = find_labelled(run, feature_set, labels, table)
-    count = len(found.ids)
-    drawn = np.arange(count)
-    if limit is not None and count > limit:
-        drawn = sample_rows(found.genres, found.groups, limit, run.settings.seed % 2**32)
-    return found.take(drawn)
+    def take(self, indices: Int64Array) -> Dataset:
+        """Load the features of the rows at ``indices``, which must be ascending, and return these rows."""
+        rows = self.fetch(indices)
+        return Dataset(self.ids[indices], rows, self.features, self.genres[indices], self.groups[indices])
 
 
 def name_labels(labels: str | None, table: str | None) -> str:
-    """What ``--labels`` stands for; a file has its own.
+    """Return ``labels``, the value of ``--labels``. If it is None, return `TABLE`: the labels in the file ``--table``.
 
     Raises
     ------
     UsageError
-        Neither is given.
+        Neither option is given.
     """
     if labels is None and table is None:
-        raise UsageError(f"--labels is missing: give a source of genre_labels, {TAGS} or {TABLE}")
+        raise UsageError(f"--labels is missing: name a source in genre_labels, or give {TAGS} or {TABLE}")
     return labels or TABLE
 
 
 def find_labelled(
     run: Run, feature_set: str, labels: str, table: str | None = None, versions: Mapping[str, int] | None = None
 ) -> Labelled:
-    """What `read_dataset` reads, without the features of rows that nobody wants; of recorded versions of the tables."""
+    """Find the rows of a feature set that have a label.
+
+    Parameters
+    ----------
+    feature_set
+        Key in ``FEATURE_SETS``.
+    labels
+        `TAGS`, `TABLE`, or a ``source`` in ``genre_labels``. If a track has several genres, the first is used.
+    table
+        Path of a file with features and labels, in the format of the GTZAN table.
+    versions
+        Versions of the tables to read, by name; by default, the current versions.
+
+    Raises
+    ------
+    UsageError
+        The feature set, label source or file does not exist, or no row has both features and a label.
+    """
     if feature_set not in FEATURE_SETS:
-        raise UsageError(f"there is no feature set {feature_set}; there are: {', '.join(FEATURE_SETS)}")
+        raise UsageError(f"unknown feature set {feature_set}; choose from: {', '.join(FEATURE_SETS)}")
     if (table is None) == (labels == TABLE):
-        raise UsageError("--table FILE and --labels table go together")
+        raise UsageError("--table FILE and --labels table go together: give both or neither")
     chosen = FEATURE_SETS[feature_set]
     if table is not None:
         return _find_in_file(chosen, table)
@@ -143,8 +132,8 @@ def find_labelled(
 
 def _find_in_file(feature_set: FeatureSet, path: str) -> Labelled:
     if not set(feature_set.columns) <= set(COLUMNS):
-        able = ", ".join(name for name, one in FEATURE_SETS.items() if set(one.columns) <= set(COLUMNS))
-        raise UsageError(f"a file has no features {feature_set.name}; it has: {able}")
+        possible = ", ".join(name for name, one in FEATURE_SETS.items() if set(one.columns) <= set(COLUMNS))
+        raise UsageError(f"a file has no features of the set {feature_set.name}; choose from: {possible}")
     try:
         found = read_table(path)
     except InputError as error:
@@ -152,21 +141,21 @@ def _find_in_file(feature_set: FeatureSet, path: str) -> Labelled:
     order = np.argsort(found.names, kind="stable")
     names = found.names[order]
     tracks = np.array([track_of(name) if feature_set.by_window else name for name in names], dtype=object)
-    places = [COLUMNS.index(column) for column in feature_set.columns]
+    indices = [COLUMNS.index(column) for column in feature_set.columns]
     return Labelled(
         names, tracks, found.genres[order], tracks, feature_set.columns, {FILE_SHA256: sha256_of(path)},
-        partial(_fetch_from_file, found, order, places),
+        partial(_fetch_from_file, found, order, indices),
     )  # fmt: skip
 
 
-def _fetch_from_file(found: GtzanTable, order: Int64Array, columns: list[int], places: Int64Array) -> Float32Array:
-    rows: Float32Array = found.rows[order[places]][:, columns]
+def _fetch_from_file(found: GtzanTable, order: Int64Array, columns: list[int], indices: Int64Array) -> Float32Array:
+    rows: Float32Array = found.rows[order[indices]][:, columns]
     return rows
 
 
 @dataclass(frozen=True)
 class _Tables:
-    """Recorded versions of the tables."""
+    """Reader of the tables at given versions."""
 
     run: Run
     versions: Mapping[str, int]
@@ -179,7 +168,7 @@ def _find_in_tables(run: Run, feature_set: FeatureSet, labels: str, versions: Ma
     tables = _Tables(run, versions)
     if feature_set.table.name not in versions:
         raise UsageError(f"there is no {feature_set.table.name} yet: run extract-genre-features first")
-    keys = _keys(tables, feature_set)
+    keys = _read_keys(tables, feature_set)
     named = _read_tags(tables) if labels == TAGS else _read_labels(tables, labels)
     found = keys.join(named, "track_id").toArrow().sort_by([(name, "ascending") for name in keys.columns])
     if not len(found):
@@ -206,7 +195,7 @@ def _find_in_tables(run: Run, feature_set: FeatureSet, labels: str, versions: Ma
     )  # fmt: skip
 
 
-def _keys(tables: _Tables, feature_set: FeatureSet) -> DataFrame:
+def _read_keys(tables: _Tables, feature_set: FeatureSet) -> DataFrame:
     rows = tables.read(feature_set.table)
     if "window" not in feature_set.table.key:
         return rows.select("track_id")
@@ -216,27 +205,29 @@ def _keys(tables: _Tables, feature_set: FeatureSet) -> DataFrame:
 
 
 def _read_labels(tables: _Tables, source: str) -> DataFrame:
-    """``track_id``, ``genre``, ``group`` of an annotation."""
+    """Return the labels of one source, with the columns ``track_id``, ``genre`` and ``group``."""
     known: set[str] = set()
     if GENRE_LABELS.name in tables.versions:
         known = {row.source for row in tables.read(GENRE_LABELS).select("source").distinct().collect()}
     if source not in known:
         there = ", ".join([*sorted(known), TAGS, TABLE])
-        first = "" if known else "; run ingest-annotations first for those of a dataset"
-        raise UsageError(f"there are no labels {source}; there are: {there}{first}")
+        first = "" if known else "; run ingest-annotations first for labels of a dataset"
+        raise UsageError(f"there are no labels {source}; choose from: {there}{first}")
     labels = tables.read(GENRE_LABELS).where((F.col("source") == source) & (F.col("rank") == 0))
     labels = labels.select("track_id", "genre")
-    alone = F.concat(F.lit("track "), "track_id")
+    track_group = F.concat(F.lit("track "), "track_id")
     if MSD_TRACKS.name not in tables.versions:
-        return labels.withColumn("group", alone)
+        return labels.withColumn("group", track_group)
     of = [F.concat(F.lit(f"{name} "), F.col(f"{name}_id")) for name in ("artist", "song")]
-    who = tables.read(MSD_TRACKS).select("track_id", F.coalesce(*of).alias("group"))
-    joined: DataFrame = labels.join(who, "track_id", "left").withColumn("group", F.coalesce("group", alone))
+    groups_of_tracks = tables.read(MSD_TRACKS).select("track_id", F.coalesce(*of).alias("group"))
+    joined: DataFrame = labels.join(groups_of_tracks, "track_id", "left").withColumn(
+        "group", F.coalesce("group", track_group)
+    )
     return joined
 
 
 def _read_tags(tables: _Tables) -> DataFrame:
-    """``track_id``, ``genre`` (the first tag), ``group`` (the artist's MusicBrainz id) and ``artist_name``."""
+    """Return ``track_id``, ``genre`` (the first tag), ``group`` (the artist's MusicBrainz id) and ``artist_name``."""
     if LIBRARY_TRACKS.name not in tables.versions:
         raise UsageError("there is no library_tracks yet: run ingest-library first")
     tags = F.filter("genre_tags", lambda tag: F.trim(tag) != "")
@@ -245,28 +236,33 @@ def _read_tags(tables: _Tables) -> DataFrame:
 
 
 def _unify_spelling(genres: "pd.Series[str]") -> "pd.Series[str]":
-    """Give tags that differ in case and blanks alone the spelling that is used most."""
+    """Replace each tag by the most frequent spelling among the tags that differ from it only in case and spaces."""
     key = genres.str.split().str.join(" ").str.casefold()
     counts = genres.groupby([key.rename("key"), genres.rename("genre")]).size().rename("count").reset_index()
-    usual = counts.sort_values(["count", "genre"], ascending=[False, True]).drop_duplicates("key")
-    spelled: pd.Series[str] = key.map(usual.set_index("key")["genre"])
+    most_frequent = counts.sort_values(["count", "genre"], ascending=[False, True]).drop_duplicates("key")
+    spelled: pd.Series[str] = key.map(most_frequent.set_index("key")["genre"])
     return spelled
 
 
 def _group_library(frame: pd.DataFrame) -> list[str]:
-    """Artists by their MusicBrainz ids; names without one have that of a track with this name, where there is one."""
+    """Return the group of each row.
+
+    The group is the MusicBrainz id of the track's artist. If this id is missing, the group is the artist id of another
+    track with the same artist name. If no track with this name has an artist id, the group is the normalised artist
+    name. If the artist name is missing too, the group is the track.
+    """
     names = {name: normalise(name, "")[0] if name else "" for name in frame["artist_name"].unique()}
     rows = [(f"track {track_id}", mbid, names[name]) for track_id, mbid, name in frame[_ARTIST].to_numpy().tolist()]
     mbid_of: dict[str, str] = {}
     for _, mbid, name in rows:
         if mbid and name:
             mbid_of[name] = min(mbid, mbid_of.get(name, mbid))
-    who = [(track, mbid or mbid_of.get(name, name)) for track, mbid, name in rows]
-    return [f"artist {artist}" if artist else track for track, artist in who]
+    groups_of_tracks = [(track, mbid or mbid_of.get(name, name)) for track, mbid, name in rows]
+    return [f"artist {artist}" if artist else track for track, artist in groups_of_tracks]
 
 
-def _fetch_from_tables(tables: _Tables, feature_set: FeatureSet, keys: pa.Table, places: Int64Array) -> Float32Array:
-    wanted = keys.take(pa.array(places))
+def _fetch_from_tables(tables: _Tables, feature_set: FeatureSet, keys: pa.Table, indices: Int64Array) -> Float32Array:
+    wanted = keys.take(pa.array(indices))
     rows = tables.read(feature_set.table)
     if "window" in keys.column_names:
         tempo = rows.where(F.col("window") == WHOLE_TRACK).select("track_id", TEMPO)

@@ -1,7 +1,6 @@
-"""Training of genre models: which rows each fit may see, what the workers make of them, and what is chosen.
+"""Train genre models on Spark: choose the hyperparameters, evaluate them and fit the final model.
 
-Candidates are chosen by folds of the rows that train, and the figures are those of rows that neither chose nor trained
-(nested cross-validation). What the figures would be if rows of one group stood on both sides is measured beside them.
+A candidate is a set of hyperparameters. Each fit is one Spark task.
 """
 
 import threading
@@ -9,32 +8,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reprise.jobs._engine.run import Run, UsageError
+from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.run import Run
 from reprise.jobs._genres.datasets import Dataset
-from reprise.lib.arrays import Int8Array, Int64Array, ObjectArray
-from reprise.lib.genres.metrics import measure
-from reprise.lib.genres.splits import folds, random_split, sample_rows
-from reprise.udfs.genre_fits import COUNTS, FITS_DDL, MODEL, PROBABILITIES, TEST, TRAIN, Problem, Task, fit_models
-
-Pair = tuple[Int64Array, Int64Array]
-
-INNER_FOLDS = 3
-"""Folds of the training rows by which a candidate is chosen."""
-RANDOM_SPLITS, RANDOM_SHARE = 20, 0.2
-"""Splits of rows at random, as papers make one, and the share of the rows that each tests."""
-CURVE_SHARES, CURVE_FOLDS = (0.2, 0.4, 0.6, 0.8, 1.0), 3
-FOLDS, RANDOM, LISTS = "folds", "random", "lists"
+from reprise.lib.arrays import Int8Array, Int64Array
+from reprise.lib.genres.metrics import compute_metrics, macro_f1_of_counts
+from reprise.lib.genres.split_plans import CURVE_FOLDS, TEST, TRAIN, Pair, SplitPlan
+from reprise.udfs.genre_fits import COUNTS, FITS_DDL, MODEL, PROBABILITIES, FitProblem, FitTask, fit_models
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What is asked for; ``split`` is ``FOLDS``, ``RANDOM`` or ``LISTS``, ``n_folds`` of the first."""
+class TrainingRequest:
+    """Arguments that specify how a model is trained.
+
+    Parameters
+    ----------
+    learner, feature_set, balanced, seed
+        As in `reprise.lib.genres.models.fit_model`.
+    candidates
+        Sets of hyperparameters to choose from.
+    split, n_folds
+        As in `SplitPlan`.
+    """
 
     learner: str
     candidates: Sequence[Mapping[str, Any]]
@@ -44,159 +44,114 @@ class Setting:
     split: str
     n_folds: int
 
+    def plan_splits(self, data: Dataset, lists: Pair | None = None) -> SplitPlan:
+        """Plan all splits of ``data`` for this training."""
+        return SplitPlan(
+            data.genres,
+            data.groups,
+            split=self.split,
+            n_folds=self.n_folds,
+            n_candidates=len(self.candidates),
+            seed=self.seed,
+            lists=lists,
+        )
+
 
 @dataclass(frozen=True)
-class Trained:
-    """A model and what is known of it.
+class TrainedModel:
+    """A trained model and its metrics.
 
     Parameters
     ----------
     data
-        The file.
+        Content of the model's file.
     params
-        The candidate that was chosen.
+        The chosen hyperparameters.
     genres
-        What the model tells apart.
-    figures, splits, leaky, curve
-        As `reprise.lib.genres.reports.Report` has them.
+        Genres that the model predicts.
+    metrics, splits, leaky, curve
+        As in `reprise.lib.genres.reports.Report`.
     """
 
     data: bytes
     params: Mapping[str, Any]
     genres: list[str]
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     splits: list[Mapping[str, Any]]
     leaky: Mapping[str, Any] | None
     curve: list[dict[str, float]]
 
 
-class Plan:
-    """All splits of a training, so that what any fit sees can be looked at before it is made.
+def train_model(run: Run, data: Dataset, request: TrainingRequest, lists: Pair | None = None) -> TrainedModel:
+    """Choose the hyperparameters, evaluate them and fit the final model.
 
-    Parameters
-    ----------
-    data
-        Of which all is used.
-    setting
-        What is asked for.
-    lists
-        Places of the rows to train on and of those to test with, where ``split`` is ``LISTS``.
-
-    Attributes
-    ----------
-    splits
-        ``TRAIN``, ``TEST`` or neither, for each row, one split an element.
-    train
-        Rows that the kept model learns from.
-    honest, leaky, curve
-        Places in ``splits``: of the figures, of those of rows whose group may stand on both sides (empty where every
-        row is a group of its own, and so nothing leaks), and of the learning curve, share by share.
-    final
-        Place of the kept model's split, which tests nothing.
-    inner
-        For each split whose candidate is chosen on its own training rows, the splits that choose. Others take the
-        candidate of the kept model.
-    """
-
-    def __init__(self, data: Dataset, setting: Setting, lists: Pair | None = None) -> None:
-        self._data, self._setting = data, setting
-        self.splits: list[Int8Array] = []
-        self.inner: dict[int, list[int]] = {}
-        everything, alone = np.arange(len(data.ids)), pd.Series(data.groups).is_unique
-        self.train = lists[0] if lists else everything
-        one_by_one = np.arange(len(data.ids)).astype(str).astype(object)
-        at_random = [
-            random_split(data.genres, RANDOM_SHARE, setting.seed + number) for number in range(RANDOM_SPLITS)
-        ] if setting.split == RANDOM else []  # fmt: skip
-        if lists:
-            honest = [lists]
-            leaky = self._folds(np.union1d(*lists), one_by_one, setting.n_folds)
-        elif alone:
-            honest, leaky = at_random or self._folds(everything, data.groups, setting.n_folds), []
-        else:
-            honest = self._folds(everything, data.groups, setting.n_folds)
-            leaky = at_random or self._folds(everything, one_by_one, setting.n_folds)
-        self.honest = [self._add(*pair, choose_by=data.groups) for pair in honest]
-        self.leaky = [self._add(*pair, choose_by=one_by_one if at_random else None) for pair in leaky]
-        self.final = self._add(self.train, self.train[:0], choose_by=data.groups)
-        self.curve = [self._add(train, test) for train, test in self._curve()]
-
-    def _folds(self, places: Int64Array, groups: ObjectArray, n_folds: int) -> list[Pair]:
-        found = folds(self._data.genres[places], groups[places], n_folds, self._setting.seed)
-        return [(places[train], places[test]) for train, test in found]
-
-    def _curve(self) -> Iterator[Pair]:
-        """Of each fold's training rows growing shares of the groups, share by share."""
-        pairs = self._folds(self.train, self._data.groups, CURVE_FOLDS)
-        for share, (train, test) in product(CURVE_SHARES, pairs):
-            genres, groups = self._data.genres[train], self._data.groups[train]
-            yield train[sample_rows(genres, groups, round(share * len(train)), self._setting.seed)], test
-
-    def _add(self, train: Int64Array, test: Int64Array, choose_by: ObjectArray | None = None) -> int:
-        roles = np.zeros(len(self._data.ids), dtype=np.int8)
-        roles[train], roles[test] = TRAIN, TEST
-        self.splits.append(roles)
-        place = len(self.splits) - 1
-        if choose_by is not None and len(self._setting.candidates) > 1:
-            self.inner[place] = [self._add(*pair) for pair in self._folds(train, choose_by, INNER_FOLDS)]
-        return place
-
-
-def train_model(run: Run, data: Dataset, setting: Setting, lists: Pair | None = None) -> Trained:
-    """Choose a candidate, measure it and train it, each fit a task of the workers.
+    ``lists`` contains the indices of the training rows and those of the test rows, if they are given.
 
     Raises
     ------
     UsageError
-        The learner cannot be trained on these rows.
+        The learner cannot be fitted to these rows.
     """
-    plan = Plan(data, setting, lists)
-    problem = state_problem(data, setting, plan.splits)
+    plan = request.plan_splits(data, lists)
+    problem = make_problem(data, request, plan.splits)
     names = problem.genre_names
-    with _share(run, problem) as do:
-        chosen = _choose(do, plan, setting)
+    with _broadcast(run, problem) as run_fits:
+        chosen = _choose_candidates(run_fits, plan, request)
         best = chosen[plan.final]
         measured = [*plan.honest, *plan.leaky]
         tasks = [
-            *(Task(split, setting.candidates[chosen[split]], PROBABILITIES) for split in measured),
-            *(Task(split, setting.candidates[best], COUNTS) for split in plan.curve),
-            Task(plan.final, setting.candidates[best], MODEL),
+            *(FitTask(split, request.candidates[chosen[split]], PROBABILITIES) for split in measured),
+            *(FitTask(split, request.candidates[best], COUNTS) for split in plan.curve),
+            FitTask(plan.final, request.candidates[best], MODEL),
         ]
-        done = do(tasks)
-    run.count(fits=len(tasks) + len(setting.candidates) * sum(map(len, plan.inner.values())))
-    for row in (*done[: len(measured)], done[-1]):
-        if row["fault"]:
-            raise UsageError(f"{setting.learner} cannot be trained on what is there: {row['fault']}")
+        results = run_fits(tasks)
+    run.count(fits=len(tasks) + len(request.candidates) * sum(map(len, plan.inner.values())))
+    for result in (*results[: len(measured)], results[-1]):
+        _check_fit(result, request)
     learned = np.unique(problem.genres[plan.train])
-    tested = [np.flatnonzero(plan.splits[split] == TEST) for split in measured]
-    found = [np.frombuffer(row["probabilities"]).reshape(-1, len(names))[:, learned] for row in done[: len(measured)]]
     genres = names[learned].tolist()
+    tested = [np.flatnonzero(plan.splits[split] == TEST) for split in measured]
+    probabilities = [
+        np.frombuffer(result["probabilities"]).reshape(-1, len(names))[:, learned]
+        for result in results[: len(measured)]
+    ]
 
-    def judge(which: slice) -> Mapping[str, Any]:
-        return measure(data.genres[np.concatenate(tested[which])], np.concatenate(found[which]), genres)
+    def measure(splits: slice) -> Mapping[str, Any]:
+        rows = np.concatenate(tested[splits])
+        return compute_metrics(data.genres[rows], np.concatenate(probabilities[splits]), genres)
 
     count = len(plan.honest)
-    return Trained(
-        done[-1]["model"],
-        setting.candidates[best],
+    return TrainedModel(
+        results[-1]["model"],
+        request.candidates[best],
         genres,
-        judge(slice(count)),
-        [judge(slice(number, number + 1)) for number in range(count)],
-        judge(slice(count, None)) if plan.leaky else None,
-        _describe_curve(plan, done[len(measured) : -1]),
+        measure(slice(count)),
+        [measure(slice(number, number + 1)) for number in range(count)],
+        measure(slice(count, None)) if plan.leaky else None,
+        _summarise_curve(plan, results[len(measured) : -1]),
     )
 
 
-def state_problem(data: Dataset, setting: Setting, splits: Sequence[Int8Array]) -> Problem:
-    """State what the workers need to know."""
+def train_again(run: Run, data: Dataset, request: TrainingRequest, train: Int64Array) -> bytes:
+    """Fit the only candidate on the rows with the indices ``train``, as `train_model` fits the final model."""
+    roles = np.zeros(len(data.ids), dtype=np.int8)
+    roles[train] = TRAIN
+    with _broadcast(run, make_problem(data, request, [roles])) as run_fits:
+        (result,) = run_fits([FitTask(0, request.candidates[0], MODEL)])
+    _check_fit(result, request)
+    return bytes(result["model"])
+
+
+def make_problem(data: Dataset, request: TrainingRequest, splits: Sequence[Int8Array]) -> FitProblem:
+    """Collect the data and options that all fits share."""
     genres, genre_names = pd.factorize(data.genres, sort=True)
     groups, group_names = pd.factorize(data.groups, sort=True)
-    return Problem(
-        setting.learner,
+    return FitProblem(
+        request.learner,
         data.features,
-        setting.feature_set,
-        setting.balanced,
-        setting.seed,
+        request.feature_set,
+        request.balanced,
+        request.seed,
         data.rows,
         np.asarray(genre_names, dtype=object),
         genres.astype(np.int32),
@@ -206,104 +161,101 @@ def state_problem(data: Dataset, setting: Setting, splits: Sequence[Int8Array]) 
     )
 
 
-def train_again(run: Run, data: Dataset, setting: Setting, train: Int64Array) -> bytes:
-    """Train the only candidate on some rows, as `train_model` does in the end."""
-    roles = np.zeros(len(data.ids), dtype=np.int8)
-    roles[train] = TRAIN
-    with _share(run, state_problem(data, setting, [roles])) as do:
-        (row,) = do([Task(0, setting.candidates[0], MODEL)])
-    if row["fault"]:
-        raise UsageError(f"{setting.learner} cannot be trained on what is there: {row['fault']}")
-    return bytes(row["model"])
-
-
-Do = Callable[[Sequence[Task]], list[dict[str, Any]]]
+RunFits = Callable[[Sequence[FitTask]], list[dict[str, Any]]]
 
 
 @contextmanager
-def _share(run: Run, problem: Problem) -> Iterator[Do]:
-    """Hand the problem to the workers; gives what does tasks on it, each a Spark task, and their results in order."""
-    context = run.spark.sparkContext
-    shared = context.broadcast(problem)
+def _broadcast(run: Run, problem: FitProblem) -> Iterator[RunFits]:
+    """Broadcast the problem. Yield a function that runs fits as Spark tasks and returns their results in task order."""
+    shared = run.spark.sparkContext.broadcast(problem)
 
-    def do(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    def run_fits(tasks: Sequence[FitTask]) -> list[dict[str, Any]]:
         rows = run.spark.range(0, len(tasks), 1, len(tasks))
-        with _watch(run, len(tasks)):
-            done = rows.mapInArrow(partial(fit_models, problem=shared, tasks=tasks), FITS_DDL).toArrow()
-        found: list[dict[str, Any]] = done.sort_by("task").to_pylist()
+        with _show_progress(run, len(tasks)):
+            results = rows.mapInArrow(partial(fit_models, problem=shared, tasks=tasks), FITS_DDL).toArrow()
+        found: list[dict[str, Any]] = results.sort_by("task").to_pylist()
         return found
 
     try:
-        yield do
+        yield run_fits
     finally:
         shared.destroy()
 
 
 @contextmanager
-def _watch(run: Run, total: int) -> Iterator[None]:
-    """Show how many Spark tasks are done while a query runs."""
-    tracker, over = run.spark.sparkContext.statusTracker(), threading.Event()
+def _show_progress(run: Run, total: int) -> Iterator[None]:
+    """Show how many of the ``total`` fits are finished, while the block runs."""
+    tracker, finished = run.spark.sparkContext.statusTracker(), threading.Event()
     with run.progress("fits") as progress:
         bar = progress.add_task("", total=total)
 
-        def look() -> None:
-            while not over.wait(0.5):
+        def poll() -> None:
+            while not finished.wait(0.5):
                 stages = filter(None, map(tracker.getStageInfo, tracker.getActiveStageIds()))
                 progress.update(bar, completed=sum(stage.numCompletedTasks for stage in stages))
 
-        watcher = threading.Thread(target=look, daemon=True)
-        watcher.start()
+        poller = threading.Thread(target=poll, daemon=True)
+        poller.start()
         try:
             yield
         finally:
-            over.set()
-            watcher.join()
+            finished.set()
+            poller.join()
         progress.update(bar, completed=total)
 
 
-def macro_f1(counts: Int64Array) -> float:
-    """Mean F1 of the genres that are true or predicted somewhere, from k x k counts: true, then predicted."""
-    seen = counts.sum(axis=0) + counts.sum(axis=1)
-    return float(np.mean(2 * counts.diagonal()[seen > 0] / seen[seen > 0]))
+def _check_fit(result: Mapping[str, Any], request: TrainingRequest) -> None:
+    if result["fault"]:
+        raise UsageError(f"{request.learner} cannot be trained on these rows: {result['fault']}")
 
 
-def _choose(do: Do, plan: Plan, setting: Setting) -> dict[int, int]:
-    """The candidate of each split: the best by macro F1, of several the first; one that cannot be fitted is none."""
-    order = [(split, number) for split in plan.inner for number in range(len(setting.candidates))]
-    tasks = [Task(inner, setting.candidates[number], COUNTS) for split, number in order for inner in plan.inner[split]]
-    done = iter(do(tasks) if tasks else [])
+def _choose_candidates(run_fits: RunFits, plan: SplitPlan, request: TrainingRequest) -> dict[int, int]:
+    """Return the index of the chosen candidate for each split.
+
+    The candidate with the highest macro F1 in the inner splits is chosen; in a tie, the first of them. A candidate with
+    a failed fit is not chosen. For a split without inner splits, the candidate of the final split is used. If the final
+    split has no inner splits either, the first candidate is used.
+    """
+    order = [(split, number) for split in plan.inner for number in range(len(request.candidates))]
+    tasks = [
+        FitTask(inner, request.candidates[number], COUNTS) for split, number in order for inner in plan.inner[split]
+    ]
+    results = iter(run_fits(tasks) if tasks else [])
     scores: dict[int, list[float]] = {}
-    faults = []
+    failed = []
     for split, _ in order:
-        rows = [next(done) for _ in plan.inner[split]]
-        faults += [row["fault"] for row in rows if row["fault"]]
-        if any(row["fault"] for row in rows):
-            scores.setdefault(split, []).append(-1.0)
-        else:
-            scores.setdefault(split, []).append(macro_f1(_add_up(rows)))
-    if any(max(some) < 0 for some in scores.values()):
-        raise UsageError(f"{setting.learner} cannot be trained on what is there: {faults[0]}")
-    chosen = {split: int(np.argmax(some)) for split, some in scores.items()}
+        of_candidate = [next(results) for _ in plan.inner[split]]
+        faults = [result for result in of_candidate if result["fault"]]
+        failed += faults
+        score = -1.0 if faults else macro_f1_of_counts(_sum_counts(of_candidate))
+        scores.setdefault(split, []).append(score)
+    if any(max(of_split) < 0 for of_split in scores.values()):
+        _check_fit(failed[0], request)
+    chosen = {split: int(np.argmax(of_split)) for split, of_split in scores.items()}
     best = chosen.get(plan.final, 0)
     return {split: chosen.get(split, best) for split in (*plan.honest, *plan.leaky, plan.final)}
 
 
-def _add_up(rows: Sequence[Mapping[str, Any]]) -> Int64Array:
-    counts = np.array([row["counts"] for row in rows], dtype=np.int64)
+def _sum_counts(results: Sequence[Mapping[str, Any]]) -> Int64Array:
+    """Return the sum of the confusion matrices of several fits, shape (k, k)."""
+    counts = np.array([result["counts"] for result in results], dtype=np.int64)
     k = round(counts.shape[1] ** 0.5)
     table: Int64Array = counts.reshape(-1, k, k).sum(axis=0)
     return table
 
 
-def _describe_curve(plan: Plan, done: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Figures by share; one at which some fold cannot be learned, having one genre only, is left out."""
+def _summarise_curve(plan: SplitPlan, results: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Return the points of the learning curve: the metrics for each share of the training rows.
+
+    A share is left out if one of its fits failed, as a fit does if its training rows have only one genre.
+    """
     points = []
-    for start in range(0, len(done), CURVE_FOLDS):
-        rows = done[start : start + CURVE_FOLDS]
-        if any(row["fault"] for row in rows):
+    for start in range(0, len(results), CURVE_FOLDS):
+        of_share = results[start : start + CURVE_FOLDS]
+        if any(result["fault"] for result in of_share):
             continue
-        tables = [_add_up([row]) for row in rows]
-        scores = [macro_f1(table) for table in tables]
+        tables = [_sum_counts([result]) for result in of_share]
+        scores = [macro_f1_of_counts(table) for table in tables]
         trained = [np.sum(plan.splits[split] == TRAIN) for split in plan.curve[start : start + CURVE_FOLDS]]
         points.append(
             {

@@ -1,1 +1,1 @@
-"""Shared by the jobs on listeners' own music."""
+"""Modules that the jobs on listeners' own music share."""

@@ -1,1 +1,1 @@
-"""SQL over the tables in DuckDB and in Spark."""
+"""SQL queries over the tables, in DuckDB and in Spark."""

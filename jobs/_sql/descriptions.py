@@ -1,4 +1,4 @@
-"""Descriptions of tables and views, and errors of queries as one line with the nearest names."""
+"""Descriptions of tables and views, and one-line messages for failed queries, with suggestions for unknown names."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reprise.jobs._engine.run import one_line, print_grid
+from reprise.jobs._engine.console import error_line, print_grid
 from reprise.jobs._sql.statements import QueryError
 from reprise.lib.tables import TABLES
 from reprise.lib.tables.views import VIEWS
@@ -16,33 +16,33 @@ _MISSING = re.compile(r"Table(?: Function)? with name (\S+) does not exist|The t
 
 
 def describe(name: str, show: Callable[[Grid], None] = print_grid) -> None:
-    """Print all tables and views, or the columns of one.
+    """Print the columns of the table or view ``name``. If ``name`` is empty, list all tables and views.
 
     Raises
     ------
     QueryError
-        When there is none of that name.
+        There is no table or view with this name.
     """
     if not name:
         overview = Grid("name", "what it holds", "one row is")
         for table in TABLES.values():
             overview.add_row(table.name, Text(table.doc), Text(table.grain))
         for view in VIEWS.values():
-            overview.add_row(_called(view.name), Text(view.doc), "view" if not view.parameters else "table function")
+            overview.add_row(_signature(view.name), Text(view.doc), "view" if not view.parameters else "table function")
         show(overview)
         return
     if name not in TABLES and name not in VIEWS:
-        raise QueryError(f"there is no table or view {name}{_hint(name)}")
+        raise QueryError(f"unknown table or view {name}{_suggest(name)}")
     doc = TABLES[name].doc if name in TABLES else VIEWS[name].doc
-    grid = Grid(title=Text(f"{_called(name)}: {doc}"), title_justify="left")
-    for heading in ("column", "type", "what it says"):
+    grid = Grid(title=Text(f"{_signature(name)}: {doc}"), title_justify="left")
+    for heading in ("column", "type", "meaning"):
         grid.add_column(heading, no_wrap=heading == "column")
     if name in TABLES:
         table = TABLES[name]
         for column in table.columns:
-            mark = " (key)" if column.name in table.key else ""
-            grid.add_row(column.name, Text(column.type), Text(column.comment + mark))
-        example = f"SELECT * FROM {name} LIMIT 10"  # noqa: S608 - of a contract
+            suffix = " (key)" if column.name in table.key else ""
+            grid.add_row(column.name, Text(column.type), Text(column.comment + suffix))
+        example = f"SELECT * FROM {name} LIMIT 10"  # noqa: S608 - the name of a table contract
     else:
         from reprise.jobs._sql.duckdb_engine import column_types
 
@@ -54,25 +54,27 @@ def describe(name: str, show: Callable[[Grid], None] = print_grid) -> None:
     print(f"example: {example}")
 
 
-def _called(name: str) -> str:
+def _signature(name: str) -> str:
+    """Return the name of a table or view. For a table function, add its parameters."""
     parameters = VIEWS[name].parameters if name in VIEWS else ()
     return f"{name}({', '.join(parameters)})" if parameters else name
 
 
-def _hint(name: str) -> str:
-    near = difflib.get_close_matches(name.lower(), [*TABLES, *VIEWS], 3)
-    return f"; did you mean {' or '.join(map(_called, near))}?" if near else "; --describe lists them"
+def _suggest(name: str) -> str:
+    """Suggest similar names, or the option that lists all names. The text ends an error message."""
+    similar = difflib.get_close_matches(name.lower(), [*TABLES, *VIEWS], 3)
+    return f"; did you mean {' or '.join(map(_signature, similar))}?" if similar else "; --describe lists all names"
 
 
-def error_line(error: Exception) -> str:
-    """Return what went wrong as one line."""
+def query_error_line(error: Exception) -> str:
+    """Return the message of a failed query as one line."""
     text = str(error)
     if missing := _MISSING.search(text):
         name = (missing[1] or missing[2]).strip('"')
-        return f"there is no table or view {name}{_hint(name)}"
+        return f"unknown table or view {name}{_suggest(name)}"
     if type(error).__module__ in ("_duckdb", "duckdb") or (isinstance(error, OSError) and "Error:" in text):
-        # its first line says it, and what follows shows where
+        # DuckDB describes the error in the first paragraph; the rest quotes the query
         return " ".join(text.partition("\n\n")[0].split())
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    return one_line(error)
+    return error_line(error)

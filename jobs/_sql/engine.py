@@ -1,4 +1,4 @@
-"""The two engines that answer queries, DuckDB and Spark, under one protocol."""
+"""Common protocol of the two query engines, DuckDB and Spark."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from reprise.conf import Settings
-from reprise.jobs._engine.run import absolute
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.command_line import absolute_location
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.jobs._sql.statements import QueryError
 from reprise.lib.tables import TABLES
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What answers queries."""
+    """A query engine."""
 
     name: str
 
     def query(self, sql: str, parameters: Mapping[str, str]) -> "Iterator[pa.RecordBatchReader]":
-        """Answer each statement of ``sql``."""
+        """Run the statements in ``sql`` and yield the result of each statement."""
         ...
 
 
 @contextmanager
 def open_engine(settings: Settings, name: str, write: bool) -> Iterator[Engine]:
-    """Open the engine ``name``, ``duckdb`` or ``spark``, on the tables of the settings' warehouse.
+    """Open the engine ``name`` (``duckdb`` or ``spark``) for the tables in the warehouse of ``settings``.
 
     Raises
     ------
     QueryError
         The warehouse has no tables.
     """
-    warehouse = Warehouse(absolute(settings.warehouse))
-    there = "://" in warehouse.root or Path(warehouse.root).is_dir()
-    if not there or not any(warehouse.exists(table) for table in TABLES.values()):
+    warehouse = Warehouse(absolute_location(settings.warehouse))
+    may_exist = "://" in warehouse.root or Path(warehouse.root).is_dir()
+    if not may_exist or not any(warehouse.exists(table) for table in TABLES.values()):
         raise QueryError(f"there are no tables in {warehouse.root}: run an ingest job, or give --warehouse DIR")
     if name == "duckdb":
         from reprise.jobs._sql.duckdb_engine import DuckDB

@@ -1,4 +1,4 @@
-"""Answers of queries for people and programs: an aligned table, CSV, JSON or Parquet."""
+"""Write query results: as an aligned table for people, or as CSV, JSON or Parquet for programs."""
 
 import csv
 import json
@@ -19,37 +19,39 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 FORMATS = ("table", "csv", "json", "parquet")
-_PAGE = 100
-_PAGE_WIDTH = 120
-_LEAST_WIDTH = 8  # a column of a table narrower than this is hard to read: then each row is a list of its columns
-_LONGEST_TEXT = 500
-_LONGEST_LIST = 12
+_MAX_TABLE_ROWS = 100
+_TABLE_WIDTH = 120  # in characters; used if the output is not a terminal
+_MIN_COLUMN_WIDTH = 8  # in characters; if the columns do not fit at this width, each row is printed as a list
+_MAX_TEXT_LENGTH = 500
+_MAX_LIST_LENGTH = 12
 
 
-def write(reader: pa.RecordBatchReader, form: str, out: str | None) -> None:
-    """Write an answer to a file, or to stdout; memory does not grow with its rows.
+def write_result(reader: pa.RecordBatchReader, output_format: str, out: str | None) -> None:
+    """Write a query result to the file ``out``, or to stdout if ``out`` is None.
+
+    Memory does not grow with the number of rows.
 
     Raises
     ------
     OSError
-        When the file cannot be written; there is none then, and one that was there before is as it was.
+        The file cannot be written. In this case, an existing file is unchanged, and no new file is created.
     """
-    if form == "parquet":
-        with _replacing(str(out)) as path, pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+    if output_format == "parquet":
+        with _write_then_replace(str(out)) as path, pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
             for batch in reader:
                 writer.write_batch(batch)
         return
-    show = {"table": _write_table, "csv": _write_csv, "json": _write_json}[form]
+    write = {"table": _write_table, "csv": _write_csv, "json": _write_json}[output_format]
     if out is None:
-        show(reader, sys.stdout)
+        write(reader, sys.stdout)
         return
-    with _replacing(out) as path, path.open("w", encoding="utf-8", newline="") as file:
-        show(reader, file)
+    with _write_then_replace(out) as path, path.open("w", encoding="utf-8", newline="") as file:
+        write(reader, file)
 
 
 @contextmanager
-def _replacing(out: str) -> Iterator[Path]:
-    """Give a path beside ``out`` that takes its place when all went well."""
+def _write_then_replace(out: str) -> Iterator[Path]:
+    """Yield the path of a temporary file beside ``out``. The file replaces ``out`` if no exception is raised."""
     path = Path(out)
     part = path.with_name(f"{path.name}.part")
     try:
@@ -60,7 +62,7 @@ def _replacing(out: str) -> Iterator[Path]:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
-    # by column: two columns may have one name
+    # RecordBatch.to_pylist is not used: its rows are dictionaries, which lose one of two columns with the same name
     return zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
@@ -68,15 +70,15 @@ def _write_csv(reader: pa.RecordBatchReader, file: IO[str]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(reader.schema.names)
     for batch in reader:
-        writer.writerows([_plain(value) for value in row] for row in _rows(batch))
+        writer.writerows([_to_csv_value(value) for value in row] for row in _rows(batch))
 
 
-def _plain(value: Any) -> Any:
+def _to_csv_value(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | dict):
-        return json.dumps(_for_json(value), ensure_ascii=False)
-    return _for_json(value) if not isinstance(value, float) else value
+        return json.dumps(_to_json_value(value), ensure_ascii=False)
+    return _to_json_value(value) if not isinstance(value, float) else value
 
 
 def _write_json(reader: pa.RecordBatchReader, file: IO[str]) -> None:
@@ -86,14 +88,14 @@ def _write_json(reader: pa.RecordBatchReader, file: IO[str]) -> None:
     separator = "["
     for batch in reader:
         for row in _rows(batch):
-            record = dict(zip(names, map(_for_json, row), strict=True))
+            record = dict(zip(names, map(_to_json_value, row), strict=True))
             file.write(f"{separator}\n{json.dumps(record, ensure_ascii=False, allow_nan=False)}")
             separator = ","
     file.write("[]\n" if separator == "[" else "\n]\n")
 
 
-def _for_json(value: Any) -> Any:
-    """``value`` in JSON's types; there is no NaN among them."""
+def _to_json_value(value: Any) -> Any:
+    """Convert a value to types that JSON supports; NaN and infinite numbers become None."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, float):
@@ -101,37 +103,40 @@ def _for_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, list | tuple):
-        return [_for_json(inner) for inner in value]
+        return [_to_json_value(element) for element in value]
     if isinstance(value, dict):
-        return {str(name): _for_json(inner) for name, inner in value.items()}
+        return {str(name): _to_json_value(element) for name, element in value.items()}
     if isinstance(value, date | time):
         return value.isoformat()
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def _write_table(reader: pa.RecordBatchReader, file: IO[str]) -> None:
-    page: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     count = 0
     for batch in reader:
         count += batch.num_rows
-        if len(page) < _PAGE:
-            page += list(_rows(batch.slice(0, _PAGE - len(page))))
+        if len(rows) < _MAX_TABLE_ROWS:
+            rows += list(_rows(batch.slice(0, _MAX_TABLE_ROWS - len(rows))))
     console = Console(file=file, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(file=file, highlight=False, markup=False, emoji=False, width=_PAGE_WIDTH)
-    cells = [[_cell(value) for value in row] for row in page]
-    names = [_shown(name) for name in reader.schema.names]
-    widths = [min(_LEAST_WIDTH, max(map(len, column))) for column in zip(names, *cells, strict=True)]
+        console = Console(file=file, highlight=False, markup=False, emoji=False, width=_TABLE_WIDTH)
+    cells = [[_cell(value) for value in row] for row in rows]
+    names = [_escape_control_characters(name) for name in reader.schema.names]
+    widths = [min(_MIN_COLUMN_WIDTH, max(map(len, column))) for column in zip(names, *cells, strict=True)]
     if sum(widths) + 3 * len(widths) + 1 <= console.width:
-        console.print(_grid(names, cells, reader.schema))
+        console.print(_make_table(names, cells, reader.schema))
     else:
         for number, row in enumerate(cells, 1):
-            console.print(_record(number, names, row))
-    shown = f"the first {len(page)} of {count:,} rows: --format csv, json or parquet has all"
-    console.print(Text(shown if count > len(page) else f"{count} {'row' if count == 1 else 'rows'}"))
+            console.print(_make_record(number, names, row))
+    if count > len(rows):
+        summary = f"the first {len(rows)} of {count:,} rows: --format csv, json or parquet writes all of them"
+    else:
+        summary = f"{count} {'row' if count == 1 else 'rows'}"
+    console.print(Text(summary))
 
 
-def _grid(names: list[str], cells: list[list[Text]], schema: pa.Schema) -> Grid:
+def _make_table(names: list[str], cells: list[list[Text]], schema: pa.Schema) -> Grid:
     grid = Grid()
     for name, field in zip(names, schema, strict=True):
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
@@ -141,7 +146,7 @@ def _grid(names: list[str], cells: list[list[Text]], schema: pa.Schema) -> Grid:
     return grid
 
 
-def _record(number: int, names: list[str], row: list[Text]) -> Grid:
+def _make_record(number: int, names: list[str], row: list[Text]) -> Grid:
     grid = Grid(title=Text(f"row {number}"), title_justify="left", show_header=False)
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -151,37 +156,39 @@ def _record(number: int, names: list[str], row: list[Text]) -> Grid:
 
 
 def _cell(value: Any) -> Text:
-    """``value`` for a person; never markup, and never what a terminal would obey."""
+    """Format a value for people, as text in which markup of rich is not parsed and control characters are escaped."""
     if value is None:
         return Text("NULL", style="dim italic")
-    return Text(_shown(_in_words(value)))
+    return Text(_escape_control_characters(_format(value)))
 
 
-def _in_words(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return _number(value)
+        return _format_number(value)
     if isinstance(value, datetime):
         return str(value.replace(tzinfo=None))
     if isinstance(value, Decimal | date | time | timedelta | int):
         return str(value)
     if isinstance(value, list):
-        shown = ", ".join("NULL" if inner is None else _in_words(inner) for inner in value[:_LONGEST_LIST])
-        return f"[{shown}, … {len(value)} in all]" if len(value) > _LONGEST_LIST else f"[{shown}]"
-    text = json.dumps(_for_json(value), ensure_ascii=False) if isinstance(value, dict) else str(_for_json(value))
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… {len(text)} characters in all"
+        shown = ", ".join("NULL" if element is None else _format(element) for element in value[:_MAX_LIST_LENGTH])
+        return f"[{shown}, … {len(value)} in total]" if len(value) > _MAX_LIST_LENGTH else f"[{shown}]"
+    text = (
+        json.dumps(_to_json_value(value), ensure_ascii=False) if isinstance(value, dict) else str(_to_json_value(value))
+    )
+    return text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}… {len(text)} characters in total"
 
 
-def _number(value: float) -> str:
-    """Six decimals and no zeros at their end; what that would make 0, or is too large for it, with an exponent."""
+def _format_number(value: float) -> str:
+    """Format a number with up to six decimals, or with an exponent if it is very small or very large."""
     if not math.isfinite(value) or (value and not 1e-4 <= abs(value) < 1e15):
         return f"{value:.6g}"
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _shown(text: str) -> str:
-    """``text`` with its control characters written out."""
+def _escape_control_characters(text: str) -> str:
+    r"""Replace control characters, which could control the terminal, by escape sequences such as ``\x1b``."""
     return "".join(
         c if (unicodedata.category(c)[0] not in "C" and c not in "\u2028\u2029") or c == "\u200d" else _escape(c)
         for c in text

@@ -1,47 +1,48 @@
-"""The views of the contract as Spark knows them: temporary ones, over whatever frames stand for the tables."""
+"""Create the declared views in Spark. They read the tables, or data frames that replace the tables."""
 
 import re
 from collections.abc import Collection, Mapping
 
 from pyspark.sql import DataFrame, SparkSession
 
+from reprise.jobs._sql.quoting import spark_string
 from reprise.lib.tables import TABLES
 from reprise.lib.tables.views import VIEWS, View
 from reprise.udfs.arrow import spark_schema
 
 
-def name_tables(
+def create_temporary_views(
     spark: SparkSession, frames: Mapping[str, DataFrame], views: Collection[View] = tuple(VIEWS.values())
 ) -> None:
-    """Make the session know some tables and views of the contracts by their names.
+    """Create temporary views in a session: one for each of ``frames``, and the declared ``views``, which read these.
 
-    What is made of a view keeps to the frames that had the names then, also when others get them later.
+    A data frame made from such a view keeps reading these ``frames``, even if its name is later given to another frame.
 
     Parameters
     ----------
+    spark
+        Session in which the views are created.
     frames
-        Rows of tables, by the tables' names.
+        Data frames with the rows of tables, by table name. A table without a frame is treated as empty.
     views
-        Each after those that it names. A table that they name and that is not among the frames is empty.
+        Declared views. Each view comes after the views that it reads.
     """
-    named = {word for view in views for word in re.findall(r"\w+", view.sql)}
-    for name in TABLES.keys() & {*frames, *named}:
+    mentioned = {word for view in views for word in re.findall(r"\w+", view.sql)}
+    for name in TABLES.keys() & {*frames, *mentioned}:
         frame = frames[name] if name in frames else spark.createDataFrame([], spark_schema(TABLES[name]))
         frame.createOrReplaceTempView(name)
     for view in views:
-        spark.sql(define(view, "TEMPORARY "))
+        spark.sql(render_create_view(view, "TEMPORARY "))
 
 
-def define(view: View, kind: str = "") -> str:
-    """Return the statement that makes or replaces a view or table function in Spark, with its comments."""
-    doc = f"COMMENT {_quote(view.doc)}"
+def render_create_view(view: View, kind: str = "") -> str:
+    """Return the Spark SQL statement that creates or replaces a view or a table function, including its comments.
+
+    ``kind`` is empty or ``"TEMPORARY "``.
+    """
+    doc = f"COMMENT {spark_string(view.doc)}"
     if view.parameters:
         parameters = ", ".join(f"{name} STRING" for name in view.parameters)
         return f"CREATE OR REPLACE {kind}FUNCTION {view.name}({parameters}) RETURNS TABLE {doc} RETURN {view.sql}"
-    columns = ", ".join(f"`{name}` COMMENT {_quote(comment)}" for name, comment in view.columns.items())
+    columns = ", ".join(f"`{name}` COMMENT {spark_string(comment)}" for name, comment in view.columns.items())
     return f"CREATE OR REPLACE {kind}VIEW {view.name} ({columns}) {doc} AS {view.sql}"
-
-
-def _quote(text: str) -> str:
-    """``text`` as a string of Spark SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

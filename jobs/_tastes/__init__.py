@@ -1,1 +1,1 @@
-"""Shared by the jobs of taste profiles."""
+"""Modules that the taste profile jobs share."""

@@ -1,1 +1,1 @@
-"""Analysis of a recording in the terms of the Million Song Dataset: beats, bars, key, segments, sections."""
+"""Analysis of a recording with the fields of the Million Song Dataset: beats, bars, key, segments, sections."""

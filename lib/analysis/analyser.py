@@ -1,49 +1,53 @@
-"""The analysis of a recording, with the names, units and ranges of the Million Song Dataset's.
+"""Analysis of a recording with the field names, units and ranges of the Million Song Dataset.
 
-What made the dataset, the Echo Nest's analyser, is gone; its fields' meaning is known from its documentation and from
-the values in the dataset. Where ours differ, beside that no two analysers agree on every segment or beat:
+The dataset was made with the analyser of The Echo Nest, which no longer exists. The meaning of its fields is known from
+its documentation and from the values in the dataset. Two analysers never agree on every segment or beat. In addition,
+this analyser differs from the Echo Nest's in the following points:
 
-* **Levels** (``loudness``, ``segments_loudness_*``) are weighted as in ITU-R BS.1770, not by the Echo Nest's model of
-  the ear, which was not published; a 1 kHz sine of full scale has 0 dB. ``loudness`` follows from the segments' peaks
-  as it does in the dataset.
-* **Pitches** are notes with their overtones taken off, raised to a power that makes weak pitch classes as strong
-  beside the strongest as they are in the dataset on average.
-* **Timbre**: the first coefficient is the mean loudness above -60 dB, as there. 2 to 12 are inner products of levels
-  with a cosine in time times one in critical band, not with the Echo Nest's own patterns: the second falls with
-  brightness, the fourth rises with a sudden start. Means and spreads are like the dataset's, but one kind cannot stand
-  for the other.
-* **Tempo**: one for the track, 50 to 220 BPM; beats follow it as far as it drifts, not where it jumps.
-* **Key** is one for the track, major or minor. Where it is wrong it is mostly the relative's, which has the same notes.
-* **Time signature** is 3 or 4; the dataset has 1, 5 and 7 too. Bars do not change in length.
-* **Tatums** are two, three or four to a beat, evenly between beats.
-* ``tempo_confidence`` is ours: the dataset has none. Confidences are 0 to 1 and compare tracks of ours only.
-* **Silence** has pitches of 1 throughout, as in the dataset, but no beats, bars, tatums or sections.
+* **Levels** (``loudness``, ``segments_loudness_*``) use the weighting of ITU-R BS.1770, because the Echo Nest's model
+  of the ear was not published. A full-scale sine of 1 kHz has 0 dB. ``loudness`` is computed from the peaks of the
+  segments, as in the dataset.
+* **Pitches** are the strengths of notes without their overtones, raised to a power. The power is chosen so that the
+  average strength of weak pitch classes, relative to the strongest pitch class, is the same as in the dataset.
+* **Timbre**: coefficient 1 is the mean loudness above -60 dB, as in the dataset. Coefficients 2 to 12 are inner
+  products of the levels with fixed patterns. A pattern is the product of a cosine over time and a cosine over the
+  critical bands. The Echo Nest used other patterns. Coefficient 2 is lower for brighter sounds, and coefficient 4 is
+  higher for a sudden attack. Means and standard deviations are similar to those in the dataset, but the two kinds of
+  timbre are not interchangeable.
+* **Tempo** is one value per track, 50 to 220 BPM. Beats follow a slow change of tempo, but not a sudden change.
+* **Key** is one value per track, major or minor. A wrong key is mostly the relative key, which has the same notes.
+* **Time signature** is 3 or 4; in the dataset it can also be 1, 5 or 7. All bars of a track have the same number of
+  beats.
+* **Tatums** divide each beat into two, three or four equal parts.
+* ``tempo_confidence`` does not exist in the dataset. Confidences are from 0 to 1. They are not comparable with those in
+  the dataset.
+* **Silence**: all pitches are 1, as in the dataset. There are no beats, bars, tatums or sections.
 """
 
 from typing import Any
 
 import numpy as np
 
-from reprise.lib.analysis.beats import choose_pulse, find_pulses, prepare_onsets
+from reprise.lib.analysis.beats import choose_beats, find_beat_candidates, prepare_onsets
 from reprise.lib.analysis.frames import FLOOR_DB, FRAME_RATE, HOP, Frames, check_signal, measure_frames
-from reprise.lib.analysis.key import describe_harmony, find_key
-from reprise.lib.analysis.meter import divide_beats, find_bars, halve_bars
-from reprise.lib.analysis.pitches import Harmony, gather_tones, hear_chroma, sum_harmony
+from reprise.lib.analysis.key import compute_key_features, find_key
+from reprise.lib.analysis.meter import find_bars, find_tatums, list_chord_boundaries
+from reprise.lib.analysis.pitches import CumulativeChroma, accumulate_chroma, collect_peaks, estimate_chroma
 from reprise.lib.analysis.sections import find_sections
-from reprise.lib.analysis.segments import cut_segments, describe_timbre
+from reprise.lib.analysis.segments import compute_timbre, find_segments
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
 
-_NO_TEMPO: dict[str, Any] = {
+_NO_RHYTHM: dict[str, Any] = {
     "tempo": 0.0,
     "tempo_confidence": 0.0,
     "time_signature": 4,
     "time_signature_confidence": 0.0,
     **{f"{kind}_{field}": np.zeros(0) for kind in ("beats", "bars", "tatums") for field in ("start", "confidence")},
 }
-_LOUDNESS_OFFSET_DB = 0.96  # of a track above the mean power of its segments' peaks; as in the dataset, ± 0.3
-_PITCH_EXPONENT = 0.6  # makes weak pitch classes as strong beside the strongest as they are on average in the dataset
-_FADE_DB = 9.0  # below the track's loudness, within a second, is a fade
+_LOUDNESS_OFFSET_DB = 0.96  # track loudness minus the mean level of the segments' peaks; fitted to the dataset (± 0.3)
+_PITCH_EXPONENT = 0.6  # makes the average strength of weak pitch classes the same as in the dataset
+_FADE_DB = 9.0  # between the fades, the level is at most this far below the track's loudness; see `_find_fades`
 
 
 def analyse(signal: Float32Array) -> dict[str, Any]:
@@ -52,41 +56,46 @@ def analyse(signal: Float32Array) -> dict[str, Any]:
     Parameters
     ----------
     signal
-        Shape (samples,), mono floats at 22,050 Hz; may be a memory map: it is read in blocks of 24 s.
+        Shape (samples,), floats, mono, at 22,050 Hz. A memory map is accepted and is read in blocks of 24 s.
 
     Returns
     -------
     dict
-        Named as the columns of ``library_tracks`` and ``library_analysis``. Scalars: ``duration``, ``end_of_fade_in``
-        and ``start_of_fade_out`` in s, ``loudness`` in dB, ``tempo`` in BPM (0 without beats), ``key`` 0 = C to 11 = B,
-        ``mode`` 1 major or 0 minor, ``time_signature``, ``analysis_sample_rate``, and a confidence 0 to 1 for tempo,
-        key, mode and time signature. float64 arrays (n,): start in s and confidence of ``segments``, ``sections``,
-        ``beats``, ``bars`` and ``tatums``, all but the first possibly empty; ``segments_loudness_start`` and ``_max``
-        in dB from -60, ``_max_time`` in s from the segment's start; (n, 12): ``segments_pitches`` from C, of maximum 1,
-        and ``segments_timbre``.
+        Fields named as the columns of ``library_tracks`` and ``library_analysis``.
+
+        - Scalars: ``duration``, ``end_of_fade_in`` and ``start_of_fade_out`` in s; ``loudness`` in dB; ``tempo`` in
+          BPM, or 0 if there are no beats; ``key``, 0 = C to 11 = B; ``mode``, 1 = major and 0 = minor;
+          ``time_signature``; ``analysis_sample_rate`` in Hz.
+        - Confidences of tempo, key, mode and time signature, from 0 to 1.
+        - float64 arrays of shape (n,): start in s and confidence of ``segments``, ``sections``, ``beats``, ``bars``
+          and ``tatums``. There is at least one segment. The other arrays can be empty.
+        - float64 arrays of shape (n,) for the segments: ``segments_loudness_start`` and ``segments_loudness_max`` in
+          dB, at least -60; ``segments_loudness_max_time`` in s from the start of the segment.
+        - float64 arrays of shape (n, 12) for the segments: ``segments_pitches``, C first, with maximum 1 in each row;
+          ``segments_timbre``.
 
     Raises
     ------
     InputError
-        ``not_a_signal`` or ``not_finite``.
+        ``not_a_signal``: the array is not one channel of float samples. ``not_finite``: it contains NaN or infinite
+        samples.
     """
     check_signal(signal)
     duration = len(signal) / SAMPLE_RATE
     frames = measure_frames(signal)
-    segments = cut_segments(frames)
+    segments = find_segments(frames)
     starts_s = segments.start / FRAME_RATE
-    timbre = describe_timbre(frames, segments.start)
-    tones = gather_tones(signal, starts_s)
-    chroma = hear_chroma(tones)
-    harmony = sum_harmony(chroma, starts_s, duration)
-    silent = bool(segments.loudness_max.max() <= FLOOR_DB)
-    rhythm, chords_s = (_NO_TEMPO, np.zeros(0)) if silent else _find_rhythm(frames, harmony, duration)
+    timbre = compute_timbre(frames, segments.start)
+    chroma = estimate_chroma(collect_peaks(signal, starts_s))
+    harmony = accumulate_chroma(chroma, starts_s, duration)
+    is_silent = bool(segments.loudness_max.max() <= FLOOR_DB)
+    rhythm, chords_s = (_NO_RHYTHM, np.zeros(0)) if is_silent else _find_rhythm(frames, harmony, duration)
     sections = (np.zeros(0), np.zeros(0))
-    if not silent:
+    if not is_silent:
         sections = find_sections(harmony, timbre, starts_s, rhythm["bars_start"], duration)
-    key = find_key(describe_harmony(harmony, chords_s))
+    key = find_key(compute_key_features(harmony, chords_s))
     loudness = FLOOR_DB
-    if not silent:
+    if not is_silent:
         loudness = float(10 * np.log10(np.mean(10 ** (segments.loudness_max / 10)))) + _LOUDNESS_OFFSET_DB
     fade_in, fade_out = _find_fades(frames.level_db, loudness, duration)
     return {
@@ -113,45 +122,52 @@ def analyse(signal: Float32Array) -> dict[str, Any]:
 
 
 def _scale_pitches(strength: Float32Array, loudness_max: Float64Array) -> Float64Array:
-    """Amplitudes beside the strongest; where nothing sounds, 1 throughout, as in the dataset."""
+    """Scale the pitch strengths of each segment to a maximum of 1, and raise them to the power `_PITCH_EXPONENT`.
+
+    All pitches of a silent segment are 1, as in the dataset.
+    """
     highest = strength.max(axis=1, keepdims=True)
-    heard = (highest > 0) & (loudness_max[:, None] > FLOOR_DB)
+    is_sounding = (highest > 0) & (loudness_max[:, None] > FLOOR_DB)
     pitches = np.ones(strength.shape)
-    np.divide(strength, highest, out=pitches, where=heard)
+    np.divide(strength, highest, out=pitches, where=is_sounding)
     return pitches**_PITCH_EXPONENT
 
 
-def _find_rhythm(frames: Frames, harmony: Harmony, duration: float) -> tuple[dict[str, Any], Float64Array]:
-    """The fields about beats, and the times in s at which chords may change."""
-    onsets = prepare_onsets(frames.rise, frames.level_db)
-    chosen = choose_pulse(find_pulses(onsets, harmony)) if onsets else None
+def _find_rhythm(frames: Frames, harmony: CumulativeChroma, duration: float) -> tuple[dict[str, Any], Float64Array]:
+    """Return the fields for tempo, beats, bars and tatums, and the possible times of chord changes in s."""
+    onsets = prepare_onsets(frames.onset_strength, frames.level_db)
+    chosen = choose_beats(find_beat_candidates(onsets, harmony)) if onsets else None
     if onsets is None or chosen is None:
-        return _NO_TEMPO, np.zeros(0)
-    beats, sure = chosen.beats, chosen.confidence
+        return _NO_RHYTHM, np.zeros(0)
+    beats, tempo_confidence = chosen.beats, chosen.confidence
     bars = find_bars(onsets, harmony, beats)
     beats_s = np.clip(beats / FRAME_RATE, 0, duration)
-    strength = onsets.near(beats)
-    usual = float(np.median(strength)) + 1e-6
-    trust = np.sqrt(sure) * strength / (strength + usual)
-    tatums = divide_beats(onsets, beats)
-    tatum_strength = onsets.near(tatums)
-    found = {
+    strength = onsets.strength_at(beats)
+    median = float(np.median(strength)) + 1e-6
+    beat_confidence = np.sqrt(tempo_confidence) * strength / (strength + median)
+    tatums = find_tatums(onsets, beats)
+    tatum_strength = onsets.strength_at(tatums)
+    fields = {
         "tempo": chosen.tempo_bpm,
-        "tempo_confidence": sure,
+        "tempo_confidence": tempo_confidence,
         "time_signature": bars.meter,
         "time_signature_confidence": bars.meter_confidence,
         "beats_start": beats_s,
-        "beats_confidence": trust,
+        "beats_confidence": beat_confidence,
         "bars_start": beats_s[bars.beats],
-        "bars_confidence": trust[bars.beats] * bars.phase_confidence,
+        "bars_confidence": beat_confidence[bars.beats] * bars.phase_confidence,
         "tatums_start": np.clip(tatums / FRAME_RATE, 0, duration),
-        "tatums_confidence": np.sqrt(sure) * tatum_strength / (tatum_strength + usual),
+        "tatums_confidence": np.sqrt(tempo_confidence) * tatum_strength / (tatum_strength + median),
     }
-    return found, halve_bars(bars, beats) / FRAME_RATE
+    return fields, list_chord_boundaries(bars, beats) / FRAME_RATE
 
 
 def _find_fades(level_db: Float32Array, loudness_db: float, duration: float) -> tuple[float, float]:
-    """When it is first, and last, about as loud as the track."""
+    """Return the end of the fade-in and the start of the fade-out in s.
+
+    These are the first and the last time at which the level, averaged over one second, is at most 9 dB below the
+    track's loudness.
+    """
     width = min(round(FRAME_RATE), len(level_db))
     power = np.cumsum(np.concatenate([np.zeros(1), 10 ** (level_db.astype(np.float64) / 10)]))
     mean_db = 10 * np.log10((power[width:] - power[:-width]) / width + 1e-12)

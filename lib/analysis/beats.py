@@ -1,4 +1,7 @@
-"""Beats: pulses are tracked at every tempo that the onsets repeat at, and the one that beats like a beat is chosen."""
+"""Beat tracking: track beats at several candidate tempos, and choose the most likely result.
+
+The candidate tempos come from the peaks of the onset autocorrelation.
+"""
 
 from dataclasses import dataclass
 
@@ -7,53 +10,66 @@ from numba import njit
 from scipy import fft, ndimage
 
 from reprise.lib.analysis.frames import FRAME_RATE, N_RANGES
-from reprise.lib.analysis.pitches import Harmony
-from reprise.lib.analysis.weights import PULSE_WEIGHTS
+from reprise.lib.analysis.pitches import CumulativeChroma
+from reprise.lib.analysis.weights import BEAT_WEIGHTS
 from reprise.lib.arrays import Float32Array, Float64Array, Int16Array, Int64Array
 
-SLOWEST_BPM, FASTEST_BPM = 50.0, 220.0
-_SPAN = 0.16  # how far a distance between beats may be from the usual one, as a share of it
-_STEADINESS = 80.0  # what a change of that distance costs, by its logarithm, beside onset strength of spread 1
-_REACH = 4  # steps of a frame or so that one change may have
-_ACF_FRAMES = 2048  # 24 s of which each autocorrelation is made
-_LONGEST_S = 8.0
-_PERIODS = 5  # the strongest, from which related ones follow
-_RATIOS = (1.0, 2.0, 0.5, 3.0, 1 / 3, 1.5, 2 / 3, 4.0, 0.25)
-# where in the beat the second eighth falls, straight or swung; a beat found may be such an eighth, or a sixteenth
-_FEELS = ((0.5, (0.0, 0.5, 0.25, 0.75)), (0.64, (0.0, 0.36)))
-_FEWEST = 4  # beats
-_FAINTEST = 0.004  # spread of onset strength, below which nothing begins
-_USUAL_BPM = 115.0
-_PRIOR = 0.5  # beside the weights: costs composed songs nothing, and takes real ones at 130 rather than at 65
-_CAUTION = 0.25  # music at large is less like the songs that the weights come from than they are like each other
+MIN_BPM, MAX_BPM = 50.0, 220.0
+_MAX_DEVIATION = 0.16  # largest deviation of a beat interval from the period, as a fraction of the period
+_INTERVAL_CHANGE_COST = 80.0  # per unit of log interval change; the onset strength has standard deviation 1
+_MAX_INTERVAL_CHANGE = 4  # largest change between successive intervals, in steps of the list of intervals
+_ACF_FRAMES = 2048  # 24 s, length of each autocorrelation
+_MAX_LAG_S = 8.0
+_N_PERIODS = 5  # number of autocorrelation peaks used; multiples and fractions of these periods are added
+_PERIOD_RATIOS = (1.0, 2.0, 0.5, 3.0, 1 / 3, 1.5, 2 / 3, 4.0, 0.25)
+# One entry for straight eighths and one for swung eighths: the position of the second eighth within the beat, and the
+# shifts of the tracked beats, in beats. Shifts are needed because the tracker can follow off-beat eighths or
+# sixteenths.
+_SUBDIVISIONS = ((0.5, (0.0, 0.5, 0.25, 0.75)), (0.64, (0.0, 0.36)))
+_MIN_BEATS = 4
+_MIN_ONSET_DEVIATION = 0.004  # a signal has no onsets if its onset strength has a lower standard deviation
+_PREFERRED_BPM = 115.0
+# Penalty of a tempo, multiplied by the square of its distance from the preferred tempo in octaves. The penalty does not
+# change the tempo of synthetic songs. For real songs, it makes the tracker choose e.g. 130 BPM instead of 65 BPM.
+_TEMPO_PRIOR = 0.5
+_INVERSE_TEMPERATURE = 0.25  # below 1 lowers confidences, because the weights were fitted to synthetic songs
 
 
 @dataclass(frozen=True)
 class Onsets:
-    """Onset strengths of n frames: of each range (n, 3) and of all (n,), each of spread 1; where they begin and end.
+    """Onset strengths of n frames. Each series is scaled to standard deviation 1.
 
-    ``acf`` is the autocorrelation of all, by lag in frames, 1 at 0.
+    Attributes
+    ----------
+    ranges
+        Shape (n, 3), onset strength in each frequency range.
+    combined
+        Shape (n,), weighted sum of the columns of ``ranges``.
+    acf
+        Autocorrelation of ``combined``, indexed by the lag in frames. The value at lag 0 is 1.
+    first, last
+        Indices of the first and the last frame with music.
     """
 
     ranges: Float64Array
-    all: Float64Array
+    combined: Float64Array
     acf: Float64Array
     first: int
     last: int
 
-    def near(self, at: Float64Array) -> Float64Array:
-        """The strongest of all within a frame of these frames, shape of ``at``."""
-        strongest: Float64Array = np.max(self.all[self.place(at)[..., None] + np.arange(-1, 2)], axis=-1)
+    def strength_at(self, at: Float64Array) -> Float64Array:
+        """Return the maximum of ``combined`` over the frame nearest to each position and its two neighbours."""
+        strongest: Float64Array = np.max(self.combined[self.nearest_frames(at)[..., None] + np.arange(-1, 2)], axis=-1)
         return strongest
 
-    def place(self, at: Float64Array) -> Int64Array:
-        """The nearest frames that have neighbours."""
-        return np.clip(np.round(at).astype(np.int64), 1, len(self.all) - 2)
+    def nearest_frames(self, at: Float64Array) -> Int64Array:
+        """Return the index of the frame nearest to each position; the first and the last frame are never returned."""
+        return np.clip(np.round(at).astype(np.int64), 1, len(self.combined) - 2)
 
 
 @dataclass(frozen=True)
-class Pulse:
-    """A candidate: its beats in frames (may lie between two), and what describes it."""
+class BeatCandidate:
+    """A candidate sequence of beats: fractional positions in frames, and the features that determine the score."""
 
     beats: Float64Array
     features: Float64Array
@@ -61,165 +77,212 @@ class Pulse:
 
 @dataclass(frozen=True)
 class Beats:
-    """The pulse that was chosen: beats in frames, its tempo, and how sure that is the tempo, 0 to 1."""
+    """Chosen beats: positions in frames, tempo in BPM, and confidence of the tempo from 0 to 1."""
 
     beats: Float64Array
     tempo_bpm: float
     confidence: float
 
 
-def prepare_onsets(rise: Float32Array, level_db: Float32Array) -> Onsets | None:
-    """Onset strengths without their slow changes, and where music begins and ends; None where nothing begins."""
-    ranges = np.zeros((len(rise), N_RANGES))
-    around = max(1, round(0.8 * FRAME_RATE))
-    for part in range(N_RANGES):
-        strength = ndimage.uniform_filter1d(rise[:, part].astype(np.float64), 3, mode="constant")
-        ranges[:, part] = np.maximum(strength - ndimage.uniform_filter1d(strength, around, mode="nearest"), 0)
-    spread = ranges.std(axis=0)
-    ranges = ranges / np.where(spread > 1e-6, spread, 1)
-    together = ranges @ np.array([0.8, 1.0, 0.7])
-    loud = np.flatnonzero((level_db > max(float(level_db.max()) - 45, -55)) & (together > 0))
-    if rise.std(axis=0).max() < _FAINTEST or len(loud) < 2 or loud[-1] - loud[0] < FRAME_RATE:
+def prepare_onsets(onset_strength: Float32Array, level_db: Float32Array) -> Onsets | None:
+    """Remove slow changes from the onset strengths, and find the first and the last frame with music.
+
+    Return None if the signal has too few onsets.
+
+    Parameters
+    ----------
+    onset_strength, level_db
+        Fields of `reprise.lib.analysis.frames.Frames`, of shape (n, 3) and (n,).
+    """
+    ranges = np.zeros((len(onset_strength), N_RANGES))
+    width = max(1, round(0.8 * FRAME_RATE))
+    for i in range(N_RANGES):
+        strength = ndimage.uniform_filter1d(onset_strength[:, i].astype(np.float64), 3, mode="constant")
+        ranges[:, i] = np.maximum(strength - ndimage.uniform_filter1d(strength, width, mode="nearest"), 0)
+    deviation = ranges.std(axis=0)
+    ranges = ranges / np.where(deviation > 1e-6, deviation, 1)
+    combined = ranges @ np.array([0.8, 1.0, 0.7])
+    loud = np.flatnonzero((level_db > max(float(level_db.max()) - 45, -55)) & (combined > 0))
+    if onset_strength.std(axis=0).max() < _MIN_ONSET_DEVIATION or len(loud) < 2 or loud[-1] - loud[0] < FRAME_RATE:
         return None
-    together /= float(together.std())
-    if np.count_nonzero(np.diff((together > 0.5).astype(np.int8)) > 0) < _FEWEST:
+    combined /= float(combined.std())
+    if np.count_nonzero(np.diff((combined > 0.5).astype(np.int8)) > 0) < _MIN_BEATS:
         return None
-    return Onsets(ranges, together, _correlate(together), int(loud[0]), int(loud[-1]))
+    return Onsets(ranges, combined, _autocorrelate(combined), int(loud[0]), int(loud[-1]))
 
 
-def _correlate(strength: Float64Array) -> Float64Array:
-    """Mean of the autocorrelations of overlapping stretches, so that a tempo that wanders does not blur it."""
-    longest = round(_LONGEST_S * FRAME_RATE) + 2
-    total = np.zeros(longest)
+def _autocorrelate(strength: Float64Array) -> Float64Array:
+    """Return the mean autocorrelation of overlapping windows of 24 s.
+
+    The windows are short, so that a slow change of tempo does not blur the peaks.
+    """
+    n_lags = round(_MAX_LAG_S * FRAME_RATE) + 2
+    total = np.zeros(n_lags)
     for first in range(0, max(len(strength) - _ACF_FRAMES // 2, 1), _ACF_FRAMES // 2):
-        part = strength[first : first + _ACF_FRAMES]
-        part = part - part.mean()
-        power = np.abs(fft.rfft(part, 2 * _ACF_FRAMES)) ** 2
-        total += fft.irfft(power)[:longest] / np.maximum(_ACF_FRAMES - np.arange(longest), 1) * len(part)
+        window = strength[first : first + _ACF_FRAMES]
+        window = window - window.mean()
+        power = np.abs(fft.rfft(window, 2 * _ACF_FRAMES)) ** 2
+        total += fft.irfft(power)[:n_lags] / np.maximum(_ACF_FRAMES - np.arange(n_lags), 1) * len(window)
     return total / total[0] if total[0] > 0 else total
 
 
-def find_pulses(onsets: Onsets, harmony: Harmony) -> list[Pulse]:
-    """Candidates: at each period that onsets repeat at, and its multiples and parts, on the beat and off it."""
-    pulses: list[Pulse] = []
+def find_beat_candidates(onsets: Onsets, harmony: CumulativeChroma) -> list[BeatCandidate]:
+    """Track beats at the strongest periods of the onsets, and at multiples and fractions of these periods.
+
+    Each sequence of beats gives several candidates: the sequence itself and copies shifted in time. The copies are
+    needed because the tracker can follow off-beats.
+    """
+    candidates: list[BeatCandidate] = []
     for period in _find_periods(onsets.acf):
-        for second, shifts in _FEELS:
-            beats = track_pulse(onsets.all[onsets.first : onsets.last + 1], period, second) + onsets.first
-            if len(beats) < _FEWEST:
+        for eighth, shifts in _SUBDIVISIONS:
+            beats = track_beats(onsets.combined[onsets.first : onsets.last + 1], period, eighth) + onsets.first
+            if len(beats) < _MIN_BEATS:
                 continue
-            steps = np.append(np.diff(beats), beats[-1] - beats[-2])
+            intervals = np.append(np.diff(beats), beats[-1] - beats[-2])
             for shift in shifts:
-                moved = beats + shift * steps
-                if shift and moved[0] - steps[0] > onsets.first - 2:
-                    moved = np.concatenate([[moved[0] - steps[0]], moved])
-                moved = moved[(moved <= onsets.last + 2) & (moved >= 0)]
-                if len(moved) >= _FEWEST:
-                    pulses.append(Pulse(moved, describe_pulse(onsets, harmony, moved)))
-    return pulses
+                shifted = beats + shift * intervals
+                if shift and shifted[0] - intervals[0] > onsets.first - 2:
+                    shifted = np.concatenate([[shifted[0] - intervals[0]], shifted])
+                shifted = shifted[(shifted <= onsets.last + 2) & (shifted >= 0)]
+                if len(shifted) >= _MIN_BEATS:
+                    candidates.append(BeatCandidate(shifted, compute_beat_features(onsets, harmony, shifted)))
+    return candidates
 
 
-def choose_pulse(pulses: list[Pulse]) -> Beats | None:
-    """Choose the pulse that one would tap along with; None of none."""
-    if not pulses:
+def choose_beats(candidates: list[BeatCandidate]) -> Beats | None:
+    """Choose the candidate with the highest score. Return None if there are no candidates.
+
+    The score is a fitted linear function of the features, minus a penalty for tempos far from 115 BPM. The confidence
+    is the sum of the softmax probabilities of all candidates whose tempo is within 4 % of the chosen tempo.
+    """
+    if not candidates:
         return None
-    tempo = np.array([60 * FRAME_RATE * (len(p.beats) - 1) / (p.beats[-1] - p.beats[0]) for p in pulses])
-    score = np.stack([pulse.features for pulse in pulses]) @ PULSE_WEIGHTS - _PRIOR * np.log2(tempo / _USUAL_BPM) ** 2
-    likely = np.exp(_CAUTION * (score - score.max()))
-    likely /= likely.sum()
+    tempo = np.array([60 * FRAME_RATE * (len(c.beats) - 1) / (c.beats[-1] - c.beats[0]) for c in candidates])
+    features = np.stack([candidate.features for candidate in candidates])
+    score = features @ BEAT_WEIGHTS - _TEMPO_PRIOR * np.log2(tempo / _PREFERRED_BPM) ** 2
+    probability = np.exp(_INVERSE_TEMPERATURE * (score - score.max()))
+    probability /= probability.sum()
     best = int(np.argmax(score))
-    same = np.abs(np.log(tempo / tempo[best])) < 0.04
-    return Beats(pulses[best].beats, float(tempo[best]), float(likely[same].sum()))
+    same_tempo = np.abs(np.log(tempo / tempo[best])) < 0.04
+    return Beats(candidates[best].beats, float(tempo[best]), float(probability[same_tempo].sum()))
 
 
 def _find_periods(acf: Float64Array) -> list[float]:
-    lags = np.geomspace(60 / FASTEST_BPM, 60 / SLOWEST_BPM, 240) * FRAME_RATE
-    place = np.arange(len(acf))
-    score = np.sum([np.interp(lags * k, place, acf) / k for k in (1, 2, 3, 4)], axis=0)
+    """Return the beat periods to try, in frames, for tempos from `MIN_BPM` to `MAX_BPM`.
+
+    The periods are the strongest peaks of the autocorrelation, and multiples and fractions of these peaks.
+    """
+    lags = np.geomspace(60 / MAX_BPM, 60 / MIN_BPM, 240) * FRAME_RATE
+    acf_lags = np.arange(len(acf))
+    score = np.sum([np.interp(lags * k, acf_lags, acf) / k for k in (1, 2, 3, 4)], axis=0)
     peaks = np.flatnonzero((score[1:-1] > score[:-2]) & (score[1:-1] >= score[2:])) + 1
-    best = lags[peaks[np.argsort(-score[peaks], kind="stable")]][:_PERIODS]
-    found: list[float] = []
-    for ratio in _RATIOS:
-        for lag in best * ratio:
-            slow_enough = 60 / FASTEST_BPM * FRAME_RATE <= lag <= 60 / SLOWEST_BPM * FRAME_RATE
-            if slow_enough and all(abs(np.log(lag / other)) > 0.04 for other in found):
-                found.append(float(lag))
-    return found
+    strongest = lags[peaks[np.argsort(-score[peaks], kind="stable")]][:_N_PERIODS]
+    periods: list[float] = []
+    for ratio in _PERIOD_RATIOS:
+        for lag in strongest * ratio:
+            is_in_range = 60 / MAX_BPM * FRAME_RATE <= lag <= 60 / MIN_BPM * FRAME_RATE
+            if is_in_range and all(abs(np.log(lag / other)) > 0.04 for other in periods):
+                periods.append(float(lag))
+    return periods
 
 
-def track_pulse(strength: Float64Array, period: float, second: float) -> Float64Array:
-    """Frames of the beats about ``period`` frames apart that lie on the strongest onsets at a steady tempo.
+def track_beats(strength: Float64Array, period: float, eighth: float) -> Float64Array:
+    """Track beats on strong onsets, about ``period`` frames apart. Return the frames of the beats.
 
-    The best path over beats and their distances, as in Ellis, Beat tracking by dynamic programming, Journal of New
-    Music Research 36(1), 2007; but it is changes of the distance that cost, as in Krebs, Böck & Widmer, An efficient
-    state-space model for joint tempo and meter tracking, ISMIR 2015: so a beat does not slip to where onsets are
-    stronger for a while, and a tempo may drift.
+    The method is dynamic programming over beats and beat intervals, as in Ellis, Beat tracking by dynamic programming,
+    Journal of New Music Research 36(1), 2007. Costs penalise changes of the interval, not its deviation from the
+    period, as in Krebs, Böck & Widmer, An efficient state-space model for joint tempo and meter tracking, ISMIR 2015.
+    Therefore the tempo can change slowly, and beats do not jump to the off-beat while off-beat onsets are stronger.
+
+    Parameters
+    ----------
+    strength
+        Shape (n,), onset strength of each frame.
+    period
+        Expected beat interval in frames.
+    eighth
+        Position of the second eighth within a beat: 0.5 for straight eighths, more for swung eighths.
     """
     smooth = ndimage.gaussian_filter1d(strength, max(period / 24, 1.0), mode="constant")
-    # where the eighth between counts as much, it cannot draw the beat to itself where the beat is not struck
-    place = np.arange(len(strength))
-    smooth = smooth + (1.0 if second == 0.5 else 0.8) * np.interp(place + second * period, place, smooth, right=0.0)
-    steps = np.unique(np.round(period * np.linspace(1 - _SPAN, 1 + _SPAN, 64)).astype(np.int64))
-    steps = steps[steps > 0]
-    return _track(smooth / max(float(smooth.std()), 1e-9), steps, float(period), _STEADINESS).astype(np.float64)
+    # add the strength at the second eighth to its beat, so that a beat without an onset does not move to that eighth
+    frame = np.arange(len(strength))
+    smooth = smooth + (1.0 if eighth == 0.5 else 0.8) * np.interp(frame + eighth * period, frame, smooth, right=0.0)
+    deviations = np.linspace(1 - _MAX_DEVIATION, 1 + _MAX_DEVIATION, 64)
+    intervals = np.unique(np.round(period * deviations).astype(np.int64))
+    intervals = intervals[intervals > 0]
+    scaled = smooth / max(float(smooth.std()), 1e-9)
+    return _find_best_path(scaled, intervals, float(period), _INTERVAL_CHANGE_COST).astype(np.float64)
 
 
 @njit(cache=True, nogil=True)
-def _track(strength: Float64Array, steps: Int64Array, period: float, steadiness: float) -> Int64Array:
-    count, widths = len(strength), len(steps)
-    cost = np.empty((widths, widths))
-    for one in range(widths):
-        for two in range(widths):
-            cost[one, two] = steadiness * abs(np.log(steps[one] / steps[two]))
-    # best sum of strengths up to a beat at a frame, by the distance to the beat before, and the distance before that
-    total = np.empty((count, widths), np.float32)
-    source = np.full((count, widths), -1, np.int16)
-    for now in range(count):
-        for one in range(widths):
-            before = now - steps[one]
-            best, where = 0.0, -1
-            if before >= 0:
+def _find_best_path(strength: Float64Array, intervals: Int64Array, period: float, change_cost: float) -> Int64Array:
+    """Return the frames of the sequence of beats with the highest total strength minus costs.
+
+    Every interval between successive beats is an element of ``intervals``.
+    """
+    count, n_intervals = len(strength), len(intervals)
+    cost = np.empty((n_intervals, n_intervals))
+    for i in range(n_intervals):
+        for j in range(n_intervals):
+            cost[i, j] = change_cost * abs(np.log(intervals[i] / intervals[j]))
+    # total[frame, i]: highest sum of a path whose last beat is at the frame and whose last interval has index i
+    # source[frame, i]: index of the interval before the last interval of this path
+    total = np.empty((count, n_intervals), np.float32)
+    source = np.full((count, n_intervals), -1, np.int16)
+    for frame in range(count):
+        for i in range(n_intervals):
+            previous = frame - intervals[i]
+            best, best_index = 0.0, -1
+            if previous >= 0:
                 best = -np.inf
-                for two in range(max(0, one - _REACH), min(widths, one + _REACH + 1)):
-                    value = total[before, two] - cost[one, two]
+                for j in range(max(0, i - _MAX_INTERVAL_CHANGE), min(n_intervals, i + _MAX_INTERVAL_CHANGE + 1)):
+                    value = total[previous, j] - cost[i, j]
                     if value > best:
-                        best, where = value, two
-            total[now, one] = strength[now] + best
-            source[now, one] = where
-    return _retrace(total, source, steps, int(period))
+                        best, best_index = value, j
+            total[frame, i] = strength[frame] + best
+            source[frame, i] = best_index
+    return _trace_back(total, source, intervals, int(period))
 
 
 @njit(cache=True, nogil=True)
-def _retrace(total: Float32Array, source: Int16Array, steps: Int64Array, period: int) -> Int64Array:
-    """The best path's beats: the last stands in the last period; from there back."""
-    count, widths = total.shape
-    at, step, best = count - 1, 0, -np.inf
-    for now in range(max(0, count - period), count):
-        for one in range(widths):
-            if total[now, one] > best:
-                at, step, best = now, one, total[now, one]
-    beats = np.empty(count // max(steps[0], 1) + 2, np.int64)
+def _trace_back(total: Float32Array, source: Int16Array, intervals: Int64Array, period: int) -> Int64Array:
+    """Return the frames of the beats of the best path.
+
+    The path is traced back from its last beat: the frame with the highest sum within the last period of the signal.
+    """
+    count, n_intervals = total.shape
+    beat, index, best = count - 1, 0, -np.inf
+    for frame in range(max(0, count - period), count):
+        for i in range(n_intervals):
+            if total[frame, i] > best:
+                beat, index, best = frame, i, total[frame, i]
+    beats = np.empty(count // max(intervals[0], 1) + 2, np.int64)
     size = 0
-    while at >= 0:
-        beats[size] = at
+    while beat >= 0:
+        beats[size] = beat
         size += 1
-        following = source[at, step]
-        at -= steps[step]
-        if following < 0:
+        previous_index = source[beat, index]
+        beat -= intervals[index]
+        if previous_index < 0:
             break
-        step = following
+        index = previous_index
     return beats[:size][::-1].copy()
 
 
-def describe_pulse(onsets: Onsets, harmony: Harmony, beats: Float64Array) -> Float64Array:
-    """What the chooser goes by: how strong onsets are on beats and between, what alternates, where chords change."""
-    steps = np.diff(beats)
-    period = float(np.median(steps))
-    inside = np.arange(12) / 12
-    places = beats[:-1, None] + steps[:, None] * inside
-    near = onsets.place(places)
+def compute_beat_features(onsets: Onsets, harmony: CumulativeChroma, beats: Float64Array) -> Float64Array:
+    """Compute the features of a candidate sequence of beats, (53,), in the order of `BEAT_WEIGHTS`.
+
+    The features measure the onset strength on and between beats, the alternation of strong and weak beats, chord
+    changes, and the autocorrelation of the onsets. If you change the order of the features, fit the weights again.
+    """
+    intervals = np.diff(beats)
+    period = float(np.median(intervals))
+    fractions = np.arange(12) / 12
+    positions = beats[:-1, None] + intervals[:, None] * fractions
+    near = onsets.nearest_frames(positions)
     features: list[float] = []
-    parts = [onsets.ranges[:, part] for part in range(N_RANGES)]
-    for strength in parts:
+    strengths = [onsets.ranges[:, i] for i in range(N_RANGES)]
+    for strength in strengths:
         peak = np.maximum(np.maximum(strength[near - 1], strength[near]), strength[near + 1])
         mean = float(peak.mean()) + 1e-6
         profile = peak.mean(axis=0) / mean
@@ -230,12 +293,12 @@ def describe_pulse(onsets: Onsets, harmony: Harmony, beats: Float64Array) -> Flo
             _contrast(peak[:, 0], 4),
             _contrast(peak[:, 0], 3),
         ]
-    low, middle, high = (strength[near[:, 0]] - float(strength[near[:, 0]].mean()) for strength in parts)
-    sign = np.where(np.arange(len(steps)) % 2, -1.0, 1.0)
+    low, middle, high = (strength[near[:, 0]] - float(strength[near[:, 0]].mean()) for strength in strengths)
+    sign = np.where(np.arange(len(intervals)) % 2, -1.0, 1.0)
     a, b, c = (float(np.mean(sign * one)) / (float(np.abs(one).mean()) + 1e-6) for one in (low, middle, high))
     features += [a * b, a * c, b * c]
-    width = steps / FRAME_RATE
-    change = np.stack([harmony.change(places[:, j] / FRAME_RATE, width) for j in (0, 3, 6, 9)], axis=1)
+    width_s = intervals / FRAME_RATE
+    change = np.stack([harmony.change_at(positions[:, j] / FRAME_RATE, width_s) for j in (0, 3, 6, 9)], axis=1)
     mean = float(change.mean()) + 1e-6
     features += [float(np.log(change[:, j].mean() / mean + 0.1)) for j in range(4)]
     features += [
@@ -246,15 +309,19 @@ def describe_pulse(onsets: Onsets, harmony: Harmony, beats: Float64Array) -> Flo
     ]
     lags = period * np.array([0.25, 1 / 3, 0.5, 1, 1.5, 2, 3, 4, 6])
     features += np.interp(lags, np.arange(len(onsets.acf)), onsets.acf).tolist()
-    octave = float(np.log2(60 * FRAME_RATE / period / _USUAL_BPM))
-    features += [octave, octave**2, float(np.std(np.log(steps)))]
+    octave = float(np.log2(60 * FRAME_RATE / period / _PREFERRED_BPM))
+    features += [octave, octave**2, float(np.std(np.log(intervals)))]
     return np.array(features)
 
 
-def _contrast(values: Float64Array, every: int) -> float:
-    """How far the strongest of each ``every`` stands out, on average: 0 for not at all."""
-    count = len(values) // every * every
+def _contrast(values: Float64Array, cycle: int) -> float:
+    """Return how much one position in a repeating cycle of ``cycle`` values stands out.
+
+    The values at each position are averaged over all cycles. If m is the mean of these averages, the contrast is
+    (maximum average - m) / m.
+    """
+    count = len(values) // cycle * cycle
     if not count:
         return 0.0
-    means = values[:count].reshape(-1, every).mean(axis=0)
+    means = values[:count].reshape(-1, cycle).mean(axis=0)
     return float((means.max() - means.mean()) / (means.mean() + 1e-6))

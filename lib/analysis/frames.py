@@ -1,6 +1,7 @@
-"""What every part of the analysis looks at: levels and onset strengths of short frames, read from the signal in blocks.
+"""Measure levels and onset strengths of short frames. These measures are the input of the later analysis steps.
 
-Frame t is centred on sample ``HOP * t``; before its first and after its last sample a signal is silent.
+The signal is read in blocks. Frame t is centred on sample ``HOP * t``. The signal counts as silent before its first and
+after its last sample.
 """
 
 from collections.abc import Iterator
@@ -18,23 +19,24 @@ from reprise.lib.errors import InputError
 HOP = 256
 FRAME_RATE = SAMPLE_RATE / HOP
 WINDOW = 2048
-LEVEL_WINDOW = 1024  # shorter, so that a start is seen as sudden as it is
-BLOCK_FRAMES = 2048  # 24 s: what one block needs fits the caches and does not grow with the signal
+LEVEL_WINDOW = 1024  # shorter than WINDOW, so that levels resolve sudden onsets in time
+BLOCK_FRAMES = 2048  # 24 s; memory does not grow with the signal, and one block fits into the processor's caches
 FLOOR_DB = -60.0
-LOUDEST = 2.0  # samples beyond it are cut off: decoders hardly pass 1, and levels must stay those of sound
+MAX_SAMPLE = 2.0  # samples are clipped to ± this value, so that outliers do not distort levels; few exceed 1
 
 BARK_EDGES_HZ = (
     0, 100, 200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480, 1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400,
     7700, 9500, 11025,
 )  # fmt: skip
-"""Zwicker's critical bands, the last one cut at the Nyquist frequency."""
+"""Edges of Zwicker's critical bands; the last band ends at the Nyquist frequency."""
 N_BARK = len(BARK_EDGES_HZ) - 1
 
-# onset strength: bands as wide as the window resolves, then 24 an octave; three ranges of them
+# Bands for onset strength, grouped into three frequency ranges. Low bands are as narrow as the window can resolve.
+# Above them there are 24 bands per octave.
 _LOWEST_HZ, _HIGHEST_HZ, _BANDS_PER_OCTAVE = 30.0, 10_500.0, 24
 _RANGES_HZ = (180.0, 2200.0)
-_COMPRESSION = 1000.0  # amplitudes below 1/1000 of full scale count little
-_LAG = 2  # frames over which a rise is measured
+_COMPRESSION = 1000.0  # amplitudes far below 1/1000 of full scale have almost no effect on onset strength
+_LAG = 2  # onset strength is the difference between two spectra that are this many frames apart
 N_RANGES = 3
 
 
@@ -42,35 +44,44 @@ N_RANGES = 3
 class Frames:
     """Measures of n frames, float32.
 
-    ``bark_db``: shape (n, 23), level of each critical band in dB, 0 being a sine of full scale. ``level_db``: shape
-    (n,), loudness in dB by the weighting of ITU-R BS.1770, 0 being a sine of full scale at 1 kHz; both end at the
-    floor of -60. ``rise``: shape (n, 3), onset strength below 180 Hz, up to 2.2 kHz, and above.
+    Attributes
+    ----------
+    bark_db
+        Shape (n, 23), level of each critical band in dB, at least -60; 0 dB is a full-scale sine.
+    level_db
+        Shape (n,), loudness in dB with the weighting of ITU-R BS.1770, at least -60; 0 dB is a full-scale sine at
+        1 kHz.
+    onset_strength
+        Shape (n, 3), onset strength in three frequency ranges: below 180 Hz, 180 Hz to 2.2 kHz, above 2.2 kHz.
     """
 
     bark_db: Float32Array
     level_db: Float32Array
-    rise: Float32Array
+    onset_strength: Float32Array
 
     def __len__(self) -> int:
         return len(self.level_db)
 
 
 def check_signal(signal: Float32Array) -> None:
-    """Refuse what is no signal.
+    """Check that a signal can be analysed.
 
     Raises
     ------
     InputError
-        ``not_a_signal``: not one channel of floats, or no sample at all.
+        ``not_a_signal``: the array is not one channel of floats, or it has no samples.
     """
     if signal.ndim != 1 or signal.dtype.kind != "f":
-        raise InputError("not_a_signal", f"needs one channel of float samples, not {signal.dtype} {signal.shape}")
+        shape = f"{signal.dtype} of shape {signal.shape}"
+        raise InputError("not_a_signal", f"the signal is {shape}: pass one channel of float samples")
     if not len(signal):
-        raise InputError("not_a_signal", "there is not one sample to analyse")
+        raise InputError("not_a_signal", "the signal is empty: pass at least one sample")
 
 
 def cut_frames(signal: Float32Array, window: int, hop: int, block_frames: int) -> Iterator[tuple[int, Float32Array]]:
-    """Windowed frames of a signal, block by block: (number of the first frame, float32 (frames, window)).
+    """Cut a signal into windowed frames, and yield them in blocks.
+
+    A block is a tuple: the index of its first frame, and the frames as a float32 array of shape (frames, window).
 
     Raises
     ------
@@ -78,7 +89,7 @@ def cut_frames(signal: Float32Array, window: int, hop: int, block_frames: int) -
         ``not_finite``: a sample is NaN or infinite.
     """
     count = 1 + len(signal) // hop
-    shape = np.hanning(window + 1)[:-1].astype(np.float32)
+    hann = np.hanning(window + 1)[:-1].astype(np.float32)
     for first in range(0, count, block_frames):
         frames = min(block_frames, count - first)
         begin = first * hop - window // 2
@@ -87,18 +98,20 @@ def cut_frames(signal: Float32Array, window: int, hop: int, block_frames: int) -
         inside = signal[max(begin, 0) : end]
         part[max(-begin, 0) : max(-begin, 0) + len(inside)] = inside
         if not np.isfinite(part).all():
-            raise InputError("not_finite", f"samples about {first * hop / SAMPLE_RATE:.0f} s in are NaN or infinite")
-        np.clip(part, -LOUDEST, LOUDEST, out=part)
-        yield first, np.lib.stride_tricks.sliding_window_view(part, window)[::hop] * shape
+            time_s = first * hop / SAMPLE_RATE
+            fault = f"the signal contains NaN or infinite samples after about {time_s:.0f} s"
+            raise InputError("not_finite", f"{fault}: export the audio again")
+        np.clip(part, -MAX_SAMPLE, MAX_SAMPLE, out=part)
+        yield first, np.lib.stride_tricks.sliding_window_view(part, window)[::hop] * hann
 
 
 def measure_frames(signal: Float32Array) -> Frames:
-    """Measure a whole signal.
+    """Measure the levels and onset strengths of a whole signal.
 
     Parameters
     ----------
     signal
-        Shape (samples,), mono at 22,050 Hz; may be a memory map, of which one block at a time is read.
+        Shape (samples,), mono at 22,050 Hz. A memory map is accepted and is read in blocks.
 
     Raises
     ------
@@ -107,36 +120,40 @@ def measure_frames(signal: Float32Array) -> Frames:
     """
     count = 1 + len(signal) // HOP
     bark_db, level_db = np.empty((count, N_BARK), np.float32), np.empty(count, np.float32)
-    rise = np.empty((count, N_RANGES), np.float32)
-    to_power, to_bands, ranges = _filters()
-    shorter, to_level = _level_filter()
-    last = np.zeros((_LAG, to_bands.shape[1]), dtype=np.float32)
+    onset_strength = np.empty((count, N_RANGES), np.float32)
+    bark_weights, onset_weights, band_ranges = _spectrum_weights()
+    window_ratio, level_weights = _level_weights()
+    previous = np.zeros((_LAG, onset_weights.shape[1]), dtype=np.float32)
     for first, frames in cut_frames(signal, WINDOW, HOP, BLOCK_FRAMES):
-        found = slice(first, first + len(frames))
-        middle = fft.rfft(frames[:, (WINDOW - LEVEL_WINDOW) // 2 :][:, :LEVEL_WINDOW] * shorter, axis=1)
-        level_db[found] = _to_db((middle.real**2 + middle.imag**2) @ to_level)
+        block = slice(first, first + len(frames))
+        middle = fft.rfft(frames[:, (WINDOW - LEVEL_WINDOW) // 2 :][:, :LEVEL_WINDOW] * window_ratio, axis=1)
+        level_db[block] = _to_db((middle.real**2 + middle.imag**2) @ level_weights)
         spectrum = fft.rfft(frames, axis=1, overwrite_x=True)
         power = spectrum.real**2 + spectrum.imag**2
-        bark_db[found] = _to_db(power @ to_power)
-        bands = np.log1p(_COMPRESSION * np.sqrt(power @ to_bands))
+        bark_db[block] = _to_db(power @ bark_weights)
+        bands = np.log1p(_COMPRESSION * np.sqrt(power @ onset_weights))
         if not first:
-            last[:] = bands[0]
-        bands = np.concatenate([last, bands])
-        rise[found] = _measure_rise(bands, ranges)
-        last = bands[-_LAG:]
-    return Frames(bark_db, level_db, rise)
+            previous[:] = bands[0]
+        bands = np.concatenate([previous, bands])
+        onset_strength[block] = _measure_onset_strength(bands, band_ranges)
+        previous = bands[-_LAG:]
+    return Frames(bark_db, level_db, onset_strength)
 
 
 @lru_cache(maxsize=1)
-def _filters() -> tuple[Float32Array, Float32Array, Int64Array]:
-    """Weights of the bins: (bins, 23) for critical bands, (bins, bands) for onsets; each band's range."""
+def _spectrum_weights() -> tuple[Float32Array, Float32Array, Int64Array]:
+    """Return two weight matrices and a vector of range numbers.
+
+    The matrices map the bins of a spectrum to the critical bands, (bins, 23), and to the onset bands, (bins, bands).
+    The vector (bands,) holds the number of the frequency range of each onset band.
+    """
     hz = np.arange(WINDOW // 2 + 1, dtype=np.float64) * (SAMPLE_RATE / WINDOW)
-    shape = np.hanning(WINDOW + 1)[:-1]
-    unit = 4 / (WINDOW * np.sum(shape**2))  # power summed over the bins of a sine of full scale becomes 1
+    hann = np.hanning(WINDOW + 1)[:-1]
+    unit = 4 / (WINDOW * np.sum(hann**2))  # scales a full-scale sine to power 1, summed over the bins
     band = np.searchsorted(BARK_EDGES_HZ[1:-1], hz, side="right")
-    to_power = np.zeros((len(hz), N_BARK), dtype=np.float32)
-    to_power[np.arange(len(hz)), band] = unit
-    to_power[0, 0] = 0  # a constant offset is not heard
+    bark_weights = np.zeros((len(hz), N_BARK), dtype=np.float32)
+    bark_weights[np.arange(len(hz)), band] = unit
+    bark_weights[0, 0] = 0  # ignore the constant offset of the signal, which is inaudible
 
     centres = [_LOWEST_HZ]
     while centres[-1] < _HIGHEST_HZ:
@@ -144,19 +161,23 @@ def _filters() -> tuple[Float32Array, Float32Array, Int64Array]:
     edge = np.array([_LOWEST_HZ - SAMPLE_RATE / WINDOW, *centres])
     rising = (hz[:, None] - edge[:-2]) / (edge[1:-1] - edge[:-2])
     falling = (edge[2:] - hz[:, None]) / (edge[2:] - edge[1:-1])
-    to_bands = (unit * np.clip(np.minimum(rising, falling), 0, None)).astype(np.float32)
-    ranges = np.searchsorted(_RANGES_HZ, edge[1:-1], side="right").astype(np.int64)
-    return to_power, to_bands, ranges
+    onset_weights = (unit * np.clip(np.minimum(rising, falling), 0, None)).astype(np.float32)
+    band_ranges = np.searchsorted(_RANGES_HZ, edge[1:-1], side="right").astype(np.int64)
+    return bark_weights, onset_weights, band_ranges
 
 
 @lru_cache(maxsize=1)
-def _level_filter() -> tuple[Float32Array, Float32Array]:
-    """What turns the middle of a frame's window into a shorter one, and the weights of its bins for loudness."""
-    whole, short = np.hanning(WINDOW + 1)[:-1], np.hanning(LEVEL_WINDOW + 1)[:-1]
-    shorter = short / whole[(WINDOW - LEVEL_WINDOW) // 2 :][:LEVEL_WINDOW]
+def _level_weights() -> tuple[Float32Array, Float32Array]:
+    """Return the window ratio (1024,) and the loudness weights (513,).
+
+    The window ratio is the short window divided by the middle of the long window. There is one loudness weight for each
+    bin of the short window's spectrum.
+    """
+    long, short = np.hanning(WINDOW + 1)[:-1], np.hanning(LEVEL_WINDOW + 1)[:-1]
+    window_ratio = short / long[(WINDOW - LEVEL_WINDOW) // 2 :][:LEVEL_WINDOW]
     hz = np.arange(LEVEL_WINDOW // 2 + 1, dtype=np.float64) * (SAMPLE_RATE / LEVEL_WINDOW)
-    to_level = 4 / (LEVEL_WINDOW * np.sum(short**2)) * _weigh(hz) / _weigh(np.array([1000.0]))
-    return shorter.astype(np.float32), to_level.astype(np.float32)
+    level_weights = 4 / (LEVEL_WINDOW * np.sum(short**2)) * _k_weighting(hz) / _k_weighting(np.array([1000.0]))
+    return window_ratio.astype(np.float32), level_weights.astype(np.float32)
 
 
 def _to_db(power: Float32Array) -> Float32Array:
@@ -164,8 +185,12 @@ def _to_db(power: Float32Array) -> Float32Array:
     return decibels
 
 
-def _weigh(hz: Float64Array) -> Float64Array:
-    """Power gain of the two filters of ITU-R BS.1770-4 at 48 kHz: a shelf for the head, a high-pass."""
+def _k_weighting(hz: Float64Array) -> Float64Array:
+    """Return the power gain of the K-weighting of ITU-R BS.1770-4 at the frequencies ``hz``.
+
+    K-weighting consists of two filters: a high shelf, which models the head, and a high-pass. The coefficients are
+    those of the standard for a sample rate of 48 kHz.
+    """
     z = np.exp(-2j * np.pi * hz / 48_000)
     shelf = (1.53512485958697 - 2.69169618940638 * z + 1.19839281085285 * z**2) / (
         1 - 1.69065929318241 * z + 0.73248077421585 * z**2
@@ -176,16 +201,18 @@ def _weigh(hz: Float64Array) -> Float64Array:
 
 
 @njit(cache=True, nogil=True)
-def _measure_rise(bands: Float32Array, ranges: Int64Array) -> Float32Array:
-    """Mean rise of the bands of each range over _LAG frames; a tone that glides into the next band is no rise.
+def _measure_onset_strength(bands: Float32Array, band_ranges: Int64Array) -> Float32Array:
+    """Measure by how much the bands of each frequency range increase over _LAG frames, on average.
 
-    Böck & Widmer, Maximum filter vibrato suppression for onset detection, DAFx 2013.
+    The increase of a band is counted from the maximum of the band and its two neighbours _LAG frames earlier. Therefore
+    vibrato and glides cause no onsets. Source: Böck & Widmer, Maximum filter vibrato suppression for onset detection,
+    DAFx 2013.
     """
     frames, count = bands.shape[0] - _LAG, bands.shape[1]
-    rise = np.zeros((frames, N_RANGES), np.float32)
-    share = np.zeros(N_RANGES, np.float32)
+    strength = np.zeros((frames, N_RANGES), np.float32)
+    n_bands = np.zeros(N_RANGES, np.float32)
     for band in range(count):
-        share[ranges[band]] += np.float32(1)
+        n_bands[band_ranges[band]] += np.float32(1)
     for frame in range(frames):
         now, before = bands[frame + _LAG], bands[frame]
         for band in range(count):
@@ -195,7 +222,7 @@ def _measure_rise(bands: Float32Array, ranges: Int64Array) -> Float32Array:
             if band < count - 1:
                 highest = max(highest, before[band + 1])
             if now[band] > highest:
-                rise[frame, ranges[band]] += now[band] - highest
-        for part in range(N_RANGES):
-            rise[frame, part] /= share[part]
-    return rise
+                strength[frame, band_ranges[band]] += now[band] - highest
+        for i in range(N_RANGES):
+            strength[frame, i] /= n_bands[i]
+    return strength

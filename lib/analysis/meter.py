@@ -1,4 +1,4 @@
-"""Bars and tatums: which beats bars begin with, and what beats divide into."""
+"""Find the meter, the first beat of each bar, and the tatums, which are the subdivisions of beats."""
 
 from dataclasses import dataclass
 
@@ -6,18 +6,28 @@ import numpy as np
 
 from reprise.lib.analysis.beats import Onsets
 from reprise.lib.analysis.frames import FRAME_RATE, N_RANGES
-from reprise.lib.analysis.pitches import Harmony
+from reprise.lib.analysis.pitches import CumulativeChroma
 from reprise.lib.analysis.weights import BAR_WEIGHTS
 from reprise.lib.arrays import Float64Array, Int64Array
 
 METERS = (4, 3)
-_ENOUGH = 48  # beats, below which there is less to go by
-_CAUTION = 0.4  # music at large is less like the songs that the weights come from than they are like each other
+_FULL_CONFIDENCE_BEATS = 48  # below this number of beats, confidences are scaled in proportion to the number
+_INVERSE_TEMPERATURE = 0.4  # below 1 lowers confidences, because the weights were fitted to synthetic songs
 
 
 @dataclass(frozen=True)
 class Bars:
-    """``beats``: the beats that bars begin with; confidences, 0 to 1, of the meter and of where the bars begin."""
+    """Bars of a track.
+
+    Attributes
+    ----------
+    meter
+        Beats per bar.
+    beats
+        Indices of the beats that begin a bar.
+    meter_confidence, phase_confidence
+        Confidences of the meter and of the choice of the first beats, from 0 to 1.
+    """
 
     meter: int
     beats: Int64Array
@@ -25,36 +35,36 @@ class Bars:
     phase_confidence: float
 
 
-def find_bars(onsets: Onsets, harmony: Harmony, beats: Float64Array) -> Bars:
-    """Choose the meter, and the beat that bars begin with."""
-    hypotheses, features = describe_bars(onsets, harmony, beats)
+def find_bars(onsets: Onsets, harmony: CumulativeChroma, beats: Float64Array) -> Bars:
+    """Choose the meter and the beats that begin bars. ``beats`` are positions in frames."""
+    hypotheses, features = compute_bar_features(onsets, harmony, beats)
     score = features @ BAR_WEIGHTS
-    likely = np.exp(_CAUTION * (score - score.max()))
-    likely /= likely.sum()
+    probability = np.exp(_INVERSE_TEMPERATURE * (score - score.max()))
+    probability /= probability.sum()
     meter, phase = hypotheses[int(np.argmax(score))]
-    of_meter = np.array([other == meter for other, _ in hypotheses])
-    sure = float(likely[of_meter].sum())
-    share = min(1.0, len(beats) / _ENOUGH)
+    has_meter = np.array([other == meter for other, _ in hypotheses])
+    meter_probability = float(probability[has_meter].sum())
+    scale = min(1.0, len(beats) / _FULL_CONFIDENCE_BEATS)
     return Bars(
         meter=meter,
         beats=np.arange(phase, len(beats), meter),
-        meter_confidence=share * max(0.0, 2 * sure - 1),
-        phase_confidence=share * float(likely.max()) / sure,
+        meter_confidence=scale * max(0.0, 2 * meter_probability - 1),
+        phase_confidence=scale * float(probability.max()) / meter_probability,
     )
 
 
-def halve_bars(bars: Bars, beats: Float64Array) -> Float64Array:
-    """Where chords may change: each half bar of four beats, each bar of three."""
-    every = 2 if bars.meter == 4 else bars.meter
-    return beats[bars.beats[0] % every :: every]
+def list_chord_boundaries(bars: Bars, beats: Float64Array) -> Float64Array:
+    """Return the possible positions of chord changes, in frames: every half bar in 4/4, every bar in 3/4."""
+    n_beats = 2 if bars.meter == 4 else bars.meter
+    return beats[bars.beats[0] % n_beats :: n_beats]
 
 
-def divide_beats(onsets: Onsets, beats: Float64Array) -> Float64Array:
-    """Tatums, in frames: as many to a beat as onsets between the beats tell."""
-    steps = np.diff(beats)
+def find_tatums(onsets: Onsets, beats: Float64Array) -> Float64Array:
+    """Return the tatums in frames. Every beat has two, three or four tatums, depending on the onsets between beats."""
+    intervals = np.diff(beats)
 
-    def strength(*shares: float) -> float:
-        return float(np.mean([onsets.near(beats[:-1] + share * steps).mean() for share in shares]))
+    def strength(*fractions: float) -> float:
+        return float(np.mean([onsets.strength_at(beats[:-1] + f * intervals).mean() for f in fractions]))
 
     half, thirds, quarters = strength(1 / 2), strength(1 / 3, 2 / 3), strength(1 / 4, 3 / 4)
     division = 2
@@ -65,13 +75,19 @@ def divide_beats(onsets: Onsets, beats: Float64Array) -> Float64Array:
     return np.interp(np.arange(division * (len(beats) - 1) + 1) / division, np.arange(len(beats)), beats)
 
 
-def describe_bars(onsets: Onsets, harmony: Harmony, beats: Float64Array) -> tuple[list[tuple[int, int]], Float64Array]:
-    """Hypotheses (beats a bar, first beat that begins one) and the features of each, shape (hypotheses, k)."""
-    near = onsets.place(beats)
-    steps = np.append(np.diff(beats), beats[-1] - beats[-2]) / FRAME_RATE
-    at_s = beats / FRAME_RATE
-    measures = [np.max(onsets.ranges[near[:, None] + np.arange(-1, 2), part], axis=1) for part in range(N_RANGES)]
-    measures += [harmony.change(at_s, steps), harmony.change(at_s, 2 * steps)]
+def compute_bar_features(
+    onsets: Onsets, harmony: CumulativeChroma, beats: Float64Array
+) -> tuple[list[tuple[int, int]], Float64Array]:
+    """Return all hypotheses about the bars, and the features of each hypothesis.
+
+    A hypothesis is a tuple (beats per bar, index of the first beat that begins a bar). The features are an array of
+    shape (hypotheses, 17), with columns in the order of `BAR_WEIGHTS`.
+    """
+    near = onsets.nearest_frames(beats)
+    intervals_s = np.append(np.diff(beats), beats[-1] - beats[-2]) / FRAME_RATE
+    beats_s = beats / FRAME_RATE
+    measures = [np.max(onsets.ranges[near[:, None] + np.arange(-1, 2), i], axis=1) for i in range(N_RANGES)]
+    measures += [harmony.change_at(beats_s, intervals_s), harmony.change_at(beats_s, 2 * intervals_s)]
     period = float(np.median(np.diff(beats)))
     three, four = np.interp([3 * period, 4 * period], np.arange(len(onsets.acf)), onsets.acf)
     hypotheses, rows = [], []
@@ -79,10 +95,10 @@ def describe_bars(onsets: Onsets, harmony: Harmony, beats: Float64Array) -> tupl
         triple = float(meter == 3)
         for phase in range(meter):
             row = [triple, triple * (three - four)]
-            place = (np.arange(len(beats)) - phase) % meter
+            position = (np.arange(len(beats)) - phase) % meter
             for values in measures:
                 mean = float(values.mean()) + 1e-6
-                profile = [float(values[place == p].mean()) / mean for p in range(meter)]
+                profile = [float(values[position == p].mean()) / mean for p in range(meter)]
                 row.append(profile[0] - float(np.mean(profile[1:])))
                 row.append(0.0 if meter == 3 else profile[2] - 0.5 * (profile[1] + profile[3]))
                 row.append(triple * row[-2])

@@ -1,90 +1,104 @@
-"""Sections: where what is heard for half a minute differs from before."""
+"""Sections: find the bar lines at which chroma and timbre change most between the preceding and following bars."""
 
 import numpy as np
 
-from reprise.lib.analysis.pitches import Harmony
+from reprise.lib.analysis.pitches import CumulativeChroma
 from reprise.lib.arrays import Float64Array
 
-_GRID_S = 2.0  # where there are no bars
-_SHORTEST_S = 8.0
-_HALF = 8  # bars before and after that are compared
-_FEWEST = 8  # bars, below which a track is one section
-_LEAST = 0.12  # novelty, where 1 is as different as can be
+_GRID_S = 2.0  # if a track has too few bars, a grid with this interval replaces them
+_MIN_SECTION_S = 8.0
+_HALF_WIDTH = 8  # number of bars compared on each side of a bar line
+_MIN_BARS = 8  # a track with fewer bars is one section
+_MIN_NOVELTY = 0.12  # minimum novelty at the start of a section; novelty is from 0 to 1
 
 
 def find_sections(
-    harmony: Harmony, timbre: Float64Array, starts_s: Float64Array, bars_s: Float64Array, end_s: float
+    harmony: CumulativeChroma, timbre: Float64Array, starts_s: Float64Array, bars_s: Float64Array, end_s: float
 ) -> tuple[Float64Array, Float64Array]:
-    """Starts in s, the first 0, and confidences.
+    """Find the starts of sections in s and their confidences. The first section starts at 0.
 
-    Foote, Automatic audio segmentation using a measure of audio novelty, ICME 2000, on chroma and timbre of bars.
+    The method is that of Foote, Automatic audio segmentation using a measure of audio novelty, ICME 2000, applied to
+    the chroma and timbre of bars.
 
     Parameters
     ----------
-    harmony, timbre, starts_s
-        Of the track, and of each segment (n, 12), (n,).
+    harmony
+        Cumulative chroma of the track.
+    timbre, starts_s
+        Timbre (n, 12) and start in s (n,) of each segment.
     bars_s
-        Times of the bar lines, at which sections may start.
+        Starts of the bars in s. Every section except the first starts at one of them.
     end_s
-        Length of the track.
+        Length of the track in s.
     """
-    grid = bars_s if len(bars_s) >= _FEWEST else np.arange(0, end_s, _GRID_S)
-    if len(grid) < _FEWEST:
+    grid = bars_s if len(bars_s) >= _MIN_BARS else np.arange(0, end_s, _GRID_S)
+    if len(grid) < _MIN_BARS:
         return np.zeros(1), np.ones(1)
     edges = np.append(grid, end_s)
-    heard = np.concatenate(
-        [_unit(np.sqrt(np.maximum(np.diff(harmony.until(edges), axis=0), 0))), _colour(timbre, starts_s, edges)], axis=1
-    )
-    novelty = _measure_novelty(heard)
-    spacing = max(1, round(_SHORTEST_S / max(float(np.median(np.diff(edges))), 1e-3)))
+    chroma = _normalise_rows(np.sqrt(np.maximum(np.diff(harmony.sum_until(edges), axis=0), 0)))
+    novelty = _measure_novelty(np.concatenate([chroma, _average_timbre(timbre, starts_s, edges)], axis=1))
+    spacing = max(1, round(_MIN_SECTION_S / max(float(np.median(np.diff(edges))), 1e-3)))
     starts, confidences = [0.0], [1.0]
     order = np.argsort(-novelty, kind="stable")
-    taken = np.zeros(len(grid), dtype=bool)
+    is_start = np.zeros(len(grid), dtype=bool)
     for bar in order:
-        if novelty[bar] < _LEAST:
+        if novelty[bar] < _MIN_NOVELTY:
             break
         near = slice(max(bar - spacing + 1, 0), bar + spacing)
         highest = novelty[max(bar - 1, 0) : bar + 2].max()
-        if not taken[near].any() and novelty[bar] >= highest and _SHORTEST_S / 2 < grid[bar] < end_s - _SHORTEST_S / 2:
-            taken[bar] = True
-    for bar in np.flatnonzero(taken):
+        is_inside = _MIN_SECTION_S / 2 < grid[bar] < end_s - _MIN_SECTION_S / 2
+        if not is_start[near].any() and novelty[bar] >= highest and is_inside:
+            is_start[bar] = True
+    for bar in np.flatnonzero(is_start):
         starts.append(float(grid[bar]))
         confidences.append(float(min(1.0, 1.6 * novelty[bar] / (novelty[bar] + 0.25))))
     return np.array(starts), np.array(confidences)
 
 
-def _unit(values: Float64Array) -> Float64Array:
+def _normalise_rows(values: Float64Array) -> Float64Array:
     norm = np.sqrt(np.sum(values**2, axis=1, keepdims=True))
     unit: Float64Array = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
     return unit
 
 
-def _colour(timbre: Float64Array, starts_s: Float64Array, edges: Float64Array) -> Float64Array:
-    """Mean timbre between edges, each coefficient by its spread in the track, together as long as the chroma."""
+def _average_timbre(timbre: Float64Array, starts_s: Float64Array, edges: Float64Array) -> Float64Array:
+    """Compute the mean timbre between successive edges, (len(edges) - 1, 12).
+
+    Each coefficient is standardised over the track and compressed. The norm of a row is at most 1.
+    """
     ends = np.append(starts_s[1:], max(edges[-1], starts_s[-1]))
     total = np.concatenate([np.zeros((1, 12)), np.cumsum(timbre * (ends - starts_s)[:, None], axis=0)])
     times = np.append(starts_s, ends[-1])
-    until = np.stack([np.interp(edges, times, column) for column in total.T], axis=1)
-    mean = np.diff(until, axis=0) / np.maximum(np.diff(edges), 1e-6)[:, None]
-    spread = mean.std(axis=0)
-    scaled = (mean - mean.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
+    sums = np.stack([np.interp(edges, times, column) for column in total.T], axis=1)
+    mean = np.diff(sums, axis=0) / np.maximum(np.diff(edges), 1e-6)[:, None]
+    deviation = mean.std(axis=0)
+    scaled = (mean - mean.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1)
     result: Float64Array = np.tanh(scaled / 2) / np.sqrt(12)
     return result
 
 
-def _measure_novelty(heard: Float64Array) -> Float64Array:
-    """How unlike the bars before are to those after, beside how alike each are among themselves: (n,), 0 to 1."""
-    count = len(heard)
-    norm = np.sum(heard**2, axis=1)
+def _measure_novelty(features: Float64Array) -> Float64Array:
+    """Measure the novelty at the start of each bar: shape (n,), 0 to 1.
+
+    The bars before and after the bar line are compared in pairs. The novelty is the mean distance of pairs on different
+    sides of the bar line, minus the mean distance of pairs on the same side.
+
+    Parameters
+    ----------
+    features
+        Shape (n, k), features of bars.
+    """
+    count = len(features)
+    norm = np.sum(features**2, axis=1)
     novelty = np.zeros(count)
-    for bar in range(_FEWEST // 2, count - _FEWEST // 2 + 1):
-        half = min(_HALF, bar, count - bar)
-        some = slice(bar - half, bar + half)
-        distance = norm[some, None] + norm[None, some] - 2 * heard[some] @ heard[some].T
-        weight = np.exp(-0.5 * ((np.arange(2 * half) - half + 0.5) / (0.5 * _HALF)) ** 2)
+    for bar in range(_MIN_BARS // 2, count - _MIN_BARS // 2 + 1):
+        half = min(_HALF_WIDTH, bar, count - bar)
+        around = slice(bar - half, bar + half)
+        distance = norm[around, None] + norm[None, around] - 2 * features[around] @ features[around].T
+        weight = np.exp(-0.5 * ((np.arange(2 * half) - half + 0.5) / (0.5 * _HALF_WIDTH)) ** 2)
         taper = np.outer(weight, weight)
         across = np.sum((taper * distance)[:half, half:]) / np.sum(taper[:half, half:])
-        one = np.sum((taper * distance)[:half, :half]) / np.sum(taper[:half, :half])
-        two = np.sum((taper * distance)[half:, half:]) / np.sum(taper[half:, half:])
-        novelty[bar] = max(across - 0.5 * (one + two), 0.0) * (half / _HALF)
+        before = np.sum((taper * distance)[:half, :half]) / np.sum(taper[:half, :half])
+        after = np.sum((taper * distance)[half:, half:]) / np.sum(taper[half:, half:])
+        novelty[bar] = max(across - 0.5 * (before + after), 0.0) * (half / _HALF_WIDTH)
     return novelty

@@ -1,11 +1,12 @@
-"""Weights of what chooses beats, bars and key: of `describe_pulse`, `describe_bars` and `describe_harmony`.
+"""Fitted weights of the features that determine the choice of beats, bars and key.
 
-Made by ``python tests/bench/fit_analysis.py`` from composed songs; never edited.
+They have the order of the features of `compute_beat_features`, `compute_bar_features` and `compute_key_features`.
+`reprise.jobs._shipped_models.fit_analysis_weights` fits them to composed songs: do not edit them by hand.
 """
 
 import numpy as np
 
-PULSE_WEIGHTS = np.array([
+BEAT_WEIGHTS = np.array([
     0.1747, -0.5587, -0.1403, -0.1256, -0.7008, -0.1322, 1.56, 1.294, 0.3365, -0.256, 0.2276, 0.2557, 0.6924, 0.5645,
     0.2644, -0.3865, -0.7912, 0.7261, 0.7985, -0.29, 0.7873, -1.399, 0.09981, 0.1803, -0.01021, 0.1033, -0.3222,
     -1.111, 0.02354, -0.2397, 0.4431, -2.628, 2.412, 7.521, -8.172, -0.7293, 1.207, 0.9588, -0.1927, 1.797, 1.067,

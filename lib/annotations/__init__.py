@@ -1,14 +1,14 @@
 r"""Readers and writers of the annotation files that belong to the Million Song Dataset.
 
-Every reader takes a binary stream and yields `Chunk` objects of bounded size; a line that cannot be used becomes a
-`Reject` and the rest goes on. An empty stream is an empty list. Every writer takes the columns that its reader gives
-and refuses, with ``ValueError``, rows that its reader would not give back.
+Every reader takes a binary stream and yields `Chunk` objects of bounded size. An unusable line becomes a `Reject`, and
+reading continues with the next line. An empty stream yields no chunks. Every format has a writer. It takes the columns
+that the reader yields, and raises ``ValueError`` for rows that the reader would not return unchanged.
 
-What holds for all six formats: utf-8 with or without a byte order mark; lines end in ``\n`` or ``\r\n``, the last
-one perhaps in nothing; blank lines are skipped; a line over 64 KiB or with a NUL byte is rejected. Ids, genres and
-numbers must be clean. Names and titles are kept as they stand, bytes that are no utf-8 replaced by U+FFFD; an empty
-one is None. Keys that repeat over a whole file are not looked for, since that would take memory that grows with it:
-tables merge by key.
+All six formats share these rules. Text is UTF-8, with or without a byte order mark. Lines end in ``\n`` or ``\r\n``;
+the line ending is optional after the last line. Blank lines are skipped. A line is rejected if it is longer than 64 KiB
+or contains a NUL byte. Invalid ids, genres and numbers are rejected. Names and titles are kept unchanged, with two
+exceptions: bytes that are not UTF-8 become U+FFFD, and an empty name or title becomes None. Duplicate keys in a file
+are not detected, because this would need memory in proportion to the file. The tables merge rows by key.
 """
 
 from reprise.lib.annotations.cliques import read_cover_cliques, write_cover_cliques

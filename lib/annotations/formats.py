@@ -1,4 +1,4 @@
-"""Which of the five formats an annotation file is in, told by its content: names vary, contents do not."""
+"""Detection of the format of an annotation file from its content, because file names vary."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,16 +12,16 @@ from reprise.lib.annotations.songs import read_song_mismatches, read_unique_trac
 from reprise.lib.annotations.stream import Chunk
 from reprise.lib.errors import InputError
 
-_LINES_LOOKED_AT = 50
-_LONGEST_LINE = 1 << 16
+_MAX_LINES = 50
+_MAX_LINE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Format:
-    """One annotation format: what a line of it looks like, who reads it, and the table it fills."""
+    """One annotation format: name of the table that it fills, pattern that its lines match, and reader."""
 
     table: str
-    looks_like: re.Pattern[bytes]
+    line_pattern: re.Pattern[bytes]
     read: Callable[..., Iterator[Chunk]]
 
 
@@ -35,26 +35,30 @@ FORMATS = (
 
 
 def detect(stream: BinaryIO) -> Format:
-    """Format of an annotation file, from the first of its early lines that looks like any; reads from the start on.
+    """Return the format of an annotation file. The first line that matches a format decides.
+
+    Reading starts at the current position of the stream and ends after at most 50 lines.
 
     Raises
     ------
     InputError
-        ``empty_file`` when there is no line, ``unknown_format`` when none looks like any format.
+        ``empty_file`` for a stream without bytes, ``unknown_format`` if no line matches a format, ``unreadable`` if
+        decompression fails.
     """
     is_empty = True
-    for _ in range(_LINES_LOOKED_AT):
+    for _ in range(_MAX_LINES):
         try:
-            line = stream.readline(_LONGEST_LINE).removeprefix(b"\xef\xbb\xbf")
-        except (OSError, EOFError) as error:  # what gzip and zlib raise
-            raise InputError("unreadable", f"cannot be decompressed: {error}") from None
+            line = stream.readline(_MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf")
+        except (OSError, EOFError) as error:  # raised by gzip and zlib
+            raise InputError("unreadable", f"cannot be decompressed ({error}): get the file again") from None
         is_empty = is_empty and not line
         for format_ in FORMATS:
-            if format_.looks_like.match(line):
+            if format_.line_pattern.match(line):
                 return format_
     if is_empty:
-        raise InputError("empty_file", "has no bytes: get the file again or remove it")
+        raise InputError("empty_file", "is empty: get the file again or remove it")
     raise InputError(
         "unknown_format",
-        "is no SecondHandSongs list, tagtraum .cls, taste-profile triplets, mismatch list or unique_tracks.txt",
+        "has an unknown format, expected a SecondHandSongs list, a tagtraum .cls file, taste-profile triplets, "
+        "a mismatch list or unique_tracks.txt: remove it or move it to another folder",
     )

@@ -1,4 +1,4 @@
-"""What the annotation formats share: opening a file, blocks of whole lines, chunks of rows, ids."""
+"""Code shared by the annotation formats: open files, split streams into lines, group rows into chunks, decode ids."""
 
 import gzip
 import os
@@ -13,17 +13,17 @@ from reprise.lib.errors import InputError
 from reprise.lib.files import open_regular
 
 MAX_LINE = 64 * 1024
-"""Bytes a line may have; the longest real one has under 1,000."""
+"""Largest number of bytes in a line. The longest real line has fewer than 1,000 bytes."""
 MAX_INT = 2**31 - 1
-"""Largest count or id: the tables hold 32-bit integers."""
+"""Largest count or numeric id. The tables store these as 32-bit integers."""
 CHUNK_ROWS = 50_000
 READ_BYTES = 1 << 20
 REJECT_CHARACTERS = 200
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
-_BROKEN_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
-# Other OSErrors pass: a disk or a network that fails is no property of the file, and the read may be tried again.
+# Any other OSError is not caught: a failure of the disk or network is not a fault of the file, and a retry can succeed.
+_GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
 _IDS = {
     prefix: (kind, re.compile(rb"%b[A-Z0-9]{16}" % prefix.encode()))
@@ -35,7 +35,7 @@ Row: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Reject:
-    """A line that was not used: where (1-based), why, and its first 200 characters."""
+    """An unusable line: line number, counted from 1; the fault; and the line's first 200 characters."""
 
     line: int
     kind: str
@@ -45,7 +45,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Columns of equal length, at most 50,000 rows and rejects from about 1 MiB of text, and what was rejected."""
+    """Rows as columns of equal length, and rejected lines.
+
+    Rows and rejects are at most 50,000 in total. They come from about 1 MiB of text.
+    """
 
     rows: dict[str, list[Any]]
     rejects: list[Reject]
@@ -53,13 +56,13 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a stream, each ending in a newline, and the number of the first."""
+    """Consecutive whole lines of a stream, and the number of the first line. Each line ends in a newline."""
 
     first_line: int
     data: bytes
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield number and bytes of each line that is not blank, without its line end."""
+        """For each line that is not blank, yield its number and its bytes without the line ending."""
         for number, line in enumerate(self.data.split(b"\n")[:-1], self.first_line):
             text = line.removesuffix(b"\r")
             if text.strip(b" "):
@@ -67,51 +70,51 @@ class Block:
 
 
 def open_annotation(source: str | os.PathLike[str] | bytes) -> BinaryIO:
-    """Open a plain or gzipped annotation file for reading; gzip is told by its first bytes, not by the name.
+    """Open a plain or gzipped annotation file for reading. Gzip is recognised by the first bytes of the file.
 
     Parameters
     ----------
     source
-        Path of a regular file, or its whole content. Nothing else is opened, so that a FIFO cannot block.
+        Path of a regular file, or the whole content of the file. A FIFO is not opened, so the call cannot block.
 
     Returns
     -------
     BinaryIO
-        The plain bytes, from the start. Close it, or use it in a ``with`` statement.
+        Stream of the uncompressed bytes. Close it, or use it in a ``with`` statement.
 
     Raises
     ------
     InputError
-        As `reprise.lib.files.open_regular`. A gzip file that breaks off opens well: the readers give the rows before
-        the break and then one reject.
+        The errors of `reprise.lib.files.open_regular`. A truncated gzip file opens without an error. The readers yield
+        the rows before the break and then one reject.
     """
     file: BinaryIO = BytesIO(source) if isinstance(source, bytes) else open_regular(source)
     magic = file.read(len(_GZIP))
     file.seek(0)
     if magic != _GZIP:
         return file
-    # not isal's faster reader: it drops up to 1 MiB of good text before the place where a stream breaks off
+    # isal's reader is faster, but loses up to 1 MiB of good text before the break of a truncated stream
     unzipped = gzip.GzipFile(fileobj=file, mode="rb")
-    unzipped.myfileobj = file  # type: ignore[assignment]  # makes its close() close the file too
+    unzipped.myfileobj = file  # type: ignore[assignment]  # close() then also closes the file
     return cast(BinaryIO, unzipped)
 
 
-def blocks(stream: BinaryIO) -> Iterator[Block | Reject]:
-    """Cut a stream into blocks of whole lines of about 1 MiB; a broken gzip stream ends them with one reject.
+def read_blocks(stream: BinaryIO) -> Iterator[Block | Reject]:
+    """Split a stream into blocks of whole lines, about 1 MiB each. A broken gzip stream yields one reject at the end.
 
-    Of a line too long to be held, the first bytes remain, more of them than ``sound_line`` lets pass.
+    If a line is too long, only its first bytes are kept. They are enough for ``check_line`` to reject the line.
     """
     line, rest, keep = 1, b"", MAX_LINE + 16
     try:
-        for piece in _pieces(stream):
+        for piece in _read_pieces(stream):
             head, newline, tail = piece.rpartition(b"\n")
             if newline:
                 data = rest + head + newline
                 yield Block(line, data.removeprefix(_BOM) if line == 1 else data)
                 line, rest = line + data.count(b"\n"), b""
             rest = (rest + tail)[:keep]
-    except _BROKEN_GZIP as error:
-        message = f"expected more lines, but the gzip stream is cut off or damaged here: {error}"
+    except _GZIP_ERRORS as error:
+        message = f"the gzip stream is truncated or damaged here ({error}): get the file again"
         yield Reject(line, "broken_stream", message, excerpt(rest))
         return
     if line == 1:
@@ -120,9 +123,9 @@ def blocks(stream: BinaryIO) -> Iterator[Block | Reject]:
         yield Block(line, rest + b"\n")
 
 
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield a stream in pieces of about 1 MiB, all that is good of it before a break raises."""
-    # read() of a broken gzip stream would lose bytes that were good; read1() hands them over first
+def _read_pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield a stream in pieces of about 1 MiB. If the stream is broken, yield the good bytes, then raise the error."""
+    # read() of a broken gzip stream loses good bytes before the break; read1() returns them first
     read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
     parts: list[bytes] = []
     size = 0
@@ -133,7 +136,7 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
             if size >= READ_BYTES:
                 yield b"".join(parts)
                 parts, size = [], 0
-    except _BROKEN_GZIP:
+    except _GZIP_ERRORS:
         yield b"".join(parts)
         raise
     yield b"".join(parts)
@@ -142,13 +145,13 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
 def read_lines(
     stream: BinaryIO, columns: Sequence[str], parse: Callable[[int, bytes], Iterable[Row | Reject]]
 ) -> Iterator[Chunk]:
-    """Chunks of what ``parse`` gives for each line; an InputError that it raises becomes that line's reject."""
-    for block in blocks(stream):
-        yield from chunked(columns, [block] if isinstance(block, Reject) else parse_block(block, parse))
+    """Yield chunks of the items that ``parse`` returns for the lines. If it raises InputError, reject the line."""
+    for block in read_blocks(stream):
+        yield from make_chunks(columns, [block] if isinstance(block, Reject) else parse_block(block, parse))
 
 
 def parse_block(block: Block, parse: Callable[[int, bytes], Iterable[Row | Reject]]) -> Iterator[Row | Reject]:
-    """Rows and rejects of one block; see ``read_lines``."""
+    """Yield the rows and rejects of one block; see ``read_lines``."""
     for number, line in block.lines():
         try:
             yield from parse(number, line)
@@ -156,8 +159,8 @@ def parse_block(block: Block, parse: Callable[[int, bytes], Iterable[Row | Rejec
             yield Reject(number, error.kind, error.message, excerpt(line))
 
 
-def chunked(columns: Sequence[str], items: Iterable[Row | Reject]) -> Iterator[Chunk]:
-    """Turn rows and rejects into chunks of at most 50,000 of both."""
+def make_chunks(columns: Sequence[str], items: Iterable[Row | Reject]) -> Iterator[Chunk]:
+    """Group rows and rejects into chunks of at most 50,000 items."""
     rows: list[Row] = []
     rejects: list[Reject] = []
     for item in items:
@@ -185,49 +188,52 @@ def write_checked(
     columns: Sequence[str],
     read: Callable[[BinaryIO], Iterator[Chunk]],
 ) -> None:
-    """Write lines after checking that ``read`` gives exactly ``rows`` back for them.
+    """Check that ``read`` returns exactly ``rows`` when it reads ``lines``. Then write ``lines``.
 
     Raises
     ------
     ValueError
-        A row that its format cannot hold, e.g. a title with a newline. Nothing is written then.
+        A row that the format cannot represent, e.g. a title with a newline. In this case nothing is written.
     """
     data = "".join(f"{line}\n" for line in lines).encode()
     count = 0
     for chunk in read(BytesIO(data)):
         for reject in chunk.rejects:
-            raise ValueError(f"cannot be written as a line: {reject.message}: {reject.text!r}")
+            raise ValueError(f"cannot write {reject.text!r} as a line: {reject.message}")
         for got in zip(*(chunk.rows[name] for name in columns), strict=True):
             if count == len(rows) or got != rows[count]:
-                raise ValueError(f"would not be read back as it is: {rows[min(count, len(rows) - 1)]!r}")
+                raise ValueError(f"cannot write {rows[min(count, len(rows) - 1)]!r}: it is not read back unchanged")
             count += 1
     if count != len(rows):
-        raise ValueError(f"would not be read back as it is: {rows[count]!r}")
+        raise ValueError(f"cannot write {rows[count]!r}: it is not read back unchanged")
     stream.write(data)
 
 
-def sound_line(line: bytes) -> bytes:
-    """Return the line itself; raises InputError ``line_too_long`` or ``nul_byte``."""
+def check_line(line: bytes) -> bytes:
+    """Return the line unchanged, or raise InputError ``line_too_long`` or ``nul_byte``."""
     if len(line) > MAX_LINE:
-        raise InputError("line_too_long", f"expected at most {MAX_LINE} bytes before the line's end")
+        raise InputError("line_too_long", f"expected at most {MAX_LINE} bytes per line")
     if b"\0" in line:
-        raise InputError("nul_byte", "expected utf-8 text, which has no NUL bytes")
+        raise InputError("nul_byte", "contains a NUL byte, expected UTF-8 text")
     return line
 
 
-def msd_id(raw: bytes, prefix: str) -> str:
-    """Decode a dataset id: ``prefix`` (TR, SO or AR) and 16 capitals or digits; raises InputError ``bad_…_id``."""
+def decode_id(raw: bytes, prefix: str) -> str:
+    """Decode an MSD id: ``prefix`` (TR, SO or AR) and 16 capital letters or digits.
+
+    Raise InputError ``bad_track_id``, ``bad_song_id`` or ``bad_artist_id``.
+    """
     kind, pattern = _IDS[prefix]
     if not pattern.fullmatch(raw):
-        raise InputError(kind, f"expected {prefix} and 16 capitals or digits, got {excerpt(raw, 40)!r}")
+        raise InputError(kind, f"expected {prefix} and 16 capital letters or digits, got {excerpt(raw, 40)!r}")
     return raw.decode("ascii")
 
 
-def free_text(raw: bytes) -> str | None:
-    """Decode a name or title as it stands, with U+FFFD for what is no utf-8; None when empty."""
+def decode_text(raw: bytes) -> str | None:
+    """Decode a name or title. Bytes that are not UTF-8 become U+FFFD. Return None for an empty name or title."""
     return raw.decode("utf-8", "replace") or None
 
 
 def excerpt(raw: bytes, characters: int = REJECT_CHARACTERS) -> str:
-    """Decode the first characters of some bytes, to be shown to a person."""
+    """Decode the first ``characters`` characters of ``raw`` for display in a message."""
     return raw[: 4 * characters].decode("utf-8", "replace")[:characters]

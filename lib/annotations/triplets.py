@@ -1,8 +1,8 @@
-"""The binary cover task: triplets of a query, a cover of it, and a track that is none.
+"""Binary cover queries. A triplet consists of a query, another version of the same work, and an unrelated track.
 
-Format: ``#`` opens a comment; ``%n`` opens the n-th triplet, and three lines of one track id each follow it: query,
-cover, other track. Source: the list of 500 queries of Bertin-Mahieux & Ellis (2012), as kept with Humphrey, Nieto &
-Bello (2013), https://github.com/urinieto/LargeScaleCoverSongId.
+Format: ``#`` starts a comment line. ``%n`` starts the n-th triplet. Three lines with one track id each follow, for the
+query, the version and the unrelated track. Source: the list of 500 queries of Bertin-Mahieux & Ellis (2012), published
+with the code of Humphrey, Nieto & Bello (2013), https://github.com/urinieto/LargeScaleCoverSongId.
 """
 
 import re
@@ -13,11 +13,11 @@ from reprise.lib.annotations.stream import (
     Chunk,
     Reject,
     Row,
-    chunked,
+    check_line,
+    decode_id,
     excerpt,
-    msd_id,
+    make_chunks,
     read_lines,
-    sound_line,
     write_checked,
 )
 from reprise.lib.errors import InputError
@@ -28,24 +28,25 @@ _HEAD = re.compile(rb"%[0-9]{1,10}")
 
 
 def read_cover_triplets(stream: BinaryIO) -> Iterator[Chunk]:
-    """Read a list of binary cover queries; one row a triplet.
+    """Read a list of binary cover queries, one row per triplet.
 
     Parameters
     ----------
     stream
-        Plain bytes, e.g. from ``open_annotation``.
+        Uncompressed bytes, e.g. from ``open_annotation``.
 
     Yields
     ------
     Chunk
-        Columns query_id, cover_id, other_id (str). The numbers of the triplets are not kept: they follow the order.
-        Rejects: ``bad_triplet`` (and ``no_triplet`` for the tracks under it, under none, or after the third),
-        ``short_triplet`` (at its ``%`` line), ``bad_track_id`` and ``duplicate_track`` (either costs the
-        whole triplet), ``line_too_long``, ``nul_byte``, ``broken_stream``.
+        Columns query_id, cover_id (the version) and other_id (the unrelated track), all str, in the order of the list.
+        The numbers of the triplets are dropped. Rejects: ``bad_triplet``, ``no_triplet`` (a track before the first
+        ``%`` line, after a bad ``%`` line, or after the three tracks of a triplet), ``short_triplet`` (with the number
+        of its ``%`` line), ``bad_track_id`` and ``duplicate_track`` (each of these drops the whole triplet),
+        ``line_too_long``, ``nul_byte``, ``broken_stream``.
     """
-    triplets = _Reader()
-    yield from read_lines(stream, COLUMNS, triplets.parse)
-    yield from chunked(COLUMNS, triplets.close())
+    parser = _TripletParser()
+    yield from read_lines(stream, COLUMNS, parser.parse)
+    yield from make_chunks(COLUMNS, parser.close())
 
 
 def write_cover_triplets(stream: BinaryIO, rows: Mapping[str, Sequence[Any]], *, first: int = 1) -> None:
@@ -54,56 +55,61 @@ def write_cover_triplets(stream: BinaryIO, rows: Mapping[str, Sequence[Any]], *,
     Parameters
     ----------
     stream
-        Open for writing; several calls may follow each other.
+        Stream open for writing. Repeated calls append.
     rows
         The columns of ``read_cover_triplets``.
     first
-        Number of the first triplet.
+        Number to write for the first triplet.
 
     Raises
     ------
     ValueError
-        A row that the format cannot hold. Nothing is written then.
+        A row that the format cannot represent. In this case nothing is written.
     """
-    wanted: list[Row] = list(zip(*(rows[name] for name in COLUMNS), strict=True))
-    lines = [line for number, row in enumerate(wanted, first) for line in (f"%{number}", *row)]
-    write_checked(stream, lines, rows=wanted, columns=COLUMNS, read=read_cover_triplets)
+    expected: list[Row] = list(zip(*(rows[name] for name in COLUMNS), strict=True))
+    lines = [line for number, row in enumerate(expected, first) for line in (f"%{number}", *row)]
+    write_checked(stream, lines, rows=expected, columns=COLUMNS, read=read_cover_triplets)
 
 
-class _Reader:
-    """The triplet that is open while lines go by."""
+class _TripletParser:
+    """Parser of lines. It keeps the current triplet from line to line."""
 
     def __init__(self) -> None:
-        self.short: Reject | None = None  # what to say if tracks are missing; None while no triplet is open
-        self.tracks: list[str | None] = []  # None for a bad one
+        self.short_reject: Reject | None = None  # the reject to yield if tracks are missing; None outside a triplet
+        self.tracks: list[str | None] = []  # None for a bad track
 
     def parse(self, number: int, line: bytes) -> Iterator[Row | Reject]:
         if line.startswith(b"#"):
             return
         if line.startswith(b"%"):
-            # closed before the line is looked at: tracks under a bad head must not fall to the triplet above
+            # end the previous triplet first: if this line is bad, the tracks after it must not be added to that triplet
             yield from self.close()
-            if not _HEAD.fullmatch(sound_line(line)):
+            if not _HEAD.fullmatch(check_line(line)):
                 raise InputError("bad_triplet", "expected '%' and the triplet's number")
-            self.short = Reject(number, "short_triplet", "expected three tracks under the number", excerpt(line))
+            self.short_reject = Reject(
+                number,
+                "short_triplet",
+                "the triplet is incomplete, expected three tracks after this line",
+                excerpt(line),
+            )
             return
-        if self.short is None:
+        if self.short_reject is None:
             raise InputError("no_triplet", "expected a '%number' line above every three tracks")
-        # None stands in the track's place until it is known to be good; one bad track costs the triplet
+        # if _track() raises, None remains in the list and marks a bad track; a triplet with a bad track is dropped
         self.tracks.append(None)
         is_last = len(self.tracks) == len(COLUMNS)
-        self.short = None if is_last else self.short
+        self.short_reject = None if is_last else self.short_reject
         self.tracks[-1] = self._track(line)
         if is_last and None not in self.tracks:
             yield tuple(self.tracks)
 
     def close(self) -> Iterator[Reject]:
-        if self.short is not None and None not in self.tracks:
-            yield self.short
-        self.short, self.tracks = None, []
+        if self.short_reject is not None and None not in self.tracks:
+            yield self.short_reject
+        self.short_reject, self.tracks = None, []
 
     def _track(self, line: bytes) -> str:
-        track_id = msd_id(sound_line(line), "TR")
+        track_id = decode_id(check_line(line), "TR")
         if track_id in self.tracks:
             raise InputError("duplicate_track", f"expected three different tracks, got {track_id} again")
         return track_id

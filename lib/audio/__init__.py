@@ -1,4 +1,4 @@
-"""Recordings: their samples and tags, and an analysis of them in the terms of the Million Song Dataset."""
+"""Audio files: decode them to samples, encode samples to files, read file headers, read and write tags."""
 
 SAMPLE_RATE = 22_050
-"""Samples a second of every signal that is analysed: mono, float32."""
+"""Sample rate of every analysed signal, in Hz. The signals are mono and float32."""

@@ -1,7 +1,8 @@
-"""The two decoders behind one face: libsndfile, and FFmpeg through PyAV.
+"""Decoders with one interface: libsndfile, and FFmpeg through PyAV.
 
-Both get the open file and nothing they could open another by. FFmpeg is told which format it is, so that of its several
-hundred readers only the one for the content is ever run, and which codecs may be in it.
+Both decoders receive an open file instead of a path, so they cannot open other files. FFmpeg has several hundred
+demuxers and codecs. Hostile content can reach only a few of them: FFmpeg runs only the demuxer of the recognised
+format, and `open_pyav` rejects codecs outside an allowlist.
 """
 
 import os
@@ -22,32 +23,36 @@ if TYPE_CHECKING:
     from av import AudioFrame, AudioStream
     from av.container import InputContainer
 
-BY_LIBSNDFILE = frozenset({"wav", "aiff", "flac", "ogg", "mp3"})
-"""Formats that libsndfile is tried on first."""
+LIBSNDFILE_FORMATS = frozenset({"wav", "aiff", "flac", "ogg", "mp3"})
+"""Formats that libsndfile decodes. When libsndfile fails, FFmpeg decodes the file."""
 
 _BLOCK_FRAMES = 65_536
-_UNREAD_BYTES, _UNREAD_SHARE = 16_384, 0.02
-"""Bytes that may stay unread behind the audio: tags, pictures, and what a decoder reads ahead."""
+_MAX_UNREAD_BYTES, _MAX_UNREAD_FRACTION = 16_384, 0.02
+"""Limits of the unread end of a file, in bytes and as a fraction of the file size. The larger limit applies.
+
+A file with a longer unread end counts as incompletely decoded. A short unread end can contain tags and pictures.
+"""
 
 _UNKNOWN_FRAMES = 2**63 - 1
 _CODECS = frozenset({"aac", "alac", "flac", "mp3", "mp3float", "mp2", "mp2float", "opus", "vorbis"})
 _PCM_CODECS = ("pcm_", "adpcm_")
-_NAMES = {"mpeg_layer_iii": "mp3", "mpeg_layer_ii": "mp2", "mp3float": "mp3", "mp2float": "mp2"}
+_CODEC_NAMES = {"mpeg_layer_iii": "mp3", "mpeg_layer_ii": "mp2", "mp3float": "mp3", "mp2float": "mp2"}
 
 
-class Unfinished(Exception):  # noqa: N818 - not an error: the other decoder takes over
-    """libsndfile does not read the file, or not to its end."""
+class IncompleteDecodeError(Exception):
+    """libsndfile cannot open the file, or it stopped before the end. Decode the file with FFmpeg instead."""
 
 
-class Source(NamedTuple):
+class DecodedStream(NamedTuple):
     """An open decoder.
 
     Attributes
     ----------
     codec, sample_rate, channel_count, declared_duration_s
-        As in `Decoded`.
+        As in `reprise.lib.audio.decoding.DecodedAudio`.
     blocks
-        Samples, float32, shape (n,): the mean of the channels. Of libsndfile they may end with `Unfinished`.
+        Iterator over blocks of mono samples, float32 of shape (n,). A mono sample is the mean of the channels. If
+        libsndfile decodes the file and fails, the iterator raises `IncompleteDecodeError`.
     """
 
     codec: str
@@ -57,25 +62,25 @@ class Source(NamedTuple):
     blocks: Iterator[Float32Array]
 
 
-def open_soundfile(file: FileIO, header: Header) -> Source:
+def open_soundfile(file: FileIO, header: Header) -> DecodedStream:
     """Open a file with libsndfile.
 
     Raises
     ------
-    Unfinished
-        When libsndfile refuses it.
+    IncompleteDecodeError
+        When libsndfile cannot open the file.
     """
     file.seek(0)
     try:
         opened = soundfile.SoundFile(file.fileno(), closefd=False)
     except soundfile.SoundFileError as error:
-        raise Unfinished from error
+        raise IncompleteDecodeError from error
     declared = header.declared_duration_s
     if header.format == "ogg" and not header.is_cut and opened.frames != _UNKNOWN_FRAMES:
         declared = opened.frames / opened.samplerate
     subtype = opened.subtype.lower()
-    return Source(
-        codec="flac" if opened.format == "FLAC" else _NAMES.get(subtype, subtype),
+    return DecodedStream(
+        codec="flac" if opened.format == "FLAC" else _CODEC_NAMES.get(subtype, subtype),
         sample_rate=opened.samplerate,
         channel_count=opened.channels,
         declared_duration_s=declared,
@@ -90,22 +95,24 @@ def _soundfile_blocks(opened: soundfile.SoundFile, file: FileIO, header: Header)
             while len(block := opened.read(out=buffer)):
                 yield block[:, 0].copy() if opened.channels == 1 else block.mean(axis=1)
         except soundfile.SoundFileError as error:
-            raise Unfinished from error
-        # libsndfile stops at the length that the header gives; PCM behind it is other chunks, unless none was given
+            raise IncompleteDecodeError from error
+        # libsndfile reads PCM up to the length in the header; the bytes after the PCM data belong to other chunks. In
+        # other formats, and without a length, a large unread end means that libsndfile stopped early.
         if header.format in {"wav", "aiff"} and header.declared_duration_s is not None:
             return
         size = os.fstat(file.fileno()).st_size
-        if size - file.tell() > max(_UNREAD_BYTES, _UNREAD_SHARE * size):
-            raise Unfinished
+        if size - file.tell() > max(_MAX_UNREAD_BYTES, _MAX_UNREAD_FRACTION * size):
+            raise IncompleteDecodeError
 
 
-def open_pyav(file: FileIO, header: Header, name: str) -> Source:
-    """Open a file with FFmpeg. Packets that do not decode are skipped, as players do.
+def open_pyav(file: FileIO, header: Header, name: str) -> DecodedStream:
+    """Open a file with FFmpeg. Packets that fail to decode are skipped, as audio players do.
 
     Raises
     ------
     InputError
-        ``damaged``, ``no_audio``, ``unsupported_format``.
+        ``damaged``: FFmpeg cannot open the file. ``no_audio``: the file has no audio stream that FFmpeg can decode.
+        ``unsupported_format``: the codec is not allowed.
     """
     import av
     from av.error import FFmpegError
@@ -120,24 +127,26 @@ def open_pyav(file: FileIO, header: Header, name: str) -> Source:
             options={"protocol_whitelist": "none", "enable_drefs": "0"},
         )
     except (FFmpegError, ValueError):
-        raise InputError("damaged", f"{name} cannot be opened by any decoder: replace it with a whole copy") from None
+        raise InputError(
+            "damaged", f"{name} cannot be opened by any decoder: replace it with a complete copy"
+        ) from None
     stream = next(iter(container.streams.audio), None)
     if stream is None:
-        raise InputError("no_audio", f"{name} holds no audio: replace or remove it")
-    # PyAV gives None for what FFmpeg has no decoder for
-    codec = stream.codec_context.name if stream.codec_context else "an unknown codec"
+        raise InputError("no_audio", f"{name} contains no audio: replace or remove it")
+    # the codec context is None if FFmpeg cannot decode the codec
+    codec = stream.codec_context.name if stream.codec_context else "unknown"
     if codec not in _CODECS and not codec.startswith(_PCM_CODECS):
-        raise InputError("unsupported_format", f"{name} is coded in {codec}, which is not read: convert it")
+        raise InputError("unsupported_format", f"{name} uses an unsupported codec ({codec}): convert it to FLAC or MP3")
     declared = header.declared_duration_s
     if header.format in {"mp4", "ogg"} and not header.is_cut and stream.duration and stream.time_base:
         declared = float(stream.duration * stream.time_base)
     frames = _pyav_frames(container, stream)
     first = next(frames, None)
     if first is None:
-        raise InputError("no_audio", f"{name} holds no audio that can be decoded: replace or remove it")
-    return Source(
-        codec=_NAMES.get(codec, codec),
-        # of the frame: the header of AAC with band replication gives half the rate
+        raise InputError("no_audio", f"{name} contains no audio that can be decoded: replace or remove it")
+    return DecodedStream(
+        codec=_CODEC_NAMES.get(codec, codec),
+        # use the rate of the decoded frame: for AAC with spectral band replication, the header declares half the rate
         sample_rate=first.sample_rate,
         channel_count=len(first.layout.channels),
         declared_duration_s=declared,
@@ -166,22 +175,22 @@ def _pyav_frames(container: "InputContainer", stream: "AudioStream") -> "Iterato
 
 
 def _pyav_blocks(frames: "Iterator[AudioFrame]", sample_rate: int) -> Iterator[Float32Array]:
-    held: list[Float32Array] = []
-    n_held = 0
+    pending: list[Float32Array] = []
+    n_pending = 0
     for frame in frames:
         if frame.sample_rate != sample_rate:
             break
-        held.append(_mono(frame))
-        n_held += len(held[-1])
-        if n_held >= _BLOCK_FRAMES:
-            yield np.concatenate(held)
-            held, n_held = [], 0
-    if held:
-        yield np.concatenate(held)
+        pending.append(_mix_to_mono(frame))
+        n_pending += len(pending[-1])
+        if n_pending >= _BLOCK_FRAMES:
+            yield np.concatenate(pending)
+            pending, n_pending = [], 0
+    if pending:
+        yield np.concatenate(pending)
 
 
-def _mono(frame: "AudioFrame") -> Float32Array:
-    """Mean of the channels of a frame in any of FFmpeg's sample formats."""
+def _mix_to_mono(frame: "AudioFrame") -> Float32Array:
+    """Average the channels of a frame. The result is float32. Integer samples are scaled to the range -1 to 1."""
     values: npt.NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, len(frame.layout.channels)).T

@@ -1,8 +1,8 @@
-"""Any audio file as the samples that everything else works on: mono, 22,050 Hz, float32.
+"""Decode any supported audio file to mono float32 samples at 22,050 Hz, the input of every analysis.
 
-libsndfile reads what it can; FFmpeg what libsndfile refuses or does not read to the end: AAC, ALAC, a FLAC with a
-damaged frame, two MP3 files in one. Files may be hostile: decode what was not made here in a process that may die
-(`reprise.udfs.sandbox`).
+libsndfile decodes most files. FFmpeg decodes the files that libsndfile cannot open or cannot read to the end, e.g. AAC,
+ALAC, a FLAC file with a damaged frame, or two MP3 files joined into one. A hostile file can crash a decoder. Therefore
+decode files of unknown origin in a separate process (`reprise.udfs.sandbox`).
 """
 
 import contextlib
@@ -15,46 +15,60 @@ import numpy as np
 import soxr
 
 from reprise.lib.audio import SAMPLE_RATE
-from reprise.lib.audio.decoders import BY_LIBSNDFILE, Source, Unfinished, open_pyav, open_soundfile
+from reprise.lib.audio.decoders import (
+    LIBSNDFILE_FORMATS,
+    DecodedStream,
+    IncompleteDecodeError,
+    open_pyav,
+    open_soundfile,
+)
 from reprise.lib.audio.headers import Header, read_header
 from reprise.lib.errors import InputError
 from reprise.lib.files import open_regular, printable_name
 
-"""Samples a second of every decoded signal."""
-
 MAX_DURATION_S = 6 * 3600
 MAX_CHANNELS = 32
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4_000, 384_000
-BOMB_DURATION_S, BOMB_BYTES_A_SECOND = 600, 250
-"""What is longer, from fewer bytes a second, is a bomb: speech in Opus takes 750, digital silence in FLAC 90 to 170."""
+BOMB_DURATION_S, BOMB_BYTES_PER_SECOND = 600, 250
+"""Limits of a decompression bomb: seconds of decoded audio, and bytes of the file per second of decoded audio.
+
+A file is a decompression bomb if its decoded audio is longer than the first limit and its bytes per second are fewer
+than the second limit. For comparison, speech in Opus takes 750 bytes per second, and digital silence in FLAC takes 90
+to 170.
+"""
 
 MAX_AMPLITUDE = 2.0**31
-"""Float samples beyond are no sound that someone scaled otherwise but damage."""
+"""Largest accepted absolute sample value. A larger value means that the file is damaged.
+
+Some files store integer samples as floats without scaling them. These samples do not exceed the limit.
+"""
 
 LENGTH_TOLERANCE_S = 0.2
-"""How far a length may be from the declared one: encoders add frames at both ends."""
+"""Largest accepted difference between declared and decoded length, in s. Encoders add frames at both ends."""
 
 MIN_KEPT_S = 1.0
-"""What is left of a broken file is worth keeping from this length on."""
+"""Minimum length of the audio in a truncated file, in s. A truncated file with less audio is rejected as damaged."""
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What a file turned out to hold.
+class DecodedAudio:
+    """Properties of a decoded audio file.
 
     Attributes
     ----------
     codec
-        What the audio is coded in: ``flac``, ``mp3``, ``aac``, ``alac``, ``vorbis``, ``opus``, ``pcm_16``, ``float``…
+        Audio codec: ``flac``, ``mp3``, ``aac``, ``alac``, ``vorbis``, ``opus``, ``pcm_16``, ``float``…
     sample_rate, channel_count
-        Of the file; Hz.
+        Sample rate in Hz and number of channels of the file.
     declared_duration_s
-        Length that the file's header says, or None where it says none.
+        Length in s that the file's header declares, or None if the header declares no length.
     duration_s
-        Length as decoded.
+        Length of the decoded audio in s.
     length_status
-        ``ok``, or ``shorter`` or ``longer`` than declared by more than `LENGTH_TOLERANCE_S`, or ``undeclared``. Of an
-        Ogg stream that stops before its end mark the length is unknown, and it is ``shorter``.
+        ``shorter`` or ``longer``: the decoded length differs from the declared length by more than
+        `LENGTH_TOLERANCE_S`. ``ok``: the two lengths differ by at most `LENGTH_TOLERANCE_S`. ``undeclared``: the header
+        declares no length. The status of an Ogg file that ends before its end-of-stream mark is always ``shorter``,
+        although the file declares no length.
     """
 
     codec: str
@@ -65,78 +79,88 @@ class Decoded:
     length_status: str
 
 
-def decode(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Decoded:
-    """Decode an audio file to mono at `SAMPLE_RATE`; the content decides what it is, not the name.
+def decode(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> DecodedAudio:
+    """Decode an audio file to mono at `SAMPLE_RATE`. The content determines the format, not the file name.
 
-    For WAV, FLAC and Ogg the samples are those of ``librosa.load(path)``. Memory does not grow with the length.
+    For WAV, FLAC and Ogg files, the samples equal the output of ``librosa.load(path)``. Memory use does not grow with
+    the length of the audio.
 
     Parameters
     ----------
     path
         Audio file.
     out
-        File to be written: float32 samples in native byte order, nothing else. After an error it may hold a part.
+        File to write: float32 samples in native byte order, without a header. After an error, the file can be
+        incomplete.
 
     Raises
     ------
     InputError
-        What `open_regular` and `read_header` raise; ``damaged`` when a broken file gives less than `MIN_KEPT_S`;
-        ``no_audio`` when there is none in it; ``too_long`` over `MAX_DURATION_S`, declared or decoded; ``bomb``, see
-        `BOMB_DURATION_S`;
-        ``bad_channels``, ``bad_sample_rate`` and ``bad_samples`` for what no recording has.
+        The errors of `open_regular`, `read_header` and `open_pyav`, and the following errors. ``damaged``: a truncated
+        file contains less audio than `MIN_KEPT_S`. ``no_audio``: the file contains no audio. ``too_long``: the
+        declared or decoded length exceeds `MAX_DURATION_S`. ``bomb``: the file is a decompression bomb, see
+        `BOMB_DURATION_S`. ``bad_channels``: the number of channels is outside the accepted range. ``bad_sample_rate``:
+        the sample rate is outside the accepted range. ``bad_samples``: a sample is NaN, infinite or greater than
+        `MAX_AMPLITUDE` in absolute value.
     """
     name = printable_name(path)
     with open_regular(path) as opened:
-        file = opened.raw  # libsndfile would move the position behind the buffer's back
-        assert isinstance(file, FileIO)  # noqa: S101 - for the type
+        # use the unbuffered file, because libsndfile moves the descriptor's position and a buffer would not notice
+        file = opened.raw
+        assert isinstance(file, FileIO)  # noqa: S101 - narrows the type
         header = read_header(file, name)
-        if header.format in BY_LIBSNDFILE:
-            with contextlib.suppress(Unfinished):
-                return _write(open_soundfile(file, header), header, file, Path(out), name)
-        return _write(open_pyav(file, header, name), header, file, Path(out), name)
+        if header.format in LIBSNDFILE_FORMATS:
+            with contextlib.suppress(IncompleteDecodeError):
+                return _write_samples(open_soundfile(file, header), header, file, Path(out), name)
+        return _write_samples(open_pyav(file, header, name), header, file, Path(out), name)
 
 
-def _write(source: Source, header: Header, file: FileIO, out: Path, name: str) -> Decoded:
-    """Resample what a decoder gives, as far as the limits let it."""
-    rate, declared = source.sample_rate, source.declared_duration_s
-    if not 1 <= source.channel_count <= MAX_CHANNELS:
-        count = source.channel_count
+def _write_samples(stream: DecodedStream, header: Header, file: FileIO, out: Path, name: str) -> DecodedAudio:
+    """Resample a decoded stream and write it to ``out``. Raise InputError as soon as the stream exceeds a limit."""
+    rate, declared = stream.sample_rate, stream.declared_duration_s
+    if not 1 <= stream.channel_count <= MAX_CHANNELS:
+        count = stream.channel_count
         raise InputError("bad_channels", f"{name} has {count} channels: mix it to {MAX_CHANNELS} or fewer")
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         limits = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
-        raise InputError("bad_sample_rate", f"{name} has {rate} samples a second: resample it to {limits}")
-    if header.format not in {"wav", "aiff"}:  # whose bytes limit them, whatever they declare
+        raise InputError("bad_sample_rate", f"{name} has a sample rate of {rate} Hz: resample it to {limits} Hz")
+    if header.format not in {"wav", "aiff"}:  # WAV and AIFF are uncompressed: decoding cannot expand them
         _check_length(declared or 0.0, f"{name} declares")
     n_frames, size = 0, os.fstat(file.fileno()).st_size
-    with out.open("wb") as written:
+    with out.open("wb") as samples:
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        for block in source.blocks:
+        for block in stream.blocks:
             n_frames += len(block)
             _check_length(n_frames / rate, f"{name} decodes to")
-            # not of the declared length: a download that was cut may be mended
-            if n_frames > rate * BOMB_DURATION_S and size * rate < n_frames * BOMB_BYTES_A_SECOND:
-                much = f"{n_frames / rate / 60:.0f} minutes of audio and more from {size} bytes"
-                raise InputError("bomb", f"{name} makes {much}, which no music does: remove it")
-            if not np.abs(block).max(initial=0.0) <= MAX_AMPLITUDE:  # NaN is not either
-                raise InputError("bad_samples", f"{name} has samples that are no finite numbers: export it again")
-            written.write((block if rate == SAMPLE_RATE else resampler.resample_chunk(block)).data)
+            # check the decoded length: a truncated download declares more audio than it contains, but is not a bomb
+            if n_frames > rate * BOMB_DURATION_S and size * rate < n_frames * BOMB_BYTES_PER_SECOND:
+                amount = f"at least {n_frames / rate / 60:.0f} minutes of audio from {size} bytes"
+                raise InputError("bomb", f"{name} expands to {amount} (suspected decompression bomb): remove it")
+            if not np.abs(block).max(initial=0.0) <= MAX_AMPLITUDE:  # the negated comparison also catches NaN
+                fault = f"contains samples that are NaN, infinite or over {MAX_AMPLITUDE:.0e}"
+                raise InputError("bad_samples", f"{name} {fault}: export it again")
+            samples.write((block if rate == SAMPLE_RATE else resampler.resample_chunk(block)).data)
         if n_frames and rate != SAMPLE_RATE:
-            written.write(resampler.resample_chunk(np.empty(0, np.float32), last=True).data)
-        # to librosa's length, which the resampler misses by a sample
-        written.truncate(4 * int(np.ceil(n_frames * (float(SAMPLE_RATE) / rate))))
+            samples.write(resampler.resample_chunk(np.empty(0, np.float32), last=True).data)
+        # the resampler may return one sample more or fewer than librosa
+        samples.truncate(4 * int(np.ceil(n_frames * (float(SAMPLE_RATE) / rate))))
     duration = n_frames / rate
     status = _length_status(duration, declared, is_cut=header.is_cut)
     if status == "shorter" and duration < MIN_KEPT_S:
-        raise InputError("damaged", f"{name} breaks off after {duration:.2f} s of audio: replace it with a whole copy")
+        raise InputError("damaged", f"{name} ends after {duration:.2f} s of audio: replace it with a complete copy")
     if not n_frames:
-        raise InputError("no_audio", f"{name} holds no audio: replace or remove it")
-    return Decoded(source.codec, rate, source.channel_count, declared, duration, status)
+        raise InputError("no_audio", f"{name} contains no audio: replace or remove it")
+    return DecodedAudio(stream.codec, rate, stream.channel_count, declared, duration, status)
 
 
-def _check_length(duration_s: float, says: str) -> None:
+def _check_length(duration_s: float, subject: str) -> None:
+    """Raise InputError if a length exceeds `MAX_DURATION_S`.
+
+    ``subject`` is the start of the error message: the file name and a verb.
+    """
     if duration_s > MAX_DURATION_S:
-        hours = f"{duration_s / 3600:.1f} hours of audio, over the {MAX_DURATION_S // 3600} that are read"
-        raise InputError("too_long", f"{says} {hours}: split it")
+        hours = f"{duration_s / 3600:.1f} hours of audio, over the limit of {MAX_DURATION_S // 3600} hours"
+        raise InputError("too_long", f"{subject} {hours}: split it")
 
 
 def _length_status(duration_s: float, declared_s: float | None, *, is_cut: bool) -> str:

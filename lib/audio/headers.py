@@ -1,7 +1,8 @@
-"""What the first bytes of an audio file say: its format, whatever its name, and how long it should be.
+"""Read the format and the declared length of an audio file from its content. The file name is not used.
 
-The formats' own documents: RIFF/WAVE and EBU Tech 3306 (RF64), AIFF 1.3, RFC 9639 (FLAC), RFC 3533 (Ogg), ID3 2.4, and
-for MPEG frames the Xing and VBRI headers that encoders put into the first one. Sizes may lie: every read is bounded.
+Sources: RIFF/WAVE and EBU Tech 3306 (RF64), AIFF 1.3, RFC 9639 (FLAC), RFC 3533 (Ogg), ID3 2.4, and the Xing and VBRI
+headers that encoders write into the first MPEG frame. Sizes that a file declares can be wrong, so all reads are
+bounded.
 """
 
 import math
@@ -12,9 +13,9 @@ from io import FileIO
 
 from reprise.lib.errors import InputError
 
-FORMATS = "WAV, FLAC, OGG, Opus, MP3, M4A, AAC and AIFF"
+_SUPPORTED_FORMATS = "WAV, FLAC, OGG, Opus, MP3, M4A, AAC and AIFF"
 
-_FOREIGN = {
+_UNSUPPORTED_FORMATS = {
     b"0&\xb2u\x8ef\xcf\x11": "WMA",
     b"wvpk": "WavPack",
     b"MAC ": "Monkey's Audio",
@@ -29,27 +30,28 @@ _FOREIGN = {
 }
 _MAX_CHUNKS = 1000
 _MAX_ID3_TAGS = 8
-_STREAMED = 0x7FFF_0000
-"""Sizes from here on are what programs write that do not know the size: they declare nothing."""
+_MIN_UNKNOWN_BYTES = 0x7FFF_0000
+"""A data size of 0, or of at least this value, means "unknown" in a WAV file. Streaming programs write such sizes."""
 
-_OGG_PAGE_BYTES = 65_307
-_PCM = frozenset({1, 3, 0xFFFE})
-_MPEG_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-_EXTENDED = struct.Struct(">HQ")
+_MAX_OGG_PAGE_BYTES = 65_307
+_PCM_FORMAT_CODES = frozenset({1, 3, 0xFFFE})
+_MPEG_SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_EXTENDED_FLOAT = struct.Struct(">HQ")
 
 
 @dataclass(frozen=True)
 class Header:
-    """Format of a file and the length it declares.
+    """Format of a file and its declared length.
 
     Attributes
     ----------
     format
         ``wav``, ``aiff``, ``flac``, ``ogg``, ``mp3``, ``mp4`` or ``aac``.
     declared_duration_s
-        Length that the header gives, or None where it gives none; for ``ogg`` and ``mp4`` the decoder knows it.
+        Length in s that the header declares, or None. Always None for ``ogg`` and ``mp4``: the decoder determines the
+        length of files in these formats.
     is_cut
-        Whether the file ends before its own end mark; known of ``ogg`` only.
+        True if an Ogg file ends before its end-of-stream mark. Always False for other formats.
     """
 
     format: str
@@ -58,19 +60,20 @@ class Header:
 
 
 def read_header(file: FileIO, name: str) -> Header:
-    """Recognise an audio file by its content.
+    """Recognise the format of an audio file by its content.
 
     Parameters
     ----------
     file
-        The open file; its position is changed.
+        The open file; the call changes its position.
     name
-        What errors call it.
+        Name of the file, used in error messages.
 
     Raises
     ------
     InputError
-        ``empty``; ``unsupported_format`` for audio of other kinds; ``not_audio`` for all else.
+        ``empty``: the file is empty. ``unsupported_format``: the format is recognised, but it is not supported.
+        ``not_audio``: the content is not recognised as audio. ``unreadable``: the system cannot read the file.
     """
     try:
         if not os.fstat(file.fileno()).st_size:
@@ -83,26 +86,28 @@ def read_header(file: FileIO, name: str) -> Header:
 def _recognise(file: FileIO, start: int, name: str) -> Header:
     readers = {"wav": _wav_duration_s, "aiff": _aiff_duration_s, "flac": _flac_duration_s, "mp3": _mpeg_duration_s}
     head = _read_at(file, start, 16)
-    kind = _format(head)
+    kind = _detect_format(head)
     if kind in readers:
         try:
             declared = readers[kind](file, start)
-        except (struct.error, ArithmeticError, LookupError):  # the decoder has the last word
+        except (struct.error, ArithmeticError, LookupError):  # the header is damaged, but decoding can still succeed
             declared = None
         return Header(kind, declared if declared and math.isfinite(declared) else None)
     if kind == "ogg":
         return Header(kind, is_cut=_is_ogg_cut(file))
     if kind:
         return Header(kind)
-    for magic, foreign in _FOREIGN.items():
+    for magic, unsupported in _UNSUPPORTED_FORMATS.items():
         if head.startswith(magic):
-            raise InputError("unsupported_format", f"{name} is {foreign}, which is not read: convert it to {FORMATS}")
+            fault = f"{name} has the unsupported format {unsupported}"
+            raise InputError("unsupported_format", f"{fault}: convert it to one of {_SUPPORTED_FORMATS}")
     if start:
         return Header("mp3")  # some writers leave a gap between the ID3 tag and the first frame
-    raise InputError("not_audio", f"{name} is none of {FORMATS}, or its start is damaged: replace or remove it")
+    fault = f"{name} is not an audio file (supported: {_SUPPORTED_FORMATS}), or its start is damaged"
+    raise InputError("not_audio", f"{fault}: replace or remove it")
 
 
-def _format(head: bytes) -> str | None:
+def _detect_format(head: bytes) -> str | None:
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return "wav"
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
@@ -113,62 +118,67 @@ def _format(head: bytes) -> str | None:
         if head.startswith(magic):
             return kind
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
-        # the layer bits, which MPEG audio never has at 0, tell AAC's frames from it
+        # the layer bits are 0 in every AAC frame and not 0 in every MPEG audio frame
         return "aac" if head[1] & 0xF6 == 0xF0 else "mp3" if head[1] & 0x06 else None
     return None
 
 
-def _read_at(file: FileIO, place: int, size: int) -> bytes:
-    file.seek(place)
+def _read_at(file: FileIO, position: int, size: int) -> bytes:
+    file.seek(position)
     return file.read(size) or b""
 
 
 def _skip_id3(file: FileIO) -> int:
-    """Where the file goes on behind the ID3v2 tags at its start."""
-    place = 0
+    """Return the position of the first byte after the ID3v2 tags at the start of the file."""
+    position = 0
     for _ in range(_MAX_ID3_TAGS):
-        head = _read_at(file, place, 10)
+        head = _read_at(file, position, 10)
         if len(head) < 10 or not head.startswith(b"ID3"):
             break
         size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
-        place += 10 + size + (10 if head[5] & 0x10 else 0)
-    return place
+        position += 10 + size + (10 if head[5] & 0x10 else 0)
+    return position
 
 
-def _chunks(file: FileIO, start: int, order: str) -> dict[bytes, tuple[int, int]]:
-    """Place and declared size of the first chunk of each name in a RIFF (``<``) or IFF (``>``) file."""
+def _list_chunks(file: FileIO, start: int, order: str) -> dict[bytes, tuple[int, int]]:
+    """Return (position of the content, declared size) by chunk name. If a name occurs twice, the first chunk counts.
+
+    ``order`` is the byte order: ``<`` for a RIFF file, ``>`` for an IFF file.
+    """
     found: dict[bytes, tuple[int, int]] = {}
-    place = start + 12
+    position = start + 12
     for _ in range(_MAX_CHUNKS):
-        head = _read_at(file, place, 8)
+        head = _read_at(file, position, 8)
         if len(head) < 8:
             break
         name, size = struct.unpack(f"{order}4sI", head)
-        found.setdefault(name, (place + 8, size))
-        place += 8 + size + size % 2
+        found.setdefault(name, (position + 8, size))
+        position += 8 + size + size % 2
     return found
 
 
 def _wav_duration_s(file: FileIO, start: int) -> float | None:
-    chunks = _chunks(file, start, "<")
+    chunks = _list_chunks(file, start, "<")
     if b"fmt " not in chunks or b"data" not in chunks:
         return None
-    tag, _, sample_rate, bytes_a_second, block_bytes = struct.unpack("<HHIIH", _read_at(file, chunks[b"fmt "][0], 14))
+    format_code, _, sample_rate, bytes_per_second, block_bytes = struct.unpack(
+        "<HHIIH", _read_at(file, chunks[b"fmt "][0], 14)
+    )
     size = chunks[b"data"][1]
     if b"ds64" in chunks:
         (size,) = struct.unpack("<Q", _read_at(file, chunks[b"ds64"][0] + 8, 8))
-    elif size == 0 or size >= _STREAMED:
+    elif size == 0 or size >= _MIN_UNKNOWN_BYTES:
         return None
-    return float(size / (sample_rate * block_bytes if tag in _PCM else bytes_a_second))
+    return float(size / (sample_rate * block_bytes if format_code in _PCM_FORMAT_CODES else bytes_per_second))
 
 
 def _aiff_duration_s(file: FileIO, start: int) -> float | None:
-    chunks = _chunks(file, start, ">")
+    chunks = _list_chunks(file, start, ">")
     if b"COMM" not in chunks:
         return None
     comm = _read_at(file, chunks[b"COMM"][0], 18)
     (n_frames,) = struct.unpack(">I", comm[2:6])
-    exponent, mantissa = _EXTENDED.unpack(comm[8:18])
+    exponent, mantissa = _EXTENDED_FLOAT.unpack(comm[8:18])
     return float(n_frames / (mantissa * 2.0 ** (exponent - 16_383 - 63)))
 
 
@@ -178,30 +188,32 @@ def _flac_duration_s(file: FileIO, start: int) -> float | None:
 
 
 def _mpeg_duration_s(file: FileIO, start: int) -> float | None:
-    """Length by the Xing, Info or VBRI header in the first MPEG frame."""
+    """Return the length in s that the Xing, Info or VBRI header in the first MPEG frame declares."""
     frame = _read_at(file, start, 256)
     version, layer, rate_index = frame[1] >> 3 & 3, frame[1] >> 1 & 3, frame[2] >> 2 & 3
-    if version not in _MPEG_RATES or layer != 1 or rate_index == 3:
+    if version not in _MPEG_SAMPLE_RATES or layer != 1 or rate_index == 3:
         return None
     n_samples, frame_samples = 0, 1152 if version == 3 else 576
     if frame[36:40] == b"VBRI":
         n_samples = frame_samples * struct.unpack(">I", frame[50:54])[0]
-    for place in (36, 21, 13):  # behind the side information: two channels, one, one of MPEG-2
-        if frame[place : place + 4] in (b"Xing", b"Info"):
-            flags, n_frames = struct.unpack(">II", frame[place + 4 : place + 12])
+    # the header follows the side information, which ends at 36 (stereo MPEG-1), 21 (mono MPEG-1 or stereo MPEG-2)
+    # or 13 (mono MPEG-2)
+    for position in (36, 21, 13):
+        if frame[position : position + 4] in (b"Xing", b"Info"):
+            flags, n_frames = struct.unpack(">II", frame[position + 4 : position + 12])
             if flags & 1:
                 fields = sum(size for bit, size in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit)
-                # what the encoder added at the start, 12 bits, and at the end, 12 bits
-                added = int.from_bytes(frame[place + fields + 29 : place + fields + 32], "big")
-                n_samples = frame_samples * n_frames - (added >> 12) - (added & 0xFFF)
+                # two numbers of 12 bits: encoder delay and end padding, in samples
+                padding = int.from_bytes(frame[position + fields + 29 : position + fields + 32], "big")
+                n_samples = frame_samples * n_frames - (padding >> 12) - (padding & 0xFFF)
             break
-    return max(n_samples, 0) / _MPEG_RATES[version][rate_index]
+    return max(n_samples, 0) / _MPEG_SAMPLE_RATES[version][rate_index]
 
 
 def _is_ogg_cut(file: FileIO) -> bool:
-    """Whether the last page is not whole, or not marked as the last."""
+    """Return True if the last page is incomplete or lacks the end-of-stream mark."""
     size = os.fstat(file.fileno()).st_size
-    tail = _read_at(file, max(0, size - _OGG_PAGE_BYTES), _OGG_PAGE_BYTES)
+    tail = _read_at(file, max(0, size - _MAX_OGG_PAGE_BYTES), _MAX_OGG_PAGE_BYTES)
     page = tail[tail.rfind(b"OggS") :]
     if len(page) < 27:
         return True

@@ -1,7 +1,8 @@
-"""Tags of audio files, under one set of names, with values that are what their name says or missing.
+"""Read the tags of audio files of any format into one set of checked fields. An invalid value counts as missing.
 
-Read by tinytag, and for M4A by FFmpeg what tinytag does not know. The names of MusicBrainz identifiers in each format
-are those of MusicBrainz Picard (its documentation, appendix "Tag Mapping"): most call the recording's a track id.
+tinytag reads most tags. FFmpeg reads the M4A fields that tinytag ignores. The tag names of MusicBrainz identifiers in
+each format are taken from the documentation of MusicBrainz Picard, appendix "Tag Mapping". Most formats call the
+recording id a track id.
 """
 
 import math
@@ -16,18 +17,18 @@ from typing import TypeVar
 from reprise.lib.files import open_regular
 
 MAX_CHARACTERS = 1024
-"""Longest text that is kept of a tag."""
+"""Maximum number of characters of a text from a tag. Longer texts are cut."""
 
 MAX_GENRES = 64
 MIN_TEMPO_BPM, MAX_TEMPO_BPM = 20.0, 400.0
 
 _T = TypeVar("_T")
-_UUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])")
-_NO_UUID = "00000000-0000-0000-0000-000000000000"
-_UFID = re.compile(r"https?://musicbrainz\.org\0+(.{36})", re.IGNORECASE)
-_ISRC = re.compile(r"(?<![A-Z0-9])[A-Z]{2}[A-Z0-9]{3}[0-9]{7}(?![A-Z0-9])")
-_YEAR = re.compile(r"(?<![0-9])(1[5-9][0-9]{2}|20[0-9]{2})(?![0-9])")
-_DATE = re.compile(r"\s*(1[5-9][0-9]{2}|20[0-9]{2})[01][0-9][0-3][0-9]\s*")
+_UUID_PATTERN = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])")
+_NULL_UUID = "00000000-0000-0000-0000-000000000000"
+_UFID_PATTERN = re.compile(r"https?://musicbrainz\.org\0+(.{36})", re.IGNORECASE)
+_ISRC_PATTERN = re.compile(r"(?<![A-Z0-9])[A-Z]{2}[A-Z0-9]{3}[0-9]{7}(?![A-Z0-9])")
+_YEAR_PATTERN = re.compile(r"(?<![0-9])(1[5-9][0-9]{2}|20[0-9]{2})(?![0-9])")
+_COMPACT_DATE_PATTERN = re.compile(r"\s*(1[5-9][0-9]{2}|20[0-9]{2})[01][0-9][0-3][0-9]\s*")
 
 _ALIASES = {
     "albumartist": "album_artist",
@@ -51,27 +52,27 @@ _ALIASES = {
     "ufid": "recording_mbid",
     "year": "year",
 }
-"""Our name of a tag whose letters are these."""
+"""Field of `Tags` by normalised tag name: in lower case, without characters other than letters."""
 
 
 @dataclass(frozen=True)
 class Tags:
-    """Tags of one file: the columns of ``library_tracks`` of the same names; None where there is none.
+    """Tags of one file, named as the columns of ``library_tracks``. A missing tag is None.
 
     Attributes
     ----------
     title, artist_name, album_artist, release
-        One line of text, trimmed, of at most `MAX_CHARACTERS`; of several values the first.
+        One line of text, stripped, at most `MAX_CHARACTERS` long. If a tag has several values, the first one is used.
     year
         First year in the date.
     isrc
-        Twelve characters, upper case, no hyphens.
+        Twelve characters, upper case, without hyphens.
     recording_mbid, artist_mbid, release_mbid
-        MusicBrainz ids, lower case; of several artists the first.
+        MusicBrainz ids in lower case. If a tag has several ids, the first one is used.
     bpm_tag
-        `MIN_TEMPO_BPM` to `MAX_TEMPO_BPM`.
+        Tempo in BPM, from `MIN_TEMPO_BPM` to `MAX_TEMPO_BPM`.
     genre_tags
-        As written, each once.
+        Genre names as spelled in the file, without duplicates; at most `MAX_GENRES` names.
     """
 
     title: str | None = None
@@ -88,36 +89,37 @@ class Tags:
 
 
 def read_tags(path: str | os.PathLike[str]) -> Tags:
-    """Tags of an audio file; those that are broken are missing.
+    """Read the tags of an audio file. Damaged tags count as missing.
 
     Raises
     ------
     InputError
-        Only what `open_regular` raises.
+        The errors of `open_regular`, but no others.
     """
     found: dict[str, list[str]] = {}
     with open_regular(path) as file:
         for key, value in (*_tinytag_fields(file), *_ffmpeg_fields(file)):
             name = _ALIASES.get(re.sub(r"[^a-z]", "", key.lower()))
             if name:
-                found.setdefault(name, []).extend(_UFID.findall(value) if key == "ufid" else value.split("\0"))
+                found.setdefault(name, []).extend(_UFID_PATTERN.findall(value) if key == "ufid" else value.split("\0"))
     texts = {
-        name: _first(map(_clean, found.get(name, ()))) for name in ("title", "artist_name", "album_artist", "release")
+        name: _first(map(_clean_text, found.get(name, ())))
+        for name in ("title", "artist_name", "album_artist", "release")
     }
     return Tags(
         **texts,
-        year=_first(map(_year, found.get("year", ()))),
-        isrc=_first(map(_isrc, found.get("isrc", ()))),
-        recording_mbid=_first(map(_uuid, found.get("recording_mbid", ()))),
-        artist_mbid=_first(map(_uuid, found.get("artist_mbid", ()))),
-        release_mbid=_first(map(_uuid, found.get("release_mbid", ()))),
-        bpm_tag=_first(map(_tempo_bpm, found.get("bpm_tag", ()))),
-        genre_tags=tuple(dict.fromkeys(filter(None, map(_clean, found.get("genre_tags", ())))))[:MAX_GENRES],
+        year=_first(map(_parse_year, found.get("year", ()))),
+        isrc=_first(map(_parse_isrc, found.get("isrc", ()))),
+        recording_mbid=_first(map(_parse_uuid, found.get("recording_mbid", ()))),
+        artist_mbid=_first(map(_parse_uuid, found.get("artist_mbid", ()))),
+        release_mbid=_first(map(_parse_uuid, found.get("release_mbid", ()))),
+        bpm_tag=_first(map(_parse_tempo_bpm, found.get("bpm_tag", ()))),
+        genre_tags=tuple(dict.fromkeys(filter(None, map(_clean_text, found.get("genre_tags", ())))))[:MAX_GENRES],
     )
 
 
-class _Bounded:
-    """A file whose `read` takes no more memory than the file has bytes, whatever size a tag claims."""
+class _BoundedFile:
+    """A file wrapper. `read` requests at most the remaining bytes of the file, even if a tag declares a larger size."""
 
     def __init__(self, file: BufferedReader) -> None:
         self._file = file
@@ -128,7 +130,7 @@ class _Bounded:
         return self._file.read(left if size < 0 else min(size, left))
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        # past the end, where what follows reads nothing, rather than to numbers the system refuses
+        # limit the offset to the end of the file, because the system rejects very large offsets
         bounded = min(offset, self._size) if whence in (SEEK_SET, SEEK_CUR) else offset
         return self._file.seek(bounded, whence)
 
@@ -140,7 +142,7 @@ def _tinytag_fields(file: BufferedReader) -> Iterator[tuple[str, str]]:
     import tinytag
 
     try:
-        tag = tinytag.TinyTag.get(file_obj=_Bounded(file), duration=False)  # type: ignore[arg-type]
+        tag = tinytag.TinyTag.get(file_obj=_BoundedFile(file), duration=False)  # type: ignore[arg-type]
     except (tinytag.TinyTagException, OSError, ValueError, ArithmeticError, LookupError, RecursionError):
         return
     for key in ("title", "artist", "albumartist", "album", "year", "genre"):
@@ -152,7 +154,10 @@ def _tinytag_fields(file: BufferedReader) -> Iterator[tuple[str, str]]:
 
 
 def _ffmpeg_fields(file: BufferedReader) -> Iterator[tuple[str, str]]:
-    """Fields of MP4 files that have them as FFmpeg writes them, under names of their own."""
+    """Yield name and value of each field that FFmpeg reads from an MP4 file. Files of other formats yield no fields.
+
+    When FFmpeg writes tags, it gives some fields its own names. tinytag ignores these fields.
+    """
     file.seek(0)
     if file.read(8)[4:] != b"ftyp":
         return
@@ -173,33 +178,33 @@ def _first(values: Iterable[_T | None]) -> _T | None:
     return next((value for value in values if value is not None), None)
 
 
-def _clean(value: str) -> str | None:
-    """Text on one line: no control or direction characters, no half characters."""
+def _clean_text(value: str) -> str | None:
+    """Join the lines of a text; remove control characters, text direction characters and unpaired surrogates."""
     kept = []
     for character in value[: 4 * MAX_CHARACTERS]:
         category = unicodedata.category(character)
         if category in {"Cc", "Cs", "Zl", "Zp"}:
             kept.append(" ")
-        elif category != "Cf" or character in "\u200c\u200d":  # joiners belong to words of several scripts
+        elif category != "Cf" or character in "\u200c\u200d":  # some scripts need zero-width joiners
             kept.append(character)
     return " ".join("".join(kept).split())[:MAX_CHARACTERS].strip() or None
 
 
-def _year(value: str) -> int | None:
-    match = _DATE.fullmatch(value) or _YEAR.search(value)
+def _parse_year(value: str) -> int | None:
+    match = _COMPACT_DATE_PATTERN.fullmatch(value) or _YEAR_PATTERN.search(value)
     return int(match[1]) if match else None
 
 
-def _isrc(value: str) -> str | None:
-    match = _ISRC.search(re.sub(r"[-\u2010-\u2015]", "", value.upper()))
+def _parse_isrc(value: str) -> str | None:
+    match = _ISRC_PATTERN.search(re.sub(r"[-\u2010-\u2015]", "", value.upper()))
     return match[0] if match else None
 
 
-def _uuid(value: str) -> str | None:
-    return next((uuid for uuid in _UUID.findall(value.lower()) if uuid != _NO_UUID), None)
+def _parse_uuid(value: str) -> str | None:
+    return next((uuid for uuid in _UUID_PATTERN.findall(value.lower()) if uuid != _NULL_UUID), None)
 
 
-def _tempo_bpm(value: str) -> float | None:
+def _parse_tempo_bpm(value: str) -> float | None:
     try:
         tempo = float(value.strip().replace(",", "."))
     except ValueError:

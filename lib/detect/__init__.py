@@ -1,1 +1,1 @@
-"""Which tracks are versions of one work: chroma, patches, embeddings, search, alignment, and how well they do."""
+"""Cover detection: chroma, patches, embeddings, search, alignment and metrics."""

@@ -1,9 +1,14 @@
-"""How alike two beat chromas are when aligned: dynamic time warping, Qmax and SiMPle, for reranking cover candidates.
+"""Alignment distances of two beat chromas, used to rerank candidates: dynamic time warping, Qmax and SiMPle.
 
-All three look at the same cross-similarity: mean cosine of two windows of beats. Before that each column is freed of
-its mean (what drums and noise put into every pitch class) and each track of its mean column (what any two tracks in one
-key share). That matrix also decides on the transposition, and on whether one of the two was beaten at half the other's
-rate: of the likeliest transpositions at three rates the most similar ones are aligned, and the best alignment counts.
+All three measures use the same cross-similarity matrix, with one row per window of beats of the query and one column
+per window of beats of the candidate. An entry is the cosine of corresponding beats, averaged over the two windows. The
+chroma is centred first, in two steps. The first step subtracts from each column its mean over the pitch classes,
+because drums and noise add energy to every pitch class. The second step subtracts from each track its mean column,
+because the mean columns of any two tracks in the same key are similar.
+
+The matrix is computed for several pairings. A pairing is a transposition and a pair of rates. Rates are needed because
+beat trackers sometimes find half or twice the beats. The most likely transpositions are combined with three pairs of
+rates. The pairings with the highest similarity are aligned, and the alignment with the smallest distance is returned.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,33 +21,33 @@ from numba import njit
 from reprise.lib.arrays import BoolArray, Float32Array, Int32Array
 from reprise.lib.detect.transposition import optimal_transposition, rank_transpositions
 
-TRANSPOSITIONS = 2  # of the transpositions ranked, so many are tried
-ALIGNED = 2  # of the pairings of transposition and rate, so many are aligned
-RATES = ((1, 1), (2, 1), (1, 2))  # beats pooled into one, of the query and of the candidate
+N_TRANSPOSITIONS = 2  # number of most likely transpositions to compare
+N_ALIGNED = 2  # number of pairings (transposition and pair of rates) to align
+RATES = ((1, 1), (2, 1), (1, 2))  # number of beats averaged into one column: (for the query, for the candidate)
 
 DTW_WINDOW = 20  # beats
 DTW_EXCERPT = 80  # beats
-QMAX_WINDOW = 14  # m of the paper; its tau is one beat
-QMAX_NEIGHBOURS = 0.05  # kappa; 0.1 in the paper, whose ROC area on composed covers is 0.02 lower
-QMAX_ONSET, QMAX_EXTENSION = 5.0, 0.5  # gamma_o and gamma_e
+QMAX_WINDOW = 14  # beats; the embedding dimension m of the paper, with the delay tau = 1 beat
+QMAX_NEIGHBOURS = 0.05  # kappa; the paper uses 0.1, but that lowers the ROC area on synthetic covers by 0.02
+QMAX_ONSET, QMAX_EXTENSION = 5.0, 0.5  # gamma_o and gamma_e: cost of opening and of extending a gap
 SIMPLE_WINDOW = 30  # beats
-FARTHEST_COSINE, FARTHEST_QMAX = 2.0, 100.0
+MAX_COSINE_DISTANCE, MAX_QMAX_DISTANCE = 2.0, 100.0
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a candidate lies along a query.
+    """Alignment of a candidate with a query.
 
     Attributes
     ----------
     distance
-        The smaller the more alike; finite, 0 or more; distances of different measures do not compare.
+        Finite, 0 or more; smaller means more similar. Distances of different measures are not comparable.
     transposition
-        Semitones, 0..11, that the candidate sounds above the query.
+        Number of semitones by which the candidate sounds above the query, 0..11.
     tempo_ratio
-        Beats of the candidate for one of the query along the path; finite, more than 0; 1 without a path.
+        Beats of the candidate per beat of the query along the path; finite, greater than 0; 1 if the path is empty.
     path
-        int32 (n, 2): beats of the query, ascending, and of the candidate that belong together.
+        int32 (n, 2): indices of matching beats (query, candidate), ascending in the query.
     """
 
     distance: float
@@ -53,24 +58,25 @@ class Alignment:
 
 @dataclass(frozen=True)
 class _Pairing:
-    """Similarity of every window of the query with every window of the candidate, at one transposition and rate."""
+    """Cross-similarity matrix of the query and the candidate, for one transposition and one pair of rates."""
 
     similarity: Float32Array
-    likeness: float
+    score: float
     transposition: int
-    pooled: tuple[int, int]
+    pooling: tuple[int, int]  # number of beats averaged into one column: (for the query, for the candidate)
 
 
-_Measured = tuple[float, float, Int32Array]  # distance, slope and path in windows of one pairing
+_Measurement = tuple[float, float, Int32Array]  # distance, slope and path; the path holds indices of windows
 
 
 def align_dtw(query: Float32Array, candidate: Float32Array) -> Alignment:
-    """Align by dynamic time warping: each excerpt of the query where it fits the candidate best.
+    """Align by dynamic time warping: place each excerpt of the query where it fits the candidate best.
 
-    The query is cut into excerpts of about 80 beats, since versions leave out, repeat and move sections. Each is found
-    in the candidate by subsequence DTW (Müller, Information Retrieval for Music and Motion, 2007, ch. 4), with steps
-    (1, 1), (2, 1) and (1, 2), a step's cost counting once for every beat of the query. The distance, 0..2, is the mean
-    over excerpts of the cost (one minus the similarity of 20-beat windows) per beat.
+    The query is cut into excerpts of about 80 beats, because versions omit, repeat and move sections. Each excerpt is
+    located in the candidate by subsequence DTW (Müller, Information Retrieval for Music and Motion, 2007, ch. 4) with
+    steps (1, 1), (2, 1) and (1, 2). The cost of a pair of beats is one minus the similarity of the 20-beat windows that
+    start at these beats. A step that advances two beats of the query counts the cost of its pair twice. The distance,
+    0..2, is the total cost of all excerpts divided by the number of windows of the query.
 
     Parameters
     ----------
@@ -80,17 +86,20 @@ def align_dtw(query: Float32Array, candidate: Float32Array) -> Alignment:
     Returns
     -------
     Alignment
-        The path is that of all excerpts, one after another. With fewer than 21 beats in either: distance 2, no path.
+        The path is the concatenation of the paths of all excerpts. If a track has fewer than 21 beats, the distance is
+        2 and the path is empty.
     """
-    return _best(query, candidate, DTW_WINDOW, _measure_dtw, FARTHEST_COSINE)
+    return _align_best(query, candidate, DTW_WINDOW, _measure_dtw, MAX_COSINE_DISTANCE)
 
 
 def align_qmax(query: Float32Array, candidate: Float32Array) -> Alignment:
-    """Align by Qmax, the longest gapped run of a cross-recurrence plot (Serrà, Serra & Andrzejak 2009).
+    """Align by Qmax, the highest score of a gapped run in a cross-recurrence plot (Serrà, Serra & Andrzejak 2009).
 
-    Two beats recur when the windows of 14 beats they begin are among each other's nearest, at most a twentieth of all
-    (ties at the limit are out). A gap costs 5 when it opens and 0.5 for each further beat. The distance is
-    sqrt(N) / Qmax, N the candidate's windows at the rate aligned, and at most 100.
+    Two beats are recurrent if the 14-beat windows that start at these beats are neighbours of each other. The
+    neighbours of a window are at most the nearest 5 % of the other track's windows. Windows tied at this limit are
+    excluded. A recurrent pair adds 1 to the score of a run. A gap costs 5 when it opens and 0.5 for each further beat.
+    The distance is sqrt(N) / Qmax, at most 100, where N is the number of windows of the candidate. If the alignment
+    averages two beats of the candidate into one column, N counts windows of these columns.
 
     Parameters
     ----------
@@ -100,17 +109,19 @@ def align_qmax(query: Float32Array, candidate: Float32Array) -> Alignment:
     Returns
     -------
     Alignment
-        The path is the run itself. With fewer than 15 beats in either, or nothing recurrent: distance 100, no path.
+        The path is the run with the highest score. If a track has fewer than 15 beats, or no beats are recurrent, the
+        distance is 100 and the path is empty.
     """
-    return _best(query, candidate, QMAX_WINDOW, _measure_qmax, FARTHEST_QMAX)
+    return _align_best(query, candidate, QMAX_WINDOW, _measure_qmax, MAX_QMAX_DISTANCE)
 
 
 def align_simple(query: Float32Array, candidate: Float32Array) -> Alignment:
     """Align by SiMPle, the similarity matrix profile (Silva, Yeh, Batista & Keogh 2016).
 
-    The profile holds, for each window of 30 beats of the query, its distance to the nearest window of the candidate:
-    one minus the mean cosine, which grows with the Euclidean distance of the paper as columns have length 1. The
-    distance, 0..2, is the profile's median.
+    The profile holds the distance of each 30-beat window of the query to the nearest window of the candidate. The
+    distance of two windows is one minus the mean cosine of their columns. All columns have length 1, so this distance
+    is a monotonic function of the Euclidean distance that the paper uses. The alignment distance, 0..2, is the median
+    of the profile.
 
     Parameters
     ----------
@@ -120,9 +131,10 @@ def align_simple(query: Float32Array, candidate: Float32Array) -> Alignment:
     Returns
     -------
     Alignment
-        The path joins each window to its nearest. With fewer than 31 beats in either: distance 2, no path.
+        The path pairs each window of the query with the nearest window of the candidate. If a track has fewer than 31
+        beats, the distance is 2 and the path is empty.
     """
-    return _best(query, candidate, SIMPLE_WINDOW, _measure_simple, FARTHEST_COSINE)
+    return _align_best(query, candidate, SIMPLE_WINDOW, _measure_simple, MAX_COSINE_DISTANCE)
 
 
 RERANKERS: Mapping[str, Callable[[Float32Array, Float32Array], Alignment]] = {
@@ -130,113 +142,125 @@ RERANKERS: Mapping[str, Callable[[Float32Array, Float32Array], Alignment]] = {
     "qmax": align_qmax,
     "simple": align_simple,
 }
-"""Measures by name."""
+"""Alignment functions by name."""
 DEFAULT_RERANKER = "qmax"
-"""The one that tells versions from others best, wherever it was measured."""
+"""The measure that separated versions from other tracks best on every dataset that was measured."""
 
 
-def _best(
+def _align_best(
     query: Float32Array,
     candidate: Float32Array,
     window: int,
-    measure: Callable[[Float32Array], _Measured],
-    farthest: float,
+    measure: Callable[[Float32Array], _Measurement],
+    max_distance: float,
 ) -> Alignment:
-    """Align the most promising pairings and return the best of their alignments, in beats."""
-    best = Alignment(farthest, optimal_transposition(query, candidate), 1.0, np.zeros((0, 2), dtype=np.int32))
-    for pairing in _promising(query, candidate, window):
+    """Align the most similar pairings. Return the alignment with the smallest distance, with its path in beats."""
+    best = Alignment(max_distance, optimal_transposition(query, candidate), 1.0, np.zeros((0, 2), dtype=np.int32))
+    for pairing in _select_pairings(query, candidate, window):
         distance, slope, path = measure(pairing.similarity)
         if distance < best.distance:
-            rate = pairing.pooled[1] / pairing.pooled[0]
-            # a cell stands for the middle of its windows
-            beats = (path + (window - 1) // 2) * np.array(pairing.pooled, dtype=np.int32)
+            rate = pairing.pooling[1] / pairing.pooling[0]
+            # a cell of the matrix stands for the beats in the middle of its two windows
+            beats = (path + (window - 1) // 2) * np.array(pairing.pooling, dtype=np.int32)
             best = Alignment(distance, pairing.transposition, slope * rate, beats)
     return best
 
 
-def _promising(query: Float32Array, candidate: Float32Array, window: int) -> list[_Pairing]:
-    """The pairings in which the windows of both tracks have the nearest neighbours, the best first."""
+def _select_pairings(query: Float32Array, candidate: Float32Array, window: int) -> list[_Pairing]:
+    """Return the `N_ALIGNED` pairings with the highest score, best first.
+
+    The score is the mean similarity of a query window to the most similar candidate window, plus the mean similarity of
+    a candidate window to the most similar query window.
+    """
     pairings = []
-    transpositions = rank_transpositions(query, candidate)[:TRANSPOSITIONS]
-    features = [{pooled: _features(chroma, pooled) for pooled in (1, 2)} for chroma in (query, candidate)]
-    for pooled in RATES:
-        ours, theirs = features[0][pooled[0]], features[1][pooled[1]]
+    transpositions = rank_transpositions(query, candidate)[:N_TRANSPOSITIONS]
+    features = [{pooling: _features(chroma, pooling) for pooling in (1, 2)} for chroma in (query, candidate)]
+    for pooling in RATES:
+        ours, theirs = features[0][pooling[0]], features[1][pooling[1]]
         if min(ours.shape[1], theirs.shape[1]) <= window:
             continue
         for transposition in transpositions:
-            similarity = _slide(ours.T @ np.roll(theirs, -transposition, axis=0), window)
-            likeness = float(similarity.max(axis=1).mean()) + float(similarity.max(axis=0).mean())
-            pairings.append(_Pairing(similarity, likeness, transposition, pooled))
-    return sorted(pairings, key=lambda pairing: -pairing.likeness)[:ALIGNED]
+            similarity = _average_diagonals(ours.T @ np.roll(theirs, -transposition, axis=0), window)
+            score = float(similarity.max(axis=1).mean()) + float(similarity.max(axis=0).mean())
+            pairings.append(_Pairing(similarity, score, transposition, pooling))
+    return sorted(pairings, key=lambda pairing: -pairing.score)[:N_ALIGNED]
 
 
-def _features(chroma: Float32Array, pooled: int) -> Float32Array:
-    """Columns to compare by their inner product: one for every `pooled` beats, centred and of length 1, or 0."""
-    beats = chroma.shape[1] // pooled
-    columns = _unit(np.asarray(chroma, dtype=np.float32))[:, : beats * pooled]
-    if pooled > 1:
-        columns = columns.reshape(12, beats, pooled).mean(axis=2, dtype=np.float32)
+def _features(chroma: Float32Array, pooling: int) -> Float32Array:
+    """Return centred columns of length 1, one for every ``pooling`` beats, so that inner products are cosines.
+
+    A column that equals the mean column of the track becomes zeros.
+    """
+    beats = chroma.shape[1] // pooling
+    columns = _normalise_columns(np.asarray(chroma, dtype=np.float32))[:, : beats * pooling]
+    if pooling > 1:
+        columns = columns.reshape(12, beats, pooling).mean(axis=2, dtype=np.float32)
     if beats:
         columns = columns - columns.mean(axis=0, dtype=np.float32)
         columns -= columns.mean(axis=1, dtype=np.float32, keepdims=True)
-    return _unit(columns)
+    return _normalise_columns(columns)
 
 
-def _unit(columns: Float32Array) -> Float32Array:
+def _normalise_columns(columns: Float32Array) -> Float32Array:
     norm = np.sqrt(np.einsum("ij,ij->j", columns, columns))
-    # what rounding leaves of a column that is all mean is no direction
+    # a column that equals the mean column contains only rounding errors after centring; do not scale them up
     scale = np.where(norm > 1e-5, norm, np.inf).astype(np.float32)
     unit: Float32Array = columns / scale
     return unit
 
 
-def _measure_dtw(similarity: Float32Array) -> _Measured:
+def _measure_dtw(similarity: Float32Array) -> _Measurement:
     windows = similarity.shape[0]
     bounds = np.linspace(0, windows, max(1, windows // DTW_EXCERPT) + 1).astype(np.int64)
     cost, paths, spans = 0.0, [np.zeros((0, 2), dtype=np.int32)], np.zeros(2)
     for first, end in pairwise(bounds.tolist()):
         excerpt = similarity[first:end]
-        total = _warp(excerpt)
+        total = _accumulate_dtw(excerpt)
         last = int(total[-1].argmin())
-        if np.isinf(total[-1, last]):  # the candidate has less than half the excerpt's beats
-            cost += FARTHEST_COSINE * len(excerpt)
+        if np.isinf(total[-1, last]):  # no path, because the candidate has fewer than half as many beats as the excerpt
+            cost += MAX_COSINE_DISTANCE * len(excerpt)
             continue
         cost += max(float(total[-1, last]), 0.0)
-        path = _unwarp(total, excerpt, last)
+        path = _trace_dtw(total, excerpt, last)
         spans += path[-1] - path[0]
         paths.append(path + np.array([first, 0], dtype=np.int32))
     slope = float(spans[1] / spans[0]) if spans[0] > 0 else 1.0
     return cost / windows, slope, np.concatenate(paths)
 
 
-def _measure_qmax(similarity: Float32Array) -> _Measured:
-    recurrent = _recur(similarity, _limits(similarity), _limits(_transpose(similarity)))
-    runs = _run(recurrent, QMAX_ONSET, QMAX_EXTENSION)
+def _measure_qmax(similarity: Float32Array) -> _Measurement:
+    recurrent = _find_recurrence(
+        similarity, _neighbour_thresholds(similarity), _neighbour_thresholds(_transpose(similarity))
+    )
+    runs = _accumulate_qmax(recurrent, QMAX_ONSET, QMAX_EXTENSION)
     end = int(runs.argmax())
     qmax = float(runs.flat[end])
     if qmax == 0:
-        return FARTHEST_QMAX, 1.0, np.zeros((0, 2), dtype=np.int32)
+        return MAX_QMAX_DISTANCE, 1.0, np.zeros((0, 2), dtype=np.int32)
     row, column = divmod(end, runs.shape[1])
-    path = _retrace(runs, recurrent, row, column, QMAX_ONSET, QMAX_EXTENSION)
+    path = _trace_qmax(runs, recurrent, row, column, QMAX_ONSET, QMAX_EXTENSION)
     span = path[-1] - path[0]
     slope = float(span[1] / span[0]) if span[0] else 1.0
-    return min(float(np.sqrt(similarity.shape[1])) / qmax, FARTHEST_QMAX), slope, path
+    return min(float(np.sqrt(similarity.shape[1])) / qmax, MAX_QMAX_DISTANCE), slope, path
 
 
-def _limits(similarity: Float32Array) -> Float32Array:
-    """For each row, what its neighbours must exceed for there to be at most a share kappa of them."""
+def _neighbour_thresholds(similarity: Float32Array) -> Float32Array:
+    """Return the threshold of each row. The neighbours of a row are the columns whose similarity exceeds the threshold.
+
+    The number of neighbours is at most the share `QMAX_NEIGHBOURS` of the columns, but at least 1 is allowed.
+    """
     neighbours = max(1, int(QMAX_NEIGHBOURS * similarity.shape[1]))
     at = similarity.shape[1] - neighbours - 1
-    if at < 0:  # a single window, which may be anyone's neighbour
+    if at < 0:  # there is only one column: make it a neighbour of every row
         return np.full(len(similarity), -2, dtype=np.float32)
-    limits: Float32Array = np.partition(similarity, at, axis=1)[:, at].copy()
-    return limits
+    thresholds: Float32Array = np.partition(similarity, at, axis=1)[:, at].copy()
+    return thresholds
 
 
-def _measure_simple(similarity: Float32Array) -> _Measured:
+def _measure_simple(similarity: Float32Array) -> _Measurement:
     nearest = similarity.argmax(axis=1).astype(np.int32)
     profile = np.maximum(1 - np.take_along_axis(similarity, nearest[:, None], axis=1), 0)
-    # windows are as long in both, so tempo shows in how far apart the matches of successive windows lie
+    # one match does not show the tempo ratio, because all windows have the same number of beats: compare two matches
     slopes = (nearest[SIMPLE_WINDOW:] - nearest[:-SIMPLE_WINDOW]) / SIMPLE_WINDOW
     slopes = slopes[(slopes > 0.5) & (slopes < 2)]
     slope = float(np.median(slopes)) if len(slopes) else 1.0
@@ -245,8 +269,11 @@ def _measure_simple(similarity: Float32Array) -> _Measured:
 
 
 @njit(cache=True)
-def _slide(products: Float32Array, window: int) -> Float32Array:
-    """Means of `window` products along each diagonal; each row follows from the one before."""
+def _average_diagonals(products: Float32Array, window: int) -> Float32Array:
+    """Return the moving average of ``window`` products along each diagonal.
+
+    For speed, each row of sums is computed from the row above it.
+    """
     rows, columns = products.shape[0] - window + 1, products.shape[1] - window + 1
     sums = np.empty((rows, columns), np.float32)
     for i in range(rows):
@@ -274,7 +301,7 @@ def _slide(products: Float32Array, window: int) -> Float32Array:
 
 @njit(cache=True)
 def _transpose(matrix: Float32Array) -> Float32Array:
-    """A transposed copy, made in tiles that stay in the cache."""
+    """Return a transposed copy. The matrix is copied in tiles that fit in the CPU cache."""
     rows, columns = matrix.shape
     out = np.empty((columns, rows), np.float32)
     for top in range(0, rows, 16):
@@ -286,39 +313,44 @@ def _transpose(matrix: Float32Array) -> Float32Array:
 
 
 @njit(cache=True)
-def _recur(similarity: Float32Array, row_limits: Float32Array, column_limits: Float32Array) -> BoolArray:
-    """Cross-recurrence plot: which windows are among each other's nearest."""
+def _find_recurrence(
+    similarity: Float32Array, row_thresholds: Float32Array, column_thresholds: Float32Array
+) -> BoolArray:
+    """Return the cross-recurrence plot: True where two windows are neighbours of each other."""
     rows, columns = similarity.shape
     recurrent = np.empty((rows, columns), np.bool_)
     for i in range(rows):
-        row, out, limit = similarity[i], recurrent[i], row_limits[i]
+        row, out, threshold = similarity[i], recurrent[i], row_thresholds[i]
         for j in range(columns):
-            out[j] = (row[j] > limit) & (row[j] > column_limits[j])
+            out[j] = (row[j] > threshold) & (row[j] > column_thresholds[j])
     return recurrent
 
 
 @njit(cache=True)
-def _run(recurrent: BoolArray, onset: float, extension: float) -> Float32Array:
-    """Q of the paper's equation for gapped, curved runs, with two rows and columns of zeros before the first."""
+def _accumulate_qmax(recurrent: BoolArray, onset: float, extension: float) -> Float32Array:
+    """Return the matrix Q of the paper, with two rows of zeros above and two columns of zeros at the left.
+
+    An entry is the highest score of a gapped, curved run that ends in the cell.
+    """
     rows, columns = recurrent.shape
     runs = np.zeros((rows + 2, columns + 2), np.float32)
     gap = np.full((3, columns + 2), np.float32(extension))
     for i in range(rows):
         out, above, higher = runs[i + 2], runs[i + 1], runs[i]
         costs, cost_above, cost_higher = gap[(i + 2) % 3], gap[(i + 1) % 3], gap[i % 3]
-        met = recurrent[i]
+        recurs = recurrent[i]
         for j in range(columns):
             straight, steep, flat = above[j + 1], higher[j + 1], above[j]
             longer = max(straight, steep, flat) + np.float32(1)
             gapped = max(np.float32(0), straight - cost_above[j + 1], steep - cost_higher[j + 1], flat - cost_above[j])
-            out[j + 2] = longer if met[j] else gapped
-            costs[j + 2] = np.float32(onset) if met[j] else np.float32(extension)
+            out[j + 2] = longer if recurs[j] else gapped
+            costs[j + 2] = np.float32(onset) if recurs[j] else np.float32(extension)
     return runs
 
 
 @njit(cache=True)
-def _retrace(runs: Float32Array, recurrent: BoolArray, i: int, j: int, onset: float, extension: float) -> Int32Array:
-    """The run that ends in cell (i, j) of `runs`, from its start, in cells of the plot."""
+def _trace_qmax(runs: Float32Array, recurrent: BoolArray, i: int, j: int, onset: float, extension: float) -> Int32Array:
+    """Return the run that ends in cell (i, j) of ``runs``, as the cells of the recurrence plot from first to last."""
     path = np.empty((min(runs.shape), 2), np.int32)
     at = len(path)
     while True:
@@ -337,8 +369,11 @@ def _retrace(runs: Float32Array, recurrent: BoolArray, i: int, j: int, onset: fl
 
 
 @njit(cache=True)
-def _warp(similarity: Float32Array) -> Float32Array:
-    """Cost of the best warping of the rows so far that ends in each cell; it may begin in any column."""
+def _accumulate_dtw(similarity: Float32Array) -> Float32Array:
+    """Return for each cell the cost of the best warping path from the first row to the cell.
+
+    A path can start in any column.
+    """
     rows, columns = similarity.shape
     total = np.full((rows, columns), np.float32(np.inf))
     total[0] = np.float32(1) - similarity[0]
@@ -354,8 +389,8 @@ def _warp(similarity: Float32Array) -> Float32Array:
 
 
 @njit(cache=True)
-def _unwarp(total: Float32Array, similarity: Float32Array, j: int) -> Int32Array:
-    """The warping that ends in column j of the last row, from the first row on."""
+def _trace_dtw(total: Float32Array, similarity: Float32Array, j: int) -> Int32Array:
+    """Return the best warping path from the first row to column j of the last row."""
     i = len(total) - 1
     path = np.empty((len(total), 2), np.int32)
     at = i

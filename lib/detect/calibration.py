@@ -1,24 +1,26 @@
-"""Probabilities from scores: logistic calibration, and how reliable the probabilities are."""
+"""Logistic calibration: convert scores to probabilities, and measure the reliability of probabilities."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from reprise.lib.arrays import BoolArray, Float64Array
+from reprise.lib.detect.ranking_metrics import mean_or_nan
 
-_BINS = 10
-_LARGEST = 1e100
-"""Scores are clipped to it, so that sums and products of them stay finite."""
+_N_BINS = 10
+_MAX_SCORE = 1e100
+"""Scores are clipped to ± this value, so that sums and products of scores stay finite."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Probability of being a version: logistic in one or more scores of which smaller means more alike.
+    """Logistic model of the probability p that a track is a version, given one or more scores.
 
-    ``p = 1 / (1 + exp(-(intercept + scores @ weights)))``. No weight is above 0, so that p never rises with a score.
-    p holds where versions are as frequent as in what it was fitted on; where they are rarer it is too high.
+    ``p = 1 / (1 + exp(-(intercept + scores @ weights)))``. A smaller score means more similar. No weight is positive,
+    so p never rises with a score. p is calibrated for data with the same share of versions as the training data. If
+    versions are rarer, p is too high.
     """
 
     weights: tuple[float, ...]
@@ -26,36 +28,39 @@ class Calibration:
 
     @classmethod
     def fit(cls, scores: ArrayLike, is_version: ArrayLike) -> Self:
-        """Maximum likelihood with an L2 penalty of half the squared weights, those of scores of unit variance.
+        """Fit by maximum likelihood with an L2 penalty.
 
-        The penalty keeps the weights finite where the scores tell versions and others apart without fault. Rows with a
-        score that is not finite are left out: they have probability 0 whatever the fit.
+        The penalty is half the sum of the squared weights of the standardised scores. It keeps the weights finite if
+        the scores separate versions from other tracks perfectly. Rows with NaN or infinite scores are ignored.
 
         Parameters
         ----------
         scores
             Shape (n,) or (n, k).
         is_version
-            Shape (n,): the truth.
+            Shape (n,): the ground truth, True for versions.
 
         Raises
         ------
         ValueError
-            The rows that are left are all versions, or none is.
+            The numbers of rows differ, or the rows with finite scores are all versions or all not versions.
         """
         from scipy.optimize import minimize
         from scipy.special import expit
 
-        rows, truth = _columns(scores), np.asarray(is_version, dtype=bool)
+        rows, truth = _as_columns(scores), np.asarray(is_version, dtype=bool)
         if truth.shape != rows.shape[:1]:
-            raise ValueError(f"expected truth of shape ({len(rows)},), got {truth.shape}")
+            raise ValueError(f"expected is_version of shape ({len(rows)},), one per row of scores, got {truth.shape}")
         finite: BoolArray = np.all(np.isfinite(rows), axis=1)
         rows, truth = rows[finite], truth[finite]
         if truth.all() or not truth.any():
-            raise ValueError(f"expected versions and others to fit on, got {truth.sum()} of {len(truth)} versions")
-        rows = np.clip(rows, -_LARGEST, _LARGEST)
+            raise ValueError(
+                f"calibration needs both versions and others, but {truth.sum()} of {len(truth)} rows are versions: "
+                "pass finite scores of both"
+            )
+        rows = np.clip(rows, -_MAX_SCORE, _MAX_SCORE)
         centre, spread = rows.mean(axis=0), rows.std(axis=0)
-        # a score that is the same everywhere says nothing; its rounding error must not be scaled up
+        # the standard deviation of a constant score is only a rounding error; do not divide by it
         spread = np.where(spread > 1e-12 * np.abs(centre), spread, 1.0)
         unit = np.column_stack([(rows - centre) / spread, np.ones(len(rows))])
         sign = np.where(truth, -1.0, 1.0)
@@ -81,24 +86,26 @@ class Calibration:
         return cls(tuple(weights.tolist()), float(found[-1] - weights @ centre))
 
     def probability(self, scores: ArrayLike) -> Float64Array:
-        """Probability of each row of scores, (n,) or (n, k) as fitted: (n,). A NaN or +inf among them gives 0."""
+        """Return the probabilities (n,) for scores (n,) or (n, k), as in `fit`. For a row with NaN or +inf, p is 0."""
         from scipy.special import expit
 
-        rows = _columns(scores)
+        rows = _as_columns(scores)
         if rows.shape[1] != len(self.weights):
-            raise ValueError(f"expected {len(self.weights)} scores a row, got {rows.shape[1]}")
+            raise ValueError(f"expected {len(self.weights)} scores per row, as in the fit, got {rows.shape[1]}")
         unusable: BoolArray = np.any(np.isnan(rows) | np.isposinf(rows), axis=1)
-        rows = np.clip(np.where(unusable[:, None], 0.0, rows), -_LARGEST, _LARGEST)
+        rows = np.clip(np.where(unusable[:, None], 0.0, rows), -_MAX_SCORE, _MAX_SCORE)
         return np.where(unusable, 0.0, expit(rows @ np.array(self.weights) + self.intercept))
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How far probabilities can be trusted; NaN where there is nothing to take a share of.
+    """Reliability of predicted probabilities p; a metric is NaN if there are no rows for it.
 
-    ``expected_calibration_error`` is the mean distance between probability and share of versions over ten equal bins,
-    weighted by rows. ``false_positive_rate`` is the share of others with p >= 0.5, ``true_positive_rate`` that of
-    versions, without which the former says little.
+    For ``expected_calibration_error``, the rows are put into ten bins of p with equal width. The error of a bin is the
+    absolute difference between the mean of p and the share of versions. The metric is the mean of these errors,
+    weighted by the number of rows. ``brier`` is the Brier score. ``true_positive_rate``: of the versions, the share
+    with p >= 0.5. ``false_positive_rate``: of the rows that are not versions, the share with p >= 0.5. Consider both
+    rates together, because a constant p makes one of them perfect.
     """
 
     rows: int
@@ -109,30 +116,30 @@ class Reliability:
 
 
 def measure_reliability(probability: ArrayLike, is_version: ArrayLike) -> Reliability:
-    """Compare probabilities, shape (n,), with the truth, shape (n,); rows that were not fitted on tell most."""
+    """Compare probabilities, shape (n,), with the ground truth, shape (n,).
+
+    Use rows that were not in the training data, because the metrics are too good on the training data.
+    """
     p, truth = np.asarray(probability, dtype=np.float64), np.asarray(is_version, dtype=bool)
     if p.shape != truth.shape or p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"expected probabilities and truths of one shape (n,), got {p.shape} and {truth.shape}")
-    place = np.minimum((p * _BINS).astype(np.int64), _BINS - 1)
-    excess = np.bincount(place, p - truth, minlength=_BINS)  # of each bin, times its rows
-    yes = p >= 0.5
+        raise ValueError(
+            f"expected probabilities from 0 to 1 and is_version of the same shape (n,), got {p.shape} and {truth.shape}"
+        )
+    bin_index = np.minimum((p * _N_BINS).astype(np.int64), _N_BINS - 1)
+    excess = np.bincount(bin_index, p - truth, minlength=_N_BINS)  # sum of (p - truth) over the rows of each bin
+    predicted = p >= 0.5
     return Reliability(
         rows=len(p),
         expected_calibration_error=float(np.abs(excess).sum() / len(p)) if len(p) else float("nan"),
-        brier=share_of((p - truth) ** 2),
-        false_positive_rate=share_of(yes[~truth]),
-        true_positive_rate=share_of(yes[truth]),
+        brier=mean_or_nan((p - truth) ** 2),
+        false_positive_rate=mean_or_nan(predicted[~truth]),
+        true_positive_rate=mean_or_nan(predicted[truth]),
     )
 
 
-def _columns(scores: ArrayLike) -> Float64Array:
+def _as_columns(scores: ArrayLike) -> Float64Array:
     rows = np.asarray(scores, dtype=np.float64)
     rows = rows[:, None] if rows.ndim == 1 else rows
     if rows.ndim != 2:
         raise ValueError(f"expected scores of shape (n,) or (n, k), got {rows.shape}")
     return rows
-
-
-def share_of(values: NDArray[Any]) -> float:
-    """Mean of truth values or of figures; NaN where there is none."""
-    return float(values.mean()) if values.size else float("nan")

@@ -1,8 +1,8 @@
-"""The two models of the clique paper: which clique is a track of, and is it a version of this work or of that one.
+"""The two models of the clique paper: predict the clique of a track, and decide between two works for a track.
 
-Model 1 lets the nearest neighbours vote for a clique. Model 2 compares how near a track is to the known versions of two
-works. Both ask a `Measure` for the distances they need, so that those of vectors and of alignments serve alike.
-`reprise.lib.detect.calibration` makes probabilities of the answers.
+Model 1 predicts the clique of a track by a vote of the nearest neighbours. Model 2 compares the distances of a track to
+the known versions of two works. Both models call a `DistanceFunction`, so they work with embeddings and with
+alignments. `reprise.lib.detect.calibration` converts the results of Model 2 to probabilities.
 """
 
 from collections.abc import Callable
@@ -13,71 +13,80 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reprise.lib.arrays import BoolArray, Float64Array, Int64Array
-from reprise.lib.detect.calibration import share_of
-from reprise.lib.detect.ranking_metrics import roc_area
+from reprise.lib.detect.ranking_metrics import mean_or_nan, roc_area
 
-Measure = Callable[[Int64Array, Int64Array], Float64Array]
-"""Distances (n,) of corresponding row numbers (n,) and (n,) of a set of tracks: finite, however large; not +inf.
+DistanceFunction = Callable[[Int64Array, Int64Array], Float64Array]
+"""Function that maps two arrays of row numbers, both (n,), to the distances (n,) of these pairs of tracks.
 
-It need not be symmetric: the first row is that of the track asked about, the second that of one it is compared with.
+The distances must be finite. The function need not be symmetric: the first row is the track to be classified, and the
+second row is the track with which it is compared.
 """
 
-NEAREST = 3
-"""Versions of a work whose mean distance tells how near it is.
+NEAREST_VERSIONS = 3
+"""Number of nearest versions of a work; the distance to the work is the mean of their distances.
 
-Measured on 180 composed cliques of 2 to 53 versions and two kinds of vectors: right in 0.889 and 0.937 of the checks.
-The nearest version alone (0.872, 0.924) favours the work that has many; the mean over all (0.866, 0.913) forgets that
-one close version is enough; two versions do as well overall, and worse for a work of which one is known.
+The accuracy is 0.889 and 0.937, measured on 180 synthetic cliques of 2 to 53 versions with two embedding models. With
+the nearest version alone it is 0.872 and 0.924, because works with many versions are favoured. With the mean over all
+versions it is 0.866 and 0.913, because a track can be near to only one version. With two versions the accuracy is the
+same overall, but lower for works with one known version.
 """
 
-_COPY = 1e-12
-"""Distance that is as good as none, since 0 has no logarithm."""
+_MIN_DISTANCE = 1e-12
+"""Smaller distances are replaced by this value before taking logarithms, because the logarithm of 0 is undefined."""
 
 
 @dataclass(frozen=True)
-class CliqueVote:
-    """What Model 1 reached: share of test tracks put into their own clique, NaN where no clique is large enough."""
+class VoteMetrics:
+    """Metrics of Model 1. The accuracy is the share of test tracks whose clique is predicted correctly.
+
+    The accuracy is NaN if no clique is large enough.
+    """
 
     accuracy: float
     cliques: int
-    tracks: int  # trained on and tested
+    tracks: int  # number of training and test tracks together
     tested: int
 
 
 @dataclass(frozen=True)
 class Checks:
-    """Answers of Model 2, arrays of shape (n,): how near each track is to the work asked for and to the other one."""
+    """Answers of Model 2 to n questions: the distances of the track to the proposed work and to the other work.
+
+    All arrays have shape (n,).
+    """
 
     to_work: Float64Array
     to_other: Float64Array
 
     @property
     def margin(self) -> Float64Array:
-        """From -1 to 1: above 0 means nearer to the work asked for; 0 where both are equally near."""
+        """Relative difference of the two distances, -1 to 1; positive if the proposed work is nearer, 0 for a tie."""
         total = self.to_work + self.to_other
         return np.asarray((self.to_other - self.to_work) / np.where(total > 0, total, 1.0))
 
     @property
     def is_version(self) -> BoolArray:
-        """The decision: the work asked for is strictly nearer."""
+        """The decision: True if the proposed work is strictly nearer than the other work."""
         return np.asarray(self.to_work < self.to_other)
 
     @property
     def features(self) -> Float64Array:
-        """Scores for `reprise.lib.detect.calibration`, (n, 2): log distance to the work, and -margin.
+        """Scores for `reprise.lib.detect.calibration`, (n, 2): log of the distance to the proposed work, and -margin.
 
-        The margin alone cannot tell a track of neither work; on cliques that were not fitted on, the log loss falls
-        from 0.383 to 0.362 with the distance beside it (0.367 without the log), and with better vectors from 0.307 to
-        0.276 (0.278).
+        The margin alone cannot show that a track belongs to neither work. The log loss was measured on cliques outside
+        the training data, with two embedding models. With the margin alone it is 0.383 and 0.307, with the log of the
+        distance 0.362 and 0.276, and with the distance instead of its log 0.367 and 0.278.
         """
-        return np.column_stack([np.log(np.maximum(self.to_work, _COPY)), -self.margin])
+        return np.column_stack([np.log(np.maximum(self.to_work, _MIN_DISTANCE)), -self.margin])
 
 
 @dataclass(frozen=True)
 class CheckQuestions:
-    """Questions for Model 2, arrays of shape (n,): is the track a version of the work, or of the other one.
+    """Questions for Model 2: whether a track is a version of the proposed work, rather than of the other work.
 
-    ``track`` is a row number; works are clique labels. ``is_version`` is the true answer.
+    All arrays have shape (n,). ``track`` holds row numbers. ``work`` holds the clique labels of the proposed works, and
+    ``other`` those of the other works. ``is_version`` is the correct answer: True if the track is a version of
+    ``work``.
     """
 
     track: Int64Array
@@ -87,10 +96,11 @@ class CheckQuestions:
 
 
 @dataclass(frozen=True)
-class CheckScore:
-    """What Model 2 reached; NaN where nothing was asked.
+class CheckMetrics:
+    """Metrics of Model 2; NaN if there are no questions.
 
-    ``accuracy`` is over the questions whose answer is one of the two works, ``roc_area`` over all by their margin.
+    ``accuracy`` is computed only on the questions in which the proposed work is the track's own work. ``roc_area`` is
+    the ROC area of the margin over all questions.
     """
 
     accuracy: float
@@ -101,95 +111,101 @@ class CheckScore:
 def split_large_cliques(
     cliques: ArrayLike, *, seed: int, more_than: int = 15, test_share: float = 0.1
 ) -> tuple[Int64Array, Int64Array]:
-    """Row numbers that Model 1 is trained on and those it is tested on, ascending: a stratified split of large cliques.
+    """Split the tracks of large cliques for Model 1, stratified by clique.
 
-    Both are empty where no clique is large enough.
+    Return the row numbers of the training tracks and of the test tracks, ascending. Both arrays are empty if no clique
+    is large enough.
 
     Parameters
     ----------
     cliques
-        Shape (n,): each track's clique.
+        Shape (n,): the clique of each track.
     seed
-        Of the split.
+        Seed of the split.
     more_than
-        Cliques of so many versions or fewer are left out.
+        Only cliques with more versions than this are used.
     test_share
-        Share of the tracks that is tested.
+        Share of the tracks in the test set, 0 to 1.
 
     Raises
     ------
     ValueError
-        From scikit-learn: a split that cannot hold a track of each clique.
+        From scikit-learn: the training set or the test set is too small to contain a track of each clique.
     """
     from sklearn.model_selection import train_test_split
 
-    _names, place, sizes = np.unique(np.asarray(cliques), return_inverse=True, return_counts=True)
-    large = np.flatnonzero(sizes[place] > more_than).astype(np.int64)
+    _names, code, sizes = np.unique(np.asarray(cliques), return_inverse=True, return_counts=True)
+    large = np.flatnonzero(sizes[code] > more_than).astype(np.int64)
     if not len(large):
         return large, large
-    train, test = train_test_split(large, test_size=test_share, random_state=seed, stratify=place[large])
+    train, test = train_test_split(large, test_size=test_share, random_state=seed, stratify=code[large])
     return np.sort(train), np.sort(test)
 
 
-def vote_cliques(
-    measure: Measure, cliques: ArrayLike, train: Int64Array, test: Int64Array, *, neighbours: int = 25
-) -> CliqueVote:
-    """Model 1: predict the clique of each test track by its nearest neighbours among the others.
+def evaluate_vote(
+    measure: DistanceFunction, cliques: ArrayLike, train: Int64Array, test: Int64Array, *, neighbours: int = 25
+) -> VoteMetrics:
+    """Evaluate Model 1: predict the clique of each test track by a vote of its nearest training tracks.
 
     Parameters
     ----------
     measure
-        Asked once, for the distance from every test track to every one trained on, in that order.
+        Function that is called once, with all pairs (test track, training track), grouped by test track.
     cliques
-        Shape (n,): each track's clique.
+        Shape (n,): the clique of each track.
     train, test
         Row numbers, from `split_large_cliques`.
     neighbours
-        Tracks that vote, each with one voice; fewer where fewer are trained on.
+        Number of nearest training tracks that vote, with equal weights. If there are fewer training tracks, all vote.
 
     Raises
     ------
     ValueError
-        From scikit-learn: distances that are not finite.
+        From scikit-learn: a distance is not finite.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
     if not len(test):
-        return CliqueVote(float("nan"), 0, 0, 0)
+        return VoteMetrics(float("nan"), 0, 0, 0)
     labels = np.asarray(cliques)
-    names, place = np.unique(labels[np.concatenate([train, test])], return_inverse=True)
+    names, code = np.unique(labels[np.concatenate([train, test])], return_inverse=True)
     distances = measure(np.repeat(test, len(train)), np.tile(train, len(test))).reshape(len(test), len(train))
-    # scikit-learn wants the distances among those trained on, and looks at their number only
-    unseen = np.broadcast_to(0.0, (len(train), len(train)))
-    voters = KNeighborsClassifier(min(neighbours, len(train)), metric="precomputed").fit(unseen, place[: len(train)])
-    accuracy = float(np.mean(voters.predict(distances) == place[len(train) :]))
-    return CliqueVote(accuracy, len(names), len(place), len(test))
+    # scikit-learn requires the distances between training tracks, but reads only the shape of that matrix
+    unused = np.broadcast_to(0.0, (len(train), len(train)))
+    voters = KNeighborsClassifier(min(neighbours, len(train)), metric="precomputed").fit(unused, code[: len(train)])
+    accuracy = float(np.mean(voters.predict(distances) == code[len(train) :]))
+    return VoteMetrics(accuracy, len(names), len(code), len(test))
 
 
 def draw_questions(cliques: ArrayLike, *, seed: int, per_track: int = 1) -> CheckQuestions:
-    """Draw questions about every track whose clique has another version.
+    """Draw questions about every track whose clique contains another track.
 
-    Each draw takes two works B and C that are not the track's own, A, and asks three: is it of A, or of B (yes); of B,
-    or of A (no); of B, or of C (no). The last one is what a track of neither work meets. With two works in all there is
-    no C and two questions; with one there is none.
+    Each draw takes a track, its work A and two other works, B and C. It gives three questions with these works:
+
+    - The proposed work is A and the other work is B. The correct answer is yes.
+    - The proposed work is B and the other work is A. The correct answer is no.
+    - The proposed work is B and the other work is C. The correct answer is no, and the track belongs to neither work.
+
+    If there are only two works, a draw gives the first two questions. If there is only one work, there are no
+    questions.
 
     Parameters
     ----------
     cliques
-        Shape (n,): each track's clique.
+        Shape (n,): the clique of each track.
     seed
-        Same seed and cliques, same questions.
+        Equal seeds and cliques give equal questions.
     per_track
-        Draws a track.
+        Number of draws per track.
     """
     labels = np.asarray(cliques)
-    names, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    names, code, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     rng = np.random.default_rng(seed)
-    track = np.repeat(np.flatnonzero(sizes[place] > 1), per_track)
+    track = np.repeat(np.flatnonzero(sizes[code] > 1), per_track)
     if len(names) < 2:
         track = track[:0]
-    own = place[track]
-    # steps from A on, around the list of works: B and C differ from A and from each other
+    own = code[track]
+    # choose B and C by random steps from A through the cyclic list of works, so that A, B and C differ
     step = rng.integers(1, max(len(names), 2), len(track))
     further = rng.integers(1, max(len(names) - 1, 2), len(track))
     further += further >= step
@@ -203,57 +219,66 @@ def draw_questions(cliques: ArrayLike, *, seed: int, per_track: int = 1) -> Chec
     )
 
 
-def known_versions(cliques: ArrayLike, questions: CheckQuestions) -> tuple[Int64Array, Int64Array]:
-    """Every pair of row numbers whose distance `check_versions` asks for, each once: tracks and known versions.
+def pair_known_versions(cliques: ArrayLike, questions: CheckQuestions) -> tuple[Int64Array, Int64Array]:
+    """Return the pairs (track, known version) whose distances `check_versions` needs, as two arrays of row numbers.
 
-    Raises ValueError where `check_versions` does.
+    Each pair occurs once.
+
+    Raises
+    ------
+    ValueError
+        As in `check_versions`.
     """
     _question, _pair, pairs = _compare(cliques, questions)
     return pairs
 
 
-def check_versions(measure: Measure, cliques: ArrayLike, questions: CheckQuestions) -> Checks:
-    """Model 2 for questions about the tracks of a set; a track is never one of its own work's known versions.
+def check_versions(measure: DistanceFunction, cliques: ArrayLike, questions: CheckQuestions) -> Checks:
+    """Answer questions by Model 2.
 
-    A work is as near as the mean of the `NEAREST` smallest distances to its known versions, of all where it has fewer.
+    The distance of a track to a work is the mean of the distances to the `NEAREST_VERSIONS` nearest known versions. If
+    there are fewer known versions, it is the mean over all. A track does not count as a known version of its own work.
 
     Parameters
     ----------
     measure
-        Asked once, for the pairs of `known_versions`.
+        Function that is called once, with the pairs from `pair_known_versions`.
     cliques
-        Shape (n,): the clique of each known version of all works, among them the tracks asked about.
+        Shape (n,): the clique of each track. The known versions of a work are the tracks of its clique. The row numbers
+        in ``questions`` refer to this array.
     questions
         From `draw_questions`.
 
     Raises
     ------
     ValueError
-        A work without a known version other than the track.
+        A work in ``questions`` has no known version other than the track.
     """
     question, pair, pairs = _compare(cliques, questions)
     distances = measure(*pairs)[pair]
-    nearest = np.lexsort((distances, question))  # question after question, each with its smallest distances first
+    nearest = np.lexsort((distances, question))  # grouped by question, smallest distance first
     known = np.bincount(question, minlength=2 * len(questions.track))
-    counted = nearest[_count_up(known) < NEAREST]
-    near = np.bincount(question[counted], distances[counted], minlength=len(known)) / np.minimum(known, NEAREST)
-    return Checks(*near.reshape(2, -1))
+    counted = nearest[_count_up(known) < NEAREST_VERSIONS]
+    sums = np.bincount(question[counted], distances[counted], minlength=len(known))
+    return Checks(*(sums / np.minimum(known, NEAREST_VERSIONS)).reshape(2, -1))
 
 
-def score_checks(checks: Checks, questions: CheckQuestions) -> CheckScore:
-    """Accuracy where one of the two works is the track's own, and the area under the ROC curve of the margin."""
+def score_checks(checks: Checks, questions: CheckQuestions) -> CheckMetrics:
+    """Compute the metrics of Model 2 from its answers and the questions."""
     truth = questions.is_version
-    return CheckScore(
-        share_of(checks.is_version[truth]), roc_area(-checks.margin[truth], -checks.margin[~truth]), len(truth)
+    return CheckMetrics(
+        mean_or_nan(checks.is_version[truth]), roc_area(-checks.margin[truth], -checks.margin[~truth]), len(truth)
     )
 
 
 def _compare(
     cliques: ArrayLike, questions: CheckQuestions
 ) -> tuple[Int64Array, Int64Array, tuple[Int64Array, Int64Array]]:
-    """Return the comparisons, by question: its number, that of the pair compared, both (m,); and the pairs, each once.
+    """List the comparisons of tracks with known versions. Return (question numbers, pair numbers, pairs).
 
-    Question i of n has number i for the work asked for and n + i for the other one.
+    The first two arrays have shape (m,) for m comparisons. ``pairs`` holds the distinct pairs (track, known version),
+    as two arrays of row numbers. If there are n questions, a comparison with a version of ``work`` in question i has
+    the question number i, and a comparison with a version of ``other`` has the question number n + i.
     """
     labels, works = np.asarray(cliques), np.concatenate([questions.work, questions.other])
     by_clique = np.argsort(labels, kind="stable")
@@ -262,12 +287,12 @@ def _compare(
     track, version = np.tile(questions.track, 2)[question], by_clique[first[question] + _count_up(end - first)]
     others = version != track
     if len(np.unique(question[others])) < len(works):
-        raise ValueError("expected at least one known version of every work, other than the track asked about")
-    # one number a pair is sorted much faster than two
+        raise ValueError("expected at least one known version of every work, other than the track of the question")
+    # encode each pair as one number, because sorting single numbers is much faster than sorting pairs
     pairs, pair = np.unique(track[others] * len(labels) + version[others], return_inverse=True)
     return question[others], pair, (pairs // len(labels), pairs % len(labels))
 
 
 def _count_up(sizes: Int64Array) -> Int64Array:
-    """0, 1, 2 … for each size."""
+    """Return the concatenation of 0, 1, … size - 1 over all elements of ``sizes``."""
     return np.asarray(np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes))

@@ -1,18 +1,26 @@
-"""The loops of `reprise.lib.detect.search`, compiled: bounds and their proof are in that module's text."""
+"""Loops of `reprise.lib.detect.search`, compiled with numba.
+
+The docstring of that module defines s, g and the score, and proves the bounds.
+"""
 
 import numpy as np
 from numba import njit
 
 from reprise.lib.arrays import Float32Array, Float64Array, Int64Array, UInt64Array
 
-STRIP = 64  # scores tested at a time
-LOST = 2.0**-100  # more than products and sums of 10⁶ components can lose below the smallest normal float32
-ROUNDING = 1e-12  # relative, more than a squared distance or length in float64 can be off
+STRIP = 64  # number of scores that are compared with the minimum at once
+UNDERFLOW_ERROR = 2.0**-100
+"""Upper bound of the underflow error of float32 inner products with up to 10⁶ components."""
+ROUNDING_ERROR = 1e-12
+"""Upper bound of the relative error of a squared distance or length in float64."""
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def square_norms(vectors: Float32Array) -> Float64Array:
-    """Squared length of each row of (n, d) as (n,) float64; NaN or inf where a component is."""
+def compute_squared_norms(vectors: Float32Array) -> Float64Array:
+    """Return the squared length of each row of ``vectors`` (n, d): (n,) float64.
+
+    The result is NaN or inf for a row that contains NaN or inf.
+    """
     norms = np.empty(len(vectors))
     for row in range(len(vectors)):
         total = 0.0
@@ -24,9 +32,9 @@ def square_norms(vectors: Float32Array) -> Float64Array:
 
 
 @njit(cache=True, nogil=True)
-def measure(a: Float32Array, b: Float32Array, terms: Float64Array) -> float:
-    """Distance of one pair, as `reprise.lib.detect.search.measure_distances` says; ``terms`` has room for (d,)."""
-    # an ordinary sum would run four times slower, or in an order that depends on the processor
+def measure_pair(a: Float32Array, b: Float32Array, terms: Float64Array) -> float:
+    """Return the distance of one pair of vectors, as in `search.measure_distances`. ``terms`` is a buffer (d,)."""
+    # a plain loop is four times slower; with fastmath, the order of summation would depend on the processor
     count = len(a)
     for i in range(count):
         difference = np.float64(a[i]) - np.float64(b[i])
@@ -41,41 +49,49 @@ def measure(a: Float32Array, b: Float32Array, terms: Float64Array) -> float:
 
 @njit(cache=True, nogil=True)
 def measure_rows(a: Float32Array, b: Float32Array) -> Float64Array:
-    """Distance of each row of ``a`` (n, d) to that of ``b``: (n,) float64."""
+    """Return the distances of corresponding rows of ``a`` (n, d) and ``b`` (n, d): (n,) float64."""
     distances = np.empty(len(a))
     terms = np.empty(a.shape[1])
     for row in range(len(a)):
-        distances[row] = measure(a[row], b[row], terms)
+        distances[row] = measure_pair(a[row], b[row], terms)
     return distances
 
 
 @njit(cache=True, nogil=True)
-def leave_out(
+def exclude(
     scores: Float32Array,
     top: int,
     columns: Int64Array,
-    places: Int64Array,
+    keys: Int64Array,
     starts: Int64Array,
     rows: Int64Array,
 ) -> None:
-    """Set scores (rows from ``top`` on, items) to −inf: column n for ``rows[starts[p]:starts[p + 1]]``, p its place."""
+    """Set the scores of excluded pairs to −inf, in place.
+
+    ``scores`` has shape (queries, items). Its first row belongs to the query with number ``top``. For each n, with
+    k = ``keys[n]``, the item in column ``columns[n]`` is excluded for the queries ``rows[starts[k]:starts[k + 1]]``.
+    """
     for n in range(len(columns)):
-        for row in rows[starts[places[n]] : starts[places[n] + 1]]:
+        for row in rows[starts[keys[n]] : starts[keys[n] + 1]]:
             if top <= row < top + len(scores):
                 scores[row - top, columns[n]] = -np.inf
 
 
 @njit(cache=True, nogil=True)
-def _count_from(scores: Float32Array, limit: np.float32) -> int:
-    """How many scores reach the limit."""
+def _count_at_least(scores: Float32Array, min_score: np.float32) -> int:
+    """Return the number of scores that are at least ``min_score``."""
     count = 0
-    for n in range(len(scores)):  # without an index it would not be compiled to vector instructions
-        count += scores[n] >= limit
+    for n in range(len(scores)):  # loop over indices: a loop over values is not compiled to vector instructions
+        count += scores[n] >= min_score
     return count
 
 
 @njit(cache=True, nogil=True)
 def _comes_before(d: float, words: UInt64Array, e: float, others: UInt64Array) -> bool:
+    """Return True if the item with distance ``d`` ranks before the item with distance ``e``.
+
+    Ties are broken by the identifiers: ``words`` belongs to ``d``, and ``others`` belongs to ``e``.
+    """
     if d != e:
         return d < e
     for n in range(3):
@@ -86,7 +102,10 @@ def _comes_before(d: float, words: UInt64Array, e: float, others: UInt64Array) -
 
 @njit(cache=True, nogil=True)
 def _push(d: float, item: UInt64Array, distances: Float64Array, words: UInt64Array, count: int) -> int:
-    """Put an item into one query's heap, the last match on top; its new size."""
+    """Push an item onto the heap of one query, and return the new size of the heap.
+
+    The top of the heap is the match that ranks last.
+    """
     k = len(distances)
     if count < k:
         at = count
@@ -115,17 +134,20 @@ def _push(d: float, item: UInt64Array, distances: Float64Array, words: UInt64Arr
 
 
 @njit(cache=True, nogil=True)
-def _lower_limit(squared_norm: float, distance: float) -> np.float32:
-    """Float32 at or below s of every item that may be measured as no further than ``distance``."""
-    s = (squared_norm * (1 - ROUNDING) - distance * distance * (1 + ROUNDING)) / 2
+def _min_score(squared_norm: float, distance: float) -> np.float32:
+    """Return a lower bound, in float32, of s over all items whose measured distance is at most ``distance``."""
+    s = (squared_norm * (1 - ROUNDING_ERROR) - distance * distance * (1 + ROUNDING_ERROR)) / 2
     return np.float32(s - abs(s) * 2.0**-23 - 2.0**-149)
 
 
 @njit(cache=True, nogil=True)
-def _excess(squared_norm: float, longest: float, error: float) -> float:
-    """More than a score can be above s, and than measuring in float64 can be off, for items up to ``longest``."""
-    pair = np.sqrt(squared_norm) * longest + longest * longest / 2
-    return float(2.5 * error * pair + 4 * ROUNDING * (squared_norm + longest * longest) + LOST)
+def _max_excess(squared_norm: float, max_norm: float, error: float) -> float:
+    """Return an upper bound of (score − s), for items of length at most ``max_norm``.
+
+    The bound includes the float64 error of the measured distances.
+    """
+    pair = np.sqrt(squared_norm) * max_norm + max_norm * max_norm / 2
+    return float(2.5 * error * pair + 4 * ROUNDING_ERROR * (squared_norm + max_norm * max_norm) + UNDERFLOW_ERROR)
 
 
 @njit(cache=True, nogil=True)
@@ -135,37 +157,39 @@ def keep_nearest(
     squared_norms: Float64Array,
     vectors: Float32Array,
     ids: UInt64Array,
-    longest: float,
+    max_norm: float,
     error: float,
-    limits: Float32Array,
+    min_scores: Float32Array,
     distances: Float64Array,
     words: UInt64Array,
     counts: Int64Array,
 ) -> None:
-    """Push a tile's items into the queries' heaps; ``limits`` follow each heap's last match.
+    """Push the items of a tile onto the heaps of the queries.
 
-    ``longest`` is the greatest length of the tile's vectors, ``error`` the g of the search module's text.
+    The distance of an item is measured only if its score is at least the query's element of ``min_scores`` (queries,).
+    This minimum rises when the last match in the query's heap is replaced by a nearer one. ``max_norm`` is the greatest
+    length of a vector in the tile. ``error`` is g.
     """
     n = scores.shape[1]
     terms = np.empty(vectors.shape[1])
     k = distances.shape[1]
     for q in range(len(scores)):
-        limit = limits[q]
-        if counts[q] == 0 and n > k:  # else all of a first tile would be measured
-            above = _excess(squared_norms[q], longest, error)
-            s = np.float64(np.partition(scores[q], n - k)[n - k]) - above
-            limit = max(limit, np.float32(s - abs(s) * 2.0**-23 - 2.0**-149))
+        min_score = min_scores[q]
+        if counts[q] == 0 and n > k:  # otherwise the distances of all items of the first tile would be measured
+            excess = _max_excess(squared_norms[q], max_norm, error)
+            s = np.float64(np.partition(scores[q], n - k)[n - k]) - excess
+            min_score = max(min_score, np.float32(s - abs(s) * 2.0**-23 - 2.0**-149))
         for start in range(0, n, STRIP):
             stop = min(start + STRIP, n)
-            if _count_from(scores[q, start:stop], limit) == 0:
+            if _count_at_least(scores[q, start:stop], min_score) == 0:
                 continue
             for j in range(start, stop):
-                if scores[q, j] >= limit:
-                    d = measure(queries[q], vectors[j], terms)
+                if scores[q, j] >= min_score:
+                    d = measure_pair(queries[q], vectors[j], terms)
                     counts[q] = _push(d, ids[j], distances[q], words[q], counts[q])
                     if counts[q] == k:
-                        limit = _lower_limit(squared_norms[q], distances[q, 0])
-        limits[q] = limit
+                        min_score = _min_score(squared_norms[q], distances[q, 0])
+        min_scores[q] = min_score
 
 
 @njit(cache=True, nogil=True)
@@ -175,34 +199,35 @@ def count_nearer(
     squared_norms: Float64Array,
     vectors: Float32Array,
     ids: UInt64Array,
-    longest: float,
+    max_norm: float,
     error: float,
     starts: Int64Array,
     distances: Float64Array,
     words: UInt64Array,
     counts: Int64Array,
 ) -> None:
-    """Add to ``counts`` the tile's items that come before each mate; query q's are ``starts[q]:starts[q + 1]``.
+    """Add to ``counts`` the number of items of a tile that rank before each mate.
 
-    ``longest`` is the greatest length of the tile's vectors, ``error`` the g of the search module's text.
+    The mates of query q have the indices ``starts[q]`` to ``starts[q + 1]`` (exclusive) in ``distances``, ``words`` and
+    ``counts``. ``max_norm`` is the greatest length of a vector in the tile. ``error`` is g.
     """
     n = scores.shape[1]
     terms = np.empty(vectors.shape[1])
     for q in range(len(scores)):
-        above = _excess(squared_norms[q], longest, error)
+        excess = _max_excess(squared_norms[q], max_norm, error)
         for mate in range(starts[q], starts[q + 1]):
             squared = distances[mate] * distances[mate]
-            possible = _lower_limit(squared_norms[q], distances[mate])
-            s = (squared_norms[q] - squared) / 2 + above
+            possible = _min_score(squared_norms[q], distances[mate])
+            s = (squared_norms[q] - squared) / 2 + excess
             certain = np.float32(s + abs(s) * 2.0**-22 + 2.0**-148)
             for start in range(0, n, STRIP):
                 stop = min(start + STRIP, n)
                 row = scores[q, start:stop]
-                sure = _count_from(row, certain)
-                counts[mate] += sure
-                if _count_from(row, possible) == sure:
+                n_certain = _count_at_least(row, certain)
+                counts[mate] += n_certain
+                if _count_at_least(row, possible) == n_certain:
                     continue
                 for j in range(start, stop):
                     if possible <= scores[q, j] < certain:
-                        d = measure(queries[q], vectors[j], terms)
+                        d = measure_pair(queries[q], vectors[j], terms)
                         counts[mate] += _comes_before(d, ids[j], distances[mate], words[mate])

@@ -1,7 +1,7 @@
-"""Track vectors of 2013: patches coded by a dictionary, and the directions in which codes tell cliques apart.
+"""Embedding model of Humphrey, Nieto & Bello (2013): encode patches with a dictionary, then project the codes by LDA.
 
-Learned in two steps with every training track's codes in between: `Dictionary.fit` on a sample of patches, then
-`DictionaryLda.fit` on the codes of tracks in cliques. Source: Humphrey, Nieto & Bello (2013), spec §E.
+Training has two steps: `Dictionary.fit` on a sample of patches, then `DictionaryLda.fit` on the codes of the tracks in
+cliques. Between the two steps, every training track is encoded with the dictionary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprise.lib.arrays import Float32Array
-from reprise.lib.detect.patches import HALF, HALF_WEIGHTS, patch_magnitudes
+from reprise.lib.detect.patches import HALF_PATCH_SIZE, HALF_PATCH_WEIGHTS, PATCH_BEATS, patch_magnitudes
 
 N_COMPONENTS = 450
 N_WORDS = 2045
@@ -20,19 +20,24 @@ LOG_GAIN = np.float32(5)
 SHRINKAGE = np.float32(0.2)
 
 
-def _compress(patches: Float32Array) -> Float32Array:
-    """Logarithm of patches at unit length, float32 (L, 451): of values, none weighted by what it stands for."""
-    weighted = patches * HALF_WEIGHTS
+def _log_compress(patches: Float32Array) -> Float32Array:
+    """Return log(1 + 5 v) for each half patch, float32 (L, 451).
+
+    v is the half patch, scaled so that its 900-D vector has length 1. `HALF_PATCH_WEIGHTS` are used only to compute
+    this length. The returned values are not multiplied by the weights.
+    """
+    weighted = patches * HALF_PATCH_WEIGHTS
     norms = np.sqrt(np.einsum("ij,ij->i", weighted, weighted))[:, None]
     return np.log1p(patches * (LOG_GAIN / np.where(norms > 0, norms, np.float32(1))))
 
 
 @dataclass(frozen=True)
 class Dictionary:
-    """What patches are compared with: a logarithm, principal components and words, in one matrix.
+    """Dictionary of log-compressed patches. The words are k-means centres in the space of principal components.
 
-    Projecting on principal components and then on words is one linear map, and of the 900 values of a patch 451 are
-    distinct, so ``projection`` is float32 (451, words) and ``offset`` float32 (words,).
+    A patch is projected on principal components, and these are projected on the words. Both projections are combined
+    into one affine map: ``projection``, float32 (451, words), and ``offset``, float32 (words,). 451 is the number of
+    distinct values of a patch.
     """
 
     projection: Float32Array
@@ -44,37 +49,39 @@ class Dictionary:
     ) -> Self:
         """Learn components and words from a sample of half patches, float32 (n, 451).
 
-        There are fewer components or words than asked where there are too few patches. Ten rounds of k-means from
-        patches drawn by chance end at better words, and sooner, than mini-batches or a careful start do.
+        There are at most n - 1 components and at most n words. K-means runs for ten iterations, starting from random
+        patches. This gives better words in less time than mini-batch k-means or k-means++ initialisation.
 
         Raises
         ------
         ValueError
-            Fewer than two patches.
+            There are fewer than two patches.
         """
         from sklearn.cluster import KMeans
         from sklearn.decomposition import PCA
         from threadpoolctl import threadpool_limits
 
         if len(patches) < 2:
-            raise ValueError(f"a dictionary cannot be learned from {len(patches)} patches")
-        weights = HALF_WEIGHTS.astype(np.float64)
-        k = min(n_components, len(patches) - 1, HALF)
-        pca = PCA(k, svd_solver="covariance_eigh").fit(_compress(patches) * weights)
-        points = pca.transform(_compress(patches) * weights).astype(np.float32)
+            raise ValueError(f"a dictionary cannot be learned from {len(patches)} patches: at least 2 are needed")
+        weights = HALF_PATCH_WEIGHTS.astype(np.float64)
+        k = min(n_components, len(patches) - 1, HALF_PATCH_SIZE)
+        pca = PCA(k, svd_solver="covariance_eigh").fit(_log_compress(patches) * weights)
+        points = pca.transform(_log_compress(patches) * weights).astype(np.float32)
         means = KMeans(min(n_words, len(points)), init="random", n_init=1, max_iter=10, random_state=seed)
-        with threadpool_limits(1, "openmp"):  # threads add up in any order, and the seed would not say what comes out
+        with threadpool_limits(1, "openmp"):  # several threads would sum in varying order and give varying results
             words = means.fit(points).cluster_centers_.astype(np.float64)
-        onto = words @ pca.components_
-        return cls((onto * weights).T.astype(np.float32), (-onto @ pca.mean_).astype(np.float32))
+        projection = words @ pca.components_
+        return cls((projection * weights).T.astype(np.float32), (-projection @ pca.mean_).astype(np.float32))
 
     def encode(self, chroma: Float32Array) -> Float32Array:
-        """Code of one track: the median over its patches of how much each patch is like each word.
+        """Encode one track. The code has one value per word: the median similarity of the track's patches to the word.
+
+        Before taking the median, the similarities of each patch are shrunk towards 0 by 0.2 and scaled to unit length.
 
         Parameters
         ----------
         chroma
-            Beat chroma, float32 (12, B), B of at least 75.
+            Beat chroma, float32 (12, B), B at least 75.
 
         Returns
         -------
@@ -84,37 +91,37 @@ class Dictionary:
         Raises
         ------
         ValueError
-            The track holds no patch.
+            The track has fewer than 75 beats, so it has no patches.
         """
         patches = patch_magnitudes(chroma)
         if not len(patches):
-            raise ValueError(f"{chroma.shape[1]} beats hold no patch")
-        likeness = _compress(patches) @ self.projection + self.offset
-        # x minus x clipped is x shrunk towards zero
-        likeness -= np.clip(likeness, -SHRINKAGE, SHRINKAGE)
-        norms = np.sqrt(np.einsum("ij,ij->i", likeness, likeness))[:, None]
-        likeness /= np.where(norms > 0, norms, np.float32(1))
-        return _sparse_median(likeness)
+            raise ValueError(f"{chroma.shape[1]} beats are too few for a patch: at least {PATCH_BEATS} are needed")
+        similarity = _log_compress(patches) @ self.projection + self.offset
+        # soft threshold: x - clip(x) shrinks x towards zero
+        similarity -= np.clip(similarity, -SHRINKAGE, SHRINKAGE)
+        norms = np.sqrt(np.einsum("ij,ij->i", similarity, similarity))[:, None]
+        similarity /= np.where(norms > 0, norms, np.float32(1))
+        return _sparse_median(similarity)
 
 
 def _sparse_median(values: Float32Array) -> Float32Array:
-    """Median of each column, most of whose values are zero."""
+    """Return the median of each column of a matrix with mostly zeros."""
     n = len(values)
-    # where neither half the values are above zero nor half below, the middle is zero
-    busy = np.flatnonzero(
+    # the median is zero if fewer than half of the values are positive and fewer than half are negative
+    nonzero = np.flatnonzero(
         (2 * np.count_nonzero(values > 0, axis=0) >= n) | (2 * np.count_nonzero(values < 0, axis=0) >= n)
     )
-    ordered = np.sort(values[:, busy].T, axis=1)
+    ordered = np.sort(values[:, nonzero].T, axis=1)
     median = np.zeros(values.shape[1], dtype=np.float32)
-    median[busy] = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / np.float32(2)
+    median[nonzero] = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / np.float32(2)
     return median
 
 
 @dataclass(frozen=True)
 class DictionaryLda:
-    """Codes seen along the directions of linear discriminant analysis with cliques as classes, at unit length.
+    """Embedding model: codes are projected by linear discriminant analysis (LDA) and scaled to unit length.
 
-    ``mean`` float32 (words,), ``directions`` float32 (words, k).
+    The classes of the LDA are cliques. ``mean`` is float32 (words,), and ``directions`` is float32 (words, k).
     """
 
     kind: ClassVar[str] = "dictionary_lda"
@@ -133,32 +140,34 @@ class DictionaryLda:
         *,
         as_published: bool = False,
     ) -> Self:
-        """Learn the directions from the codes of tracks in cliques.
+        """Learn the LDA directions from the codes of tracks in cliques.
 
-        Cliques are many and small, so that 2,045 values tell any of them apart, even cliques made up by chance. Hence
-        codes are first reduced to principal components: as many as lie behind the words, 450, and at most half as many
-        as there are tracks beyond the first of each clique.
+        There are many cliques, and they are small. Therefore LDA on all 2,045 values of a code overfits: it separates
+        even random cliques. Codes are reduced to principal components first. There are at most 450 components, the same
+        limit as in the dictionary, and at most (n - c) / 2, where n is the number of tracks and c the number of
+        cliques.
 
-        The published figures were made otherwise: from all values, and along the directions from the mean to the first
-        cliques' centres in place of the best ones, because that is what scikit-learn's LDA did in 2013.
+        The published system learned from all values, and its directions were not the most discriminative ones. They
+        were the directions from the mean to the centres of the first cliques, as in scikit-learn's LDA of 2013.
 
         Parameters
         ----------
         dictionary
-            What the codes were made with.
+            The dictionary that produced the codes.
         codes
             float32 (n, words).
         cliques
-            (n,): equal labels for versions of one work. Cliques with one track here say nothing and are left out.
+            (n,): the clique label of each track. Cliques with only one track are ignored.
         n_components
-            Directions wanted. There are fewer where cliques or components are too few.
+            Number of directions. There are fewer if there are too few cliques or components.
         as_published
-            Do as the published system did.
+            If true, use the method of the published system.
 
         Raises
         ------
         ValueError
-            Fewer than two cliques of at least two tracks, codes that are all the same, or no direction wanted.
+            There are fewer than two cliques of at least two tracks, all codes are equal, or ``n_components`` is less
+            than 1.
         """
         from sklearn.decomposition import PCA
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -169,10 +178,13 @@ class DictionaryLda:
         n_cliques = int(np.count_nonzero(sizes > 1))
         if n_cliques < 2 or n_components < 1:
             raise ValueError(
-                f"{n_components} directions cannot be learned from {n_cliques} cliques of two or more tracks"
+                f"{n_components} directions cannot be learned from {n_cliques} cliques of two or more tracks: "
+                "use at least 2 cliques and 1 direction"
             )
         if not np.ptp(points, axis=0).any():
-            raise ValueError(f"the codes of {len(points)} tracks are all the same")
+            raise ValueError(
+                f"the codes of {len(points)} tracks are all the same: use other tracks or another dictionary"
+            )
         mean, axes = np.zeros(points.shape[1]), np.eye(points.shape[1])
         if not as_published:
             k = min(N_COMPONENTS, max(1, (len(points) - n_cliques) // 2), points.shape[1])
@@ -186,18 +198,21 @@ class DictionaryLda:
         return cls(dictionary, (mean + axes @ model.xbar_).astype(np.float32), directions.astype(np.float32))
 
     def embed_codes(self, codes: Float32Array) -> Float32Array:
-        """Return the vectors of tracks whose codes are known, float32 (n, words): float32 (n, k), of length 1."""
-        # in double precision, so that a track's vector does not depend on which others it came with
-        seen = (np.asarray(codes, dtype=np.float64).reshape(-1, len(self.mean)) - self.mean) @ self.directions
-        norms = np.linalg.norm(seen, axis=1, keepdims=True)
-        return np.asarray(seen / np.where(norms > 0, norms, 1), dtype=np.float32)
+        """Embed n tracks from their codes, float32 (n, words).
+
+        The result is float32 (n, k). Each row has length 1 or contains only zeros.
+        """
+        # use float64, so that the embedding of a track does not depend on the other tracks in the call
+        projected = (np.asarray(codes, dtype=np.float64).reshape(-1, len(self.mean)) - self.mean) @ self.directions
+        norms = np.linalg.norm(projected, axis=1, keepdims=True)
+        return np.asarray(projected / np.where(norms > 0, norms, 1), dtype=np.float32)
 
     def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
-        """Return the vectors of n beat chromas of (12, B), B of at least 75: float32 (n, k), of length 1."""
+        """Embed n beat chromas (12, B), B at least 75. The result is float32 (n, k), as in `embed_codes`."""
         return self.embed_codes(np.array([self.dictionary.encode(track) for track in tracks], dtype=np.float32))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Everything learned, by name."""
+        """Return the learned arrays by name."""
         return {
             "projection": self.dictionary.projection,
             "offset": self.dictionary.offset,
@@ -207,6 +222,6 @@ class DictionaryLda:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:
-        """Return what `tensors` came from."""
+        """Return the embedding model with the given learned arrays."""
         dictionary = Dictionary(np.asarray(tensors["projection"]), np.asarray(tensors["offset"]))
         return cls(dictionary, np.asarray(tensors["mean"]), np.asarray(tensors["directions"]))

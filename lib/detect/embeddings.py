@@ -1,4 +1,4 @@
-"""All embeddings of tracks, and how a trained one is kept: as safetensors, kind and parameters in the header."""
+"""All kinds of embedding models, and their file format: safetensors with kind and parameters in the header."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,49 +17,59 @@ from reprise.lib.errors import InputError
 
 
 class Embedding(Protocol):
-    """A trained embedding: turns what it ``reads``, half patches or beat chroma, into vectors."""
+    """A trained embedding model.
+
+    ``kind`` is the key of the model's class in `EMBEDDINGS`. ``reads`` is the input column of the model:
+    ``median_patch`` or ``beat_chroma``.
+    """
 
     kind: ClassVar[str]
     reads: ClassVar[str]
 
     def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
-        """Return the vectors of n tracks, float32 (n, d)."""
+        """Return the embeddings of n tracks, float32 (n, d)."""
         ...
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Everything learned, by name."""
+        """Return the learned arrays by name."""
         ...
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:
-        """Undo `tensors`."""
+        """Return the embedding model with the given learned arrays."""
         ...
 
 
 EMBEDDINGS: Mapping[str, type[Embedding]] = {
     embedding.kind: embedding for embedding in (MedianPatch, MedianPca, DictionaryLda, Learned)
 }
+"""Classes of embedding models by kind."""
 
 
 def dump(embedding: Embedding, params: Mapping[str, Any]) -> bytes:
-    """Bytes of a trained embedding; the same one gives the same bytes."""
+    """Serialise a trained embedding model. Equal models and parameters give equal bytes."""
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in embedding.tensors().items()}
-    # one entry: several would stand in any order
+    # write one header entry only, because safetensors writes several entries in an arbitrary order
     header = json.dumps({"kind": embedding.kind, "params": dict(params)}, sort_keys=True)
     return bytes(safetensors.numpy.save(tensors, {"reprise": header}))
 
 
 def load(data: bytes) -> Embedding:
-    """Undo `dump`. Nothing in the bytes is run: they name one of the kinds known here.
+    """Restore an embedding model from the bytes that `dump` returned.
+
+    Loading runs no code from the bytes: they contain only arrays, parameters and the name of a kind in `EMBEDDINGS`.
 
     Raises
     ------
     InputError
-        ``not_a_model``: the bytes are no embedding, or of an unknown kind.
+        ``not_a_model``: the bytes are not an embedding model, or the kind of the model is unknown.
     """
     try:
         size = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["reprise"])
         return EMBEDDINGS[header["kind"]].from_tensors(safetensors.numpy.load(data))
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        raise InputError("not_a_model", f"is no trained embedding ({type(error).__name__}: {error})") from None
+        raise InputError(
+            "not_a_model",
+            f"the model file is not a trained embedding ({type(error).__name__}: {error}): train it again",
+        ) from None

@@ -1,4 +1,4 @@
-"""Track vectors of 2012: the median patch, scaled to unit length and seen along its principal components."""
+"""Embedding model of Bertin-Mahieux & Ellis (2012): PCA of median patches that are scaled to unit length."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprise.lib.arrays import Float32Array, Float64Array
-from reprise.lib.detect.patches import HALF, HALF_WEIGHTS
+from reprise.lib.detect.patches import HALF_PATCH_SIZE, HALF_PATCH_WEIGHTS
 
 
-def unit_patches(tracks: Sequence[Float32Array]) -> Float64Array:
-    """Half patches as unit vectors that are as far from each other as the 900-D vectors they stand for.
+def normalise_patches(tracks: Sequence[Float32Array]) -> Float64Array:
+    """Scale half patches to unit vectors that have the same Euclidean distances as the 900-D unit vectors.
 
-    Every value that stands for two of the 900 is taken √2 times, which makes lengths, scalar products and hence
-    principal components those of the 900-D vectors, exactly.
+    A value that represents two of the 900 values is multiplied by √2. Therefore lengths and inner products equal those
+    of the 900-D vectors, and so do projections on principal components.
 
     Parameters
     ----------
     tracks
-        Half patches, n of (451,), none of them all zero.
+        n half patches of shape (451,). Each must contain a value other than 0.
 
     Returns
     -------
@@ -30,42 +30,46 @@ def unit_patches(tracks: Sequence[Float32Array]) -> Float64Array:
     Raises
     ------
     ValueError
-        A patch of zeros has no direction, one with NaN no meaning.
+        A patch contains only zeros, or a value that is not finite.
     """
-    patches = np.asarray(tracks, dtype=np.float64).reshape(-1, HALF) * HALF_WEIGHTS.astype(np.float64)
+    patches = np.asarray(tracks, dtype=np.float64).reshape(-1, HALF_PATCH_SIZE) * HALF_PATCH_WEIGHTS.astype(np.float64)
     norms = np.linalg.norm(patches, axis=1, keepdims=True)
     if not (np.isfinite(norms).all() and norms.all()):
-        raise ValueError("a median patch of zeros, NaN or infinity has no direction")
+        raise ValueError(
+            "a median patch has no direction, because it contains only zeros, or NaN or infinite values: "
+            "leave out this track"
+        )
     unit: Float64Array = patches / norms
     return unit
 
 
 @dataclass(frozen=True)
 class MedianPatch:
-    """The median patch itself at unit length, Bertin-Mahieux & Ellis' (2012) 900-D vector; spec §D without its PCA."""
+    """Embedding model without PCA: the median patch of Bertin-Mahieux & Ellis (2012), scaled to unit length."""
 
     kind: ClassVar[str] = "median_patch"
     reads: ClassVar[str] = "median_patch"
 
     def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
-        """Return the vectors of n half patches of (451,): float32 (n, 451), with the distances of the 900-D ones."""
-        return unit_patches(tracks).astype(np.float32)
+        """Embed n half patches (451,). The result is float32 (n, 451), with the distances of the 900-D unit vectors."""
+        return normalise_patches(tracks).astype(np.float32)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Nothing: there is nothing to learn."""
+        """Return an empty dictionary: nothing is learned."""
         return {}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:  # noqa: ARG003 (there is nothing in them)
-        """Return what `tensors` came from."""
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:  # noqa: ARG003 (empty, see `tensors`)
+        """Return the embedding model."""
         return cls()
 
 
 @dataclass(frozen=True)
 class MedianPca:
-    """Unit median patches along their principal components: Bertin-Mahieux & Ellis (2012), spec §D.
+    """Embedding model of Bertin-Mahieux & Ellis (2012): PCA of median patches that are scaled to unit length.
 
-    ``mean`` float32 (451,) and ``components`` float32 (k, 451) are those of `unit_patches`. Not whitened.
+    ``mean``, float32 (451,), and ``components``, float32 (k, 451), are learned from the output of `normalise_patches`.
+    The embeddings are not whitened.
     """
 
     kind: ClassVar[str] = "median_pca"
@@ -75,34 +79,37 @@ class MedianPca:
 
     @classmethod
     def fit(cls, tracks: Sequence[Float32Array], n_components: int = 200) -> Self:
-        """Learn the components from the half patches of tracks that nobody will search for: n of (451,).
+        """Learn the components from n half patches (451,). Use tracks outside the cliques that are evaluated.
 
-        There are fewer components than asked where there are no more: at most n - 1, and at most 451.
+        There are at most n - 1 and at most 451 components, even if ``n_components`` is greater.
 
         Raises
         ------
         ValueError
-            Fewer than two tracks, or fewer than one component asked.
+            There are fewer than two tracks, or ``n_components`` is less than 1.
         """
         from sklearn.decomposition import PCA
 
         if len(tracks) < 2 or n_components < 1:
-            raise ValueError(f"{n_components} principal components cannot be learned from {len(tracks)} tracks")
-        k = min(n_components, len(tracks) - 1, HALF)
-        model = PCA(k, svd_solver="covariance_eigh").fit(unit_patches(tracks))
+            raise ValueError(
+                f"{n_components} principal components cannot be learned from {len(tracks)} tracks: "
+                "use at least 2 tracks and 1 component"
+            )
+        k = min(n_components, len(tracks) - 1, HALF_PATCH_SIZE)
+        model = PCA(k, svd_solver="covariance_eigh").fit(normalise_patches(tracks))
         return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
 
     def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
-        """Return the vectors of n half patches of (451,): float32 (n, k)."""
-        # in double precision, so that a track's vector does not depend on which others it came with
-        centred = unit_patches(tracks) - self.mean
+        """Embed n half patches (451,). The result is float32 (n, k)."""
+        # use float64, so that the embedding of a track does not depend on the other tracks in the call
+        centred = normalise_patches(tracks) - self.mean
         return (centred @ self.components.T.astype(np.float64)).astype(np.float32)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Everything learned, by name."""
+        """Return the learned arrays by name."""
         return {"mean": self.mean, "components": self.components}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Self:
-        """Return what `tensors` came from."""
+        """Return the embedding model with the given learned arrays."""
         return cls(np.asarray(tensors["mean"]), np.asarray(tensors["components"]))

@@ -1,18 +1,18 @@
-"""How good a ranking of covers is: average precision, first rank, triplets, areas and curves.
+"""Metrics of rankings: average precision, first rank, triplet accuracy, ROC area and precision-recall curves.
 
-Ranks come as flat arrays with one entry a (query, mate) pair, a mate being another version of the query's work: the
-label of the query, and the 1-based rank of the mate among everything but the query and its known duplicates. A pair
-whose query or mate has no vector has no rank and holds 0. Nothing else is needed, so that ranks can be counted in a
-stream and no distance is kept.
+A mate of a query is another version of the query's work. Ranks are given as two flat arrays with one element per
+(query, mate) pair. One array holds the label of the query. The other array holds the rank of the mate, counted from 1,
+among all tracks except the query and its known duplicates. A pair has no rank if its query or its mate has no
+embedding; its element is then 0. The metrics need only the ranks, so distances need not be kept.
 
-Every figure can be counted both ways (specs/cover_2dftm, F):
+Every metric can be computed in two ways:
 
-- ``worst=None``: pairs without a rank are left out, and with them the queries that have no other. The published
-  figures are counted so, which flatters them.
-- ``worst=N``: pairs without a rank are misses. Such a mate counts among the R of its query and is never found: it adds
-  nothing to the average precision and stands at rank N, the last one, for the first and the average rank. A query
-  without a vector has average precision 0 and rank N throughout. N is the number of tracks ranked for a query when
-  every one has a vector.
+- ``miss_rank=None``: pairs without a rank are ignored, and queries without a ranked mate are ignored. The published
+  results were computed in this way, so they are too good.
+- ``miss_rank=N``: pairs without a rank are misses. A missed mate is one of the R mates of its query, but adds nothing
+  to the average precision. For the first rank and the average rank, a missed mate has rank N. A query without an
+  embedding has average precision 0 and rank N for every mate. N is the number of tracks in the ranking of a query if
+  every track has an embedding.
 """
 
 from dataclasses import dataclass
@@ -23,39 +23,42 @@ from numpy.typing import ArrayLike, NDArray
 
 from reprise.lib.arrays import Float64Array, Int64Array, IntpArray
 
-PAGE = 10
-"""Results of the first page: those that P@10 looks at."""
-LEVELS = 100
-"""Steps of recall of a precision-recall curve."""
+PAGE_SIZE = 10
+"""Number of top-ranked results on which P@10 is computed."""
+RECALL_STEPS = 100
+"""Number of steps from recall 0 to recall 1 in a precision-recall curve."""
 
 
 @dataclass(frozen=True)
 class QueryScores:
-    """Scores of each query that counts, in ascending order of the label; arrays of shape (n,)."""
+    """Metrics of the n queries that are not ignored: arrays of shape (n,), sorted by the label of the query."""
 
-    query: NDArray[Any]  # the label
-    mates: Int64Array  # R
+    query: NDArray[Any]  # label of the query
+    mates: Int64Array  # R, the number of mates
     average_precision: Float64Array
     first_rank: Int64Array
-    rank_sum: Int64Array  # over the mates
+    rank_sum: Int64Array  # sum of the ranks of all mates
     precision_at_10: Float64Array
 
 
 @dataclass(frozen=True)
-class Retrieval:
-    """Figures over all queries. The means are NaN where nothing counts."""
+class RetrievalMetrics:
+    """Metrics over all queries that are not ignored. The means are NaN if there are no such queries."""
 
     queries: int
     pairs: int
     mean_average_precision: float
-    mean_first_rank: float  # MR1
-    average_rank: float  # over pairs
+    mean_first_rank: float  # MR1: mean over the queries of the rank of the first mate
+    average_rank: float  # mean rank over all pairs
     precision_at_10: float
 
 
 @dataclass(frozen=True)
 class CliqueScores:
-    """Scores of each clique that has a query that counts, in ascending order of its label; arrays of shape (n,)."""
+    """Mean metrics of n cliques: arrays of shape (n,), sorted by the label of the clique.
+
+    Cliques whose queries are all ignored are left out.
+    """
 
     clique: NDArray[Any]
     queries: Int64Array
@@ -65,7 +68,7 @@ class CliqueScores:
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """A curve: precision (101,) at each recall of 0, 0.01 … 1 (101,)."""
+    """Precision-recall curve: the recalls 0, 0.01 … 1, and the precision at each recall; both (101,)."""
 
     recall: Float64Array
     precision: Float64Array
@@ -73,7 +76,10 @@ class PrecisionRecall:
 
 @dataclass(frozen=True)
 class RankHistogram:
-    """How many ranks lie in ``edges[i] <= rank < edges[i + 1]``: edges (n + 1,) at 1, 2, 5, 10, 20 …, counts (n,)."""
+    """Histogram of ranks: counts (n,) and bin edges (n + 1,). The edges are 1, 2, 5, 10, 20 ….
+
+    ``counts[i]`` is the number of ranks with ``edges[i] <= rank < edges[i + 1]``.
+    """
 
     edges: Int64Array
     counts: Int64Array
@@ -81,47 +87,52 @@ class RankHistogram:
 
 @dataclass(frozen=True)
 class TripletScore:
-    """How many (query, cover, other) triplets there are, how many have all three vectors, and how many are right."""
+    """Numbers of triplets (query, cover, other track): all, compared, and correct.
+
+    A triplet is compared if all three tracks have an embedding.
+    """
 
     triplets: int
     compared: int
-    right: int
+    correct: int
 
     @property
     def accuracy(self) -> float:
-        """Share of the compared triplets that are right; NaN where there is none."""
-        return self.right / self.compared if self.compared else float("nan")
+        """The number of correct triplets divided by the number of compared triplets; NaN if none was compared."""
+        return self.correct / self.compared if self.compared else float("nan")
 
     @property
     def accuracy_of_all(self) -> float:
-        """The same over all triplets, one that could not be compared being wrong; NaN where there is none."""
-        return self.right / self.triplets if self.triplets else float("nan")
+        """The number of correct triplets divided by the number of all triplets; NaN if there are no triplets."""
+        return self.correct / self.triplets if self.triplets else float("nan")
 
 
-def score_queries(query: ArrayLike, rank: ArrayLike, *, worst: int | None = None) -> QueryScores:
-    """Score each query by the ranks of its mates.
+def score_queries(query: ArrayLike, rank: ArrayLike, *, miss_rank: int | None = None) -> QueryScores:
+    """Compute the metrics of each query from the ranks of its mates.
 
-    Average precision is ``(1/R) Σ_j #{r_i <= r_j} / r_j`` over the R mates; P@10 is the number of mates among the first
-    ten results over ten, whatever R is.
+    The average precision is ``(1/R) Σ_j #{i: r_i <= r_j} / r_j``, where r_1 … r_R are the ranks of the R mates and #
+    is the number of elements. P@10 is the number of mates in the first ten results, divided by ten for any R.
 
     Parameters
     ----------
     query
-        Shape (pairs,): the query's label, of any type that sorts.
+        Shape (pairs,): the label of the query, of any sortable dtype.
     rank
-        Shape (pairs,), whole numbers: the mate's 1-based rank; 0 where query or mate has no vector.
-    worst
-        None leaves pairs without a rank out; a number counts them as misses that stand there. See the module.
+        Shape (pairs,), integers: the rank of the mate, counted from 1; 0 if query or mate has no embedding.
+    miss_rank
+        If it is None, pairs without a rank are ignored. If it is a number, they are misses with this rank. See the
+        module docstring.
 
     Raises
     ------
     ValueError
-        A negative rank, one beyond ``worst``, or two mates of a query at one rank: ties must have been broken.
+        A rank is negative or greater than ``miss_rank``, or two mates of a query have the same rank. Break ties before
+        the call.
     """
-    pairs = _sort_pairs(query, rank, worst)
+    pairs = _sort_pairs(query, rank, miss_rank)
     found = np.add.reduceat(pairs.precision, pairs.start) if len(pairs.label) else np.empty(0)
     rank_sum = np.add.reduceat(pairs.rank, pairs.start) if len(pairs.label) else np.empty(0, dtype=np.int64)
-    on_page = (pairs.precision > 0) & (pairs.rank <= PAGE)
+    on_page = (pairs.precision > 0) & (pairs.rank <= PAGE_SIZE)
     hits = np.add.reduceat(on_page.astype(np.int64), pairs.start) if len(pairs.label) else np.empty(0)
     return QueryScores(
         query=pairs.label,
@@ -129,84 +140,86 @@ def score_queries(query: ArrayLike, rank: ArrayLike, *, worst: int | None = None
         average_precision=found / pairs.mates,
         first_rank=pairs.rank[pairs.start],
         rank_sum=rank_sum,
-        precision_at_10=hits / PAGE,
+        precision_at_10=hits / PAGE_SIZE,
     )
 
 
-def summarise(scores: QueryScores) -> Retrieval:
-    """Mean average precision, MR1, average rank and P@10 over all queries."""
+def summarise(scores: QueryScores) -> RetrievalMetrics:
+    """Compute the mean average precision, MR1, average rank and P@10 over all queries."""
     pairs = int(scores.mates.sum())
-    return Retrieval(
+    return RetrievalMetrics(
         queries=len(scores.query),
         pairs=pairs,
-        mean_average_precision=_mean(scores.average_precision),
-        mean_first_rank=_mean(scores.first_rank),
+        mean_average_precision=mean_or_nan(scores.average_precision),
+        mean_first_rank=mean_or_nan(scores.first_rank),
         average_rank=int(scores.rank_sum.sum()) / pairs if pairs else float("nan"),
-        precision_at_10=_mean(scores.precision_at_10),
+        precision_at_10=mean_or_nan(scores.precision_at_10),
     )
 
 
 def score_cliques(scores: QueryScores, clique: ArrayLike) -> CliqueScores:
-    """Mean scores of each clique; ``clique`` of shape (n,) names the clique of each scored query."""
-    label, place, queries = np.unique(_labels(clique, len(scores.query)), return_inverse=True, return_counts=True)
+    """Average the metrics over the queries of each clique. ``clique`` (n,) holds the clique of each query."""
+    label, code, queries = np.unique(_check_labels(clique, len(scores.query)), return_inverse=True, return_counts=True)
     return CliqueScores(
         clique=label,
         queries=queries.astype(np.int64),
-        mean_average_precision=np.bincount(place, scores.average_precision, len(label)) / queries,
-        mean_first_rank=np.bincount(place, scores.first_rank, len(label)) / queries,
+        mean_average_precision=np.bincount(code, scores.average_precision, len(label)) / queries,
+        mean_first_rank=np.bincount(code, scores.first_rank, len(label)) / queries,
     )
 
 
-def precision_recall(query: ArrayLike, rank: ArrayLike, *, worst: int | None = None) -> PrecisionRecall:
-    """Precision at each recall, averaged over the queries.
+def precision_recall(query: ArrayLike, rank: ArrayLike, *, miss_rank: int | None = None) -> PrecisionRecall:
+    """Compute the precision at each recall, averaged over the queries.
 
-    A query's precision at a recall is the best that it has there or beyond (interpolated, as in TREC); 0 at a recall it
-    never reaches. Parameters and errors as in `score_queries`; without a query, precision is NaN.
+    The precision of a query is interpolated as in TREC. At each recall, it is the maximum of the precision at this
+    recall and at all higher recalls. At a recall that the query does not reach, it is 0. Parameters and errors are
+    those of `score_queries`. If there are no queries, the precision is NaN.
     """
-    pairs = _sort_pairs(query, rank, worst)
-    recall = np.arange(LEVELS + 1) / LEVELS
+    pairs = _sort_pairs(query, rank, miss_rank)
+    recall = np.arange(RECALL_STEPS + 1) / RECALL_STEPS
     if not len(pairs.label):
-        return PrecisionRecall(recall, np.full(LEVELS + 1, np.nan))
-    # reduceat takes slices as pairs of bounds, the last of which must lie within the array
+        return PrecisionRecall(recall, np.full(RECALL_STEPS + 1, np.nan))
+    # reduceat takes each slice as a pair of bounds; the padding keeps the last bound inside the array
     padded = np.append(pairs.precision, 0.0)
     bounds = np.empty(2 * len(pairs.label), dtype=np.int64)
     bounds[1::2] = pairs.start + pairs.mates
-    precision = np.empty(LEVELS + 1)
-    for level in range(LEVELS + 1):
-        needed = np.maximum(-(-level * pairs.mates // LEVELS), 1)  # mates that must be found, rounded up
+    precision = np.empty(RECALL_STEPS + 1)
+    for step in range(RECALL_STEPS + 1):
+        needed = np.maximum(-(-step * pairs.mates // RECALL_STEPS), 1)  # number of mates to find, rounded up
         bounds[::2] = pairs.start + needed - 1
-        precision[level] = np.maximum.reduceat(padded, bounds)[::2].mean()
+        precision[step] = np.maximum.reduceat(padded, bounds)[::2].mean()
     return PrecisionRecall(recall, precision)
 
 
 def rank_histogram(rank: ArrayLike) -> RankHistogram:
-    """Count ranks in bins that grow as 1, 2, 5, 10, 20 …; the last bin holds the largest rank.
+    """Count ranks in bins with the edges 1, 2, 5, 10, 20 …. The last bin contains the largest rank.
 
     Raises
     ------
     ValueError
-        A rank below 1.
+        A rank is less than 1.
     """
     ranks = np.asarray(rank, dtype=np.int64)
     if ranks.size and ranks.min() < 1:
-        raise ValueError(f"ranks are counted from 1, got {ranks.min()}")
+        raise ValueError(f"ranks are counted from 1, got rank {ranks.min()}")
     largest = int(ranks.max(initial=1))
     edges = [1]
     while edges[-1] <= largest:
-        # 1 -> 2 -> 5 -> 10: only a 2 is followed by more than its double
+        # 1, 2, 5, 10 …: the next edge is 2.5 times an edge that starts with 2, and 2 times any other edge
         edges.append(edges[-1] * 5 // 2 if str(edges[-1])[0] == "2" else edges[-1] * 2)
     counts = np.histogram(ranks, bins=edges)[0]
-    # numpy's last bin holds its upper edge too, which no rank reaches here
+    # numpy includes the last edge in the last bin, but here no rank equals the last edge
     return RankHistogram(np.array(edges, dtype=np.int64), counts.astype(np.int64))
 
 
 def score_triplets(to_cover: ArrayLike, to_other: ArrayLike) -> TripletScore:
-    """Count the triplets whose query is strictly nearer to the cover than to the other track.
+    """Count the triplets. A triplet is correct if the query is strictly nearer to the cover than to the other track.
 
     Parameters
     ----------
     to_cover, to_other
-        Shape (triplets,): distances of the query; NaN where one of the two tracks has no vector. A tie is wrong.
+        Shape (triplets,): distances from the query to the cover, and from the query to the other track. NaN if one of
+        the two tracks has no embedding.
     """
     cover, other = np.asarray(to_cover, dtype=np.float64), np.asarray(to_other, dtype=np.float64)
     if cover.shape != other.shape or cover.ndim != 1:
@@ -216,18 +229,18 @@ def score_triplets(to_cover: ArrayLike, to_other: ArrayLike) -> TripletScore:
 
 
 def roc_area(of_covers: ArrayLike, of_others: ArrayLike) -> float:
-    """Area under the ROC curve of distances: the share of (cover, other) pairs in which the cover is nearer.
+    """Compute the ROC area of distances: of all (cover, other track) pairs, the share in which the cover is nearer.
 
-    A tie counts half (Mann-Whitney). NaN where one of the two is empty.
+    A pair with equal distances counts as one half (Mann-Whitney). The result is NaN if an array is empty.
 
     Raises
     ------
     ValueError
-        A distance is NaN; infinity is a distance.
+        A distance is NaN. Infinite distances are allowed.
     """
     covers, others = np.asarray(of_covers, dtype=np.float64).ravel(), np.asarray(of_others, dtype=np.float64).ravel()
     if np.isnan(covers).any() or np.isnan(others).any():
-        raise ValueError("a distance is NaN")
+        raise ValueError("a distance is NaN: leave out pairs without a distance")
     if not covers.size or not others.size:
         return float("nan")
     others = np.sort(others)
@@ -238,43 +251,47 @@ def roc_area(of_covers: ArrayLike, of_others: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs that count, by query and rank: those of query i are ``start[i] … start[i] + mates[i] - 1``."""
+    """Pairs that are not ignored, sorted by query and rank.
+
+    The pairs of query i have the indices ``start[i]`` to ``start[i] + mates[i]`` (exclusive).
+    """
 
     label: NDArray[Any]
     start: IntpArray
     mates: Int64Array
     rank: Int64Array
-    precision: Float64Array  # at this pair's rank; 0 for a miss
+    precision: Float64Array  # precision at the rank of the pair; 0 for a miss
 
 
-def _sort_pairs(query: ArrayLike, rank: ArrayLike, worst: int | None) -> _Pairs:
+def _sort_pairs(query: ArrayLike, rank: ArrayLike, miss_rank: int | None) -> _Pairs:
     ranks = np.asarray(rank, dtype=np.int64)
-    queries = _labels(query, len(ranks))
+    queries = _check_labels(query, len(ranks))
     if ranks.size and ranks.min() < 0:
-        raise ValueError(f"ranks are counted from 1, and 0 is none, got {ranks.min()}")
+        raise ValueError(f"ranks are counted from 1, and 0 means no rank, got rank {ranks.min()}")
     found = ranks > 0
-    if worst is None:
+    if miss_rank is None:
         queries, ranks, found = queries[found], ranks[found], found[found]
     else:
-        if ranks.max(initial=0) > worst:
-            raise ValueError(f"rank {ranks.max()} lies beyond the last one, {worst}")
-        ranks = np.where(found, ranks, worst)
-    label, place, mates = np.unique(queries, return_inverse=True, return_counts=True)
-    order = np.lexsort((~found, ranks, place))  # a miss comes after a mate that was found at the last rank
-    ranks, found, place = ranks[order], found[order], place[order]
-    if np.any((place[1:] == place[:-1]) & (ranks[1:] == ranks[:-1]) & found[1:]):
-        raise ValueError("two mates of one query stand at one rank: break ties before counting")
+        if ranks.max(initial=0) > miss_rank:
+            raise ValueError(f"rank {ranks.max()} is beyond the last rank, miss_rank={miss_rank}")
+        ranks = np.where(found, ranks, miss_rank)
+    label, code, mates = np.unique(queries, return_inverse=True, return_counts=True)
+    order = np.lexsort((~found, ranks, code))  # a miss is sorted after a mate that is found at rank miss_rank
+    ranks, found, code = ranks[order], found[order], code[order]
+    if np.any((code[1:] == code[:-1]) & (ranks[1:] == ranks[:-1]) & found[1:]):
+        raise ValueError("two mates of one query have the same rank: break ties before counting")
     start = np.cumsum(mates) - mates
-    position = np.arange(len(ranks)) - start[place] + 1
+    position = np.arange(len(ranks)) - start[code] + 1
     return _Pairs(label, start, mates.astype(np.int64), ranks, np.where(found, position / ranks, 0.0))
 
 
-def _labels(labels: ArrayLike, n: int) -> NDArray[Any]:
+def _check_labels(labels: ArrayLike, n: int) -> NDArray[Any]:
     array = np.asarray(labels)
     if array.shape != (n,):
         raise ValueError(f"expected labels of shape ({n},), got {array.shape}")
     return array
 
 
-def _mean(values: NDArray[Any]) -> float:
+def mean_or_nan(values: NDArray[Any]) -> float:
+    """Return the mean of a numeric or boolean array; NaN for an empty array."""
     return float(values.mean()) if values.size else float("nan")

@@ -1,4 +1,4 @@
-"""The key a version is played in, seen from another: optimal transposition index of two beat chromas."""
+"""Transposition between two beat chromas: the optimal transposition index (OTI)."""
 
 import numpy as np
 
@@ -6,10 +6,11 @@ from reprise.lib.arrays import Float32Array
 
 
 def rank_transpositions(query: Float32Array, candidate: Float32Array) -> list[int]:
-    """Transpositions of the candidate, the most likely first.
+    """Rank the transpositions of the candidate, the most likely first.
 
-    The optimal transposition index of Serrà, Gómez & Herrera (2008): global chroma profiles, one of them rotated, are
-    compared by their inner product; ties stand in ascending order.
+    The most likely transposition is the optimal transposition index of Serrà, Gómez & Herrera (2008). Each rotation of
+    the candidate's global chroma profile is compared with the query's profile by inner product. Transpositions with
+    equal inner products are in ascending order.
 
     Parameters
     ----------
@@ -19,16 +20,16 @@ def rank_transpositions(query: Float32Array, candidate: Float32Array) -> list[in
     Returns
     -------
     list of int
-        The numbers 0..11. t says that the candidate sounds t semitones above the query: `np.roll(candidate, -t,
-        axis=0)` is in the query's key.
+        A permutation of 0..11. Transposition t means that the candidate sounds t semitones above the query:
+        ``np.roll(candidate, -t, axis=0)`` is in the key of the query.
     """
     profile = candidate.sum(axis=1, dtype=np.float64)
-    # row t is the candidate's profile brought down by t semitones
+    # row t is the profile of the candidate transposed down by t semitones
     lowered = profile[(np.arange(12)[:, None] + np.arange(12)) % 12]
     order: list[int] = np.argsort(-(lowered @ query.sum(axis=1, dtype=np.float64)), kind="stable").tolist()
     return order
 
 
 def optimal_transposition(query: Float32Array, candidate: Float32Array) -> int:
-    """How many semitones, 0..11, the candidate sounds above the query; see `rank_transpositions`."""
+    """Return the most likely transposition, 0..11, as defined in `rank_transpositions`."""
     return rank_transpositions(query, candidate)[0]

@@ -1,1 +1,1 @@
-"""Features of audio and of analyses for genre models, and images of both."""
+"""Inputs of genre models: features of audio and of analyses, and images of audio and of analyses."""

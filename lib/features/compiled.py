@@ -1,4 +1,4 @@
-"""Compiled loops over spectra and samples of which features are made."""
+"""Loops over spectra and samples, compiled with numba. They compute features."""
 
 import numpy as np
 from numba import njit
@@ -8,14 +8,14 @@ from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.features.spectra import HOP, N_FFT
 
 TINY = np.float32(np.finfo(np.float32).tiny)
-_FLOOR = 1e-10  # of power, where its logarithm is taken
+_FLOOR = 1e-10  # smaller powers are replaced by this value before taking logarithms
 _OVERLAP = N_FFT // HOP
-_FACTORS = 8  # powers whose product a float64 holds whatever they are
+_MAX_FACTORS = 8  # the product of this many float32 powers does not overflow a float64
 
 
 @njit(cache=True, nogil=True)
 def measure_power(spectra: Complex64Array) -> tuple[Float32Array, Float32Array]:
-    """Magnitude and power of spectra (n, m)."""
+    """Compute the magnitudes and the powers of complex spectra (n, m). Both arrays are float32 (n, m)."""
     n_rows, n_columns = spectra.shape
     magnitude = np.empty((n_rows, n_columns), dtype=np.float32)
     power = np.empty((n_rows, n_columns), dtype=np.float32)
@@ -30,14 +30,14 @@ def measure_power(spectra: Complex64Array) -> tuple[Float32Array, Float32Array]:
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _measure_moments(magnitude: Float32Array, frequencies: Float64Array) -> tuple[float, float, float]:
-    """Sum, mean frequency and spread about it of one spectrum."""
+    """Return the sum of the magnitudes of one spectrum, the centroid in Hz, and the bandwidth in Hz."""
     total, first, second = 0.0, 0.0, 0.0
     for column in range(len(magnitude)):
         value = np.float64(magnitude[column])
         total += value
         first += value * frequencies[column]
         second += value * frequencies[column] * frequencies[column]
-    if total < TINY:  # as it is not made to sum to 1 then, it sums to nothing
+    if total < TINY:  # librosa does not normalise an almost silent spectrum, so its bandwidth is 0
         return total, first, 0.0
     centroid = first / total
     return total, centroid, np.sqrt(max(second / total - centroid * centroid, 0.0))
@@ -45,14 +45,17 @@ def _measure_moments(magnitude: Float32Array, frequencies: Float64Array) -> tupl
 
 @njit(cache=True, nogil=True)
 def _measure_flatness(power: Float32Array) -> float:
-    """Geometric over arithmetic mean; logarithms are slow, so that of products is taken."""
+    """Compute the spectral flatness: the geometric mean of the powers divided by their arithmetic mean.
+
+    Logarithms are slow. Therefore powers are multiplied in groups of 8, and one logarithm is taken per product.
+    """
     logarithm, total, product, n_factors = 0.0, 0.0, 1.0, 0
     for column in range(len(power)):
         value = max(np.float64(power[column]), _FLOOR)
         total += value
         product *= value
         n_factors += 1
-        if n_factors == _FACTORS:
+        if n_factors == _MAX_FACTORS:
             logarithm += np.log(product)
             product, n_factors = 1.0, 0
     logarithm += np.log(product)
@@ -60,12 +63,15 @@ def _measure_flatness(power: Float32Array) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _find_rolloff(magnitude: Float32Array, share: float) -> int:
-    """First bin up to which ``share`` of the magnitudes lie, summed in float32 as librosa sums them."""
+def _find_rolloff(magnitude: Float32Array, fraction: float) -> int:
+    """Return the first bin at which the cumulative sum of ``magnitude`` reaches ``fraction`` of the total.
+
+    The sums are computed in float32, as in librosa.
+    """
     total = np.float32(0)
     for column in range(len(magnitude)):
         total += magnitude[column]
-    limit = np.float32(share) * total
+    limit = np.float32(fraction) * total
     running = np.float32(0)
     for column in range(len(magnitude)):
         running += magnitude[column]
@@ -78,7 +84,7 @@ def _find_rolloff(magnitude: Float32Array, share: float) -> int:
 def measure_shapes(
     magnitude: Float32Array, power: Float32Array, frequencies: Float64Array, shapes: Float64Array
 ) -> None:
-    """Write centroid, bandwidth and roll-off in Hz, and flatness, of each spectrum into ``shapes`` (n, 4)."""
+    """Write centroid (Hz), bandwidth (Hz), roll-off (Hz) and flatness of each spectrum into ``shapes`` (n, 4)."""
     for row in range(len(magnitude)):
         _, centroid, bandwidth = _measure_moments(magnitude[row], frequencies)
         shapes[row, 0] = centroid
@@ -89,10 +95,16 @@ def measure_shapes(
 
 @njit(cache=True, nogil=True)
 def measure_extremes(magnitude: Float32Array, bands: Int64Array, extremes: Float32Array) -> None:
-    """Mean of the largest and of the smallest magnitudes of each band of each spectrum.
+    """Compute the mean of the largest and the mean of the smallest magnitudes in each band of each spectrum.
 
-    ``bands`` (b, 3) has the first bin, the one after the last, and how many are large or small; ``extremes`` (n, 2 b)
-    takes the means of the large ones and then those of the small ones.
+    Parameters
+    ----------
+    magnitude
+        (n, bins).
+    bands
+        (b, 3): first bin, bin after the last bin, and number of largest (and of smallest) magnitudes to average.
+    extremes
+        (n, 2 b), written in place: first the b means of the largest magnitudes, then the b means of the smallest.
     """
     n_bands = len(bands)
     large = np.empty(bands[:, 2].max(), dtype=np.float32)
@@ -121,10 +133,11 @@ def measure_extremes(magnitude: Float32Array, bands: Int64Array, extremes: Float
 
 @njit(cache=True, nogil=True)
 def find_peaks(power: Float32Array, first: int, last: int, threshold: float) -> tuple[Float32Array, Float32Array]:
-    """Frequencies in Hz and heights of the peaks of spectra, as ``librosa.piptrack`` finds them.
+    """Find the peaks of spectra (n, bins). Return their frequencies in Hz and their heights, as ``librosa.piptrack``.
 
-    A peak lies within the bins ``first`` to ``last``, is larger than its left neighbour, not smaller than its right
-    one, and above ``threshold`` times its spectrum's maximum. A parabola through the three gives its place and height.
+    A peak is a bin from ``first`` to ``last`` (exclusive). Its power is greater than the power of the left neighbour,
+    not smaller than that of the right neighbour, and above ``threshold`` times the maximum of the spectrum. Frequency
+    and height are those of the vertex of the parabola through the three bins.
     """
     frequencies = np.empty(power.shape[0] * ((last - first) // 2 + 1), dtype=np.float32)
     heights = np.empty_like(frequencies)
@@ -134,63 +147,73 @@ def find_peaks(power: Float32Array, first: int, last: int, threshold: float) -> 
         limit = np.float32(threshold) * spectrum.max()
         for i in range(first, last):
             if spectrum[i] > limit and spectrum[i] > spectrum[i - 1] and spectrum[i] >= spectrum[i + 1]:
-                # the types, too, are librosa's: its answer depends on the last bit
+                # use the same dtypes as librosa: rounding in the last bit changes the result
                 curvature = np.float64(spectrum[i + 1] + spectrum[i - 1]) - 2.0 * np.float64(spectrum[i])
                 slope = np.float64(spectrum[i + 1] - spectrum[i - 1]) / 2
                 shift = np.float32(0) if abs(slope) >= abs(curvature) else np.float32(-slope / curvature)
                 frequencies[count] = (i + np.float64(shift)) * float(SAMPLE_RATE) / N_FFT
-                rise = np.float32(0.5) * (spectrum[i + 1] - spectrum[i - 1])
-                heights[count] = spectrum[i] + np.float32(0.5) * rise * shift
+                gradient = np.float32(0.5) * (spectrum[i + 1] - spectrum[i - 1])
+                heights[count] = spectrum[i] + np.float32(0.5) * gradient * shift
                 count += 1
     return frequencies[:count].copy(), heights[:count].copy()
 
 
 @njit(cache=True, nogil=True)
-def keep_harmonic(spectra: Complex64Array, harmonic: Float32Array, percussive: Float32Array) -> None:
-    """Multiply spectra in place by the share of the harmonic in the sum of squares; by 1/2 where there is neither."""
+def apply_harmonic_mask(spectra: Complex64Array, harmonic: Float32Array, percussive: Float32Array) -> None:
+    """Multiply spectra in place by the soft mask h² / (h² + p²), or by 1/2 where h and p are both zero.
+
+    h is ``harmonic``, and p is ``percussive``.
+    """
     for row in range(spectra.shape[0]):
         for column in range(spectra.shape[1]):
             h, p = harmonic[row, column], percussive[row, column]
             larger, smaller = max(h, p), min(h, p)
             ratio = smaller / larger if larger >= TINY else np.float32(1)
             square = ratio * ratio
-            share = np.float32(1) / (np.float32(1) + square)
-            spectra[row, column] *= share if h >= p else square * share
+            mask = np.float32(1) / (np.float32(1) + square)
+            spectra[row, column] *= mask if h >= p else square * mask
 
 
 @njit(cache=True, nogil=True)
 def overlap_add(
     frames: Float32Array, first: int, n_frames: int, window: Float32Array, start_hop: int, out: Float32Array
 ) -> None:
-    """Inverse of a short-time Fourier transform, once the frames are transformed back.
+    """Overlap-add frames, as in the inverse short-time Fourier transform, and divide by the sum of squared windows.
 
     Parameters
     ----------
     frames
-        (m, 2048): the frames from ``first`` on, of ``n_frames`` in all.
+        (m, 2048): inverse Fourier transforms of the frames from frame ``first`` on.
+    n_frames
+        Number of frames of the signal.
+    window
+        (2048,): window of the inverse transform.
     start_hop
-        Steps of 512 samples from where the first frame of all begins to where ``out`` begins.
+        Number of hops (512 samples) from the start of the signal's first frame to the start of ``out``.
     out
-        (h, 512), to be written.
+        (h, 512), written in place: h hops of the signal.
     """
     square = window * window
     for at in range(len(out)):
         hop = start_hop + at
         norm = np.zeros(HOP, dtype=np.float32)
         total = np.zeros(HOP, dtype=np.float32)
-        for part in range(_OVERLAP):
-            frame = hop - part
+        for back in range(_OVERLAP):
+            frame = hop - back
             if 0 <= frame < n_frames:
                 for i in range(HOP):
-                    total[i] += frames[frame - first, part * HOP + i] * window[part * HOP + i]
-                    norm[i] += square[part * HOP + i]
+                    total[i] += frames[frame - first, back * HOP + i] * window[back * HOP + i]
+                    norm[i] += square[back * HOP + i]
         for i in range(HOP):
             out[at, i] = total[i] / norm[i] if norm[i] > TINY else np.float32(0)
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def sum_parts(signal: Float32Array, harmonic: Float32Array) -> tuple[float, float, float, float]:
-    """Sums and sums of squares of the harmonic samples, and of the rest."""
+def sum_components(signal: Float32Array, harmonic: Float32Array) -> tuple[float, float, float, float]:
+    """Return sum and sum of squares of the harmonic samples, and the same for the percussive samples.
+
+    The percussive samples are ``signal`` − ``harmonic``.
+    """
     h1, h2, p1, p2 = 0.0, 0.0, 0.0, 0.0
     for i in range(len(signal)):
         h = np.float64(harmonic[i])
@@ -204,10 +227,17 @@ def sum_parts(signal: Float32Array, harmonic: Float32Array) -> tuple[float, floa
 
 @njit(cache=True, nogil=True)
 def measure_levels(samples: Float32Array, start: int, stop: int, levels: Float64Array) -> None:
-    """Write root mean square and zero crossing rate of frames into ``levels`` (n, 2).
+    """Write the root mean square and the zero-crossing rate of n frames into ``levels`` (n, 2).
 
-    ``samples`` begin one sample before the first frame and end with the last one: 1 + 2048 + 512 (n − 1). Those before
-    ``start`` and from ``stop`` on have no power. Values within ±1e−10 count as positive.
+    Parameters
+    ----------
+    samples
+        (1 + 2048 + 512 (n − 1),): from one sample before the first frame to the end of the last frame. For the
+        zero-crossing rate, a value of at least −1e−10 counts as positive.
+    start, stop
+        For the root mean square, samples before ``start`` and from ``stop`` on count as zero.
+    levels
+        Written in place.
     """
     n_frames = len(levels)
     n_steps = n_frames + _OVERLAP - 1

@@ -1,8 +1,8 @@
-"""Harmonic and percussive parts of a signal, by medians of its spectra along time and along frequency.
+"""Harmonic-percussive source separation by median filters of the spectra along time and along frequency.
 
-D. FitzGerald, "Harmonic/percussive separation using median filtering", DAFx 2010, with the settings of
-``librosa.effects.hpss``: medians of 31, shares by squares. The two shares of a spectrum sum to one, so that the
-percussive part is what the harmonic one leaves of the signal and needs no transform of its own.
+Source: D. FitzGerald, "Harmonic/percussive separation using median filtering", DAFx 2010. The settings are those of
+``librosa.effects.hpss``: medians of 31 values, soft masks of power 2. The two masks sum to one. Therefore the
+percussive samples are the signal minus the harmonic samples, and only the harmonic samples need an inverse transform.
 """
 
 from typing import Any
@@ -12,43 +12,45 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from reprise.lib.arrays import Complex64Array, Float32Array
-from reprise.lib.features.compiled import keep_harmonic, overlap_add
+from reprise.lib.features.compiled import apply_harmonic_mask, overlap_add
 from reprise.lib.features.medians import HALF_WIDTH, median_over_columns, median_over_rows
 from reprise.lib.features.spectra import HOP, N_FFT, count_frames, hann_window
 
 _OVERLAP = N_FFT // HOP - 1
 BEFORE, AFTER = HALF_WIDTH + _OVERLAP, HALF_WIDTH
-"""Frames before and after a block that its harmonic samples depend on."""
+"""Numbers of frames before and after a block on which the harmonic samples of the block depend."""
 
 
 def separate_harmonic(
     spectra: Complex64Array, magnitude: Float32Array, start: int, first: int, last: int, n_samples: int
 ) -> tuple[int, NDArray[Any]]:
-    """Harmonic samples of a block of frames.
+    """Compute the harmonic samples of a block of frames.
 
     Parameters
     ----------
     spectra, magnitude
-        (m, 1025): those of the frames from ``start`` on, of which there are ``BEFORE`` before the block and ``AFTER``
-        behind it unless the signal ends there. Those of the block are overwritten.
+        (m, 1025): complex spectra and their magnitudes, of the frames from frame ``start`` on. They cover the block,
+        ``BEFORE`` frames before it and ``AFTER`` frames after it, or fewer at the ends of the signal. The spectra of
+        the block are overwritten.
     first, last
-        The block's frames. Its samples are those that the frames up to ``last`` complete, and at the end all.
+        First frame of the block, and the frame after its last frame. The result ends before the first sample to which
+        frame ``last`` contributes. For the last block of the signal, the result ends with the signal.
     n_samples
-        Length of the whole signal.
+        Number of samples of the whole signal.
 
     Returns
     -------
     tuple of int and numpy.ndarray
-        Where in the signal the samples begin, and they, float32.
+        Position of the first returned sample in the signal, and the float32 samples.
     """
     n_frames = count_frames(n_samples)
     begin = max(first - _OVERLAP, 0)
     rows = (begin - start, last - start)
-    part = spectra[slice(*rows)]
-    keep_harmonic(part, median_over_rows(magnitude, *rows), median_over_columns(magnitude, *rows))
-    frames = scipy.fft.irfft(part, n=N_FFT, axis=1, overwrite_x=True)
+    block = spectra[slice(*rows)]
+    apply_harmonic_mask(block, median_over_rows(magnitude, *rows), median_over_columns(magnitude, *rows))
+    frames = scipy.fft.irfft(block, n=N_FFT, axis=1, overwrite_x=True)
     stop = last + _OVERLAP if last == n_frames else last
-    steps = np.empty((stop - first, HOP), dtype=np.float32)
-    overlap_add(frames, begin, n_frames, hann_window().astype(np.float32), first, steps)
+    hops = np.empty((stop - first, HOP), dtype=np.float32)
+    overlap_add(frames, begin, n_frames, hann_window().astype(np.float32), first, hops)
     at = first * HOP - N_FFT // 2
-    return max(at, 0), steps.reshape(-1)[max(-at, 0) : n_samples - at]
+    return max(at, 0), hops.reshape(-1)[max(-at, 0) : n_samples - at]

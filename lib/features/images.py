@@ -1,16 +1,17 @@
-"""Images of tracks for genre models, all of them float32 of shape (depth, height, width) with time to the right.
+"""Images of tracks for neural networks: float32 arrays of shape (depth, height, width). The width is the time axis.
 
 ======  ============  ================================================================================================
 kind    shape         values
 ======  ============  ================================================================================================
-msd     2, 12, 256    pitches as they are, 0 to 1; timbre: the first coefficient / 60, the others / 200, within −1 to 1
-mel     1, 256, 256   mean power of 256 mel bands, from 80 dB below the loudest of the image (0) up to it (1)
-mfcc    1, 256, 256   orthonormal discrete cosine transform of each column of the mel image, / 16: within −1 to 1
-cqt     1, 84, T      mean power of 84 semitones from C1, scaled as mel; a column is four steps of 512 samples
+msd     2, 12, 256    pitches, 0 to 1; timbre, clipped to −1 to 1: coefficient 1 / 60, coefficients 2 to 12 / 200
+mel     1, 256, 256   mean power of 256 mel bands in dB, scaled: maximum of the image = 1, 80 dB below it = 0
+mfcc    1, 256, 256   orthonormal discrete cosine transform of each column of the mel image, / 16; −1 to 1
+cqt     1, 84, T      mean power of 84 semitones from C1, scaled as in mel; a column is four hops of 512 samples
 ======  ============  ================================================================================================
 
-A column is the mean over the time it stands for. So long tracks are averaged and short ones stretched, down to a single
-frame or segment; of nothing, and of silence, all values are 0.
+In the kinds msd, mel and mfcc, a track is divided into 256 equal time intervals, and a column is the mean over one
+interval. Therefore a short track fills the full width, even if it has only one frame or segment. In the kind cqt, the
+width T depends on the length of the track. For silence, and for tracks without samples or segments, all values are 0.
 """
 
 from collections.abc import Collection
@@ -23,21 +24,34 @@ from numpy.typing import ArrayLike, NDArray
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.features.compiled import measure_power
-from reprise.lib.features.spectra import HOP, count_frames, mel_filters, read_samples, transform
+from reprise.lib.features.spectra import HOP, compute_stft, count_frames, mel_filters, read_samples
 
 WIDTH = 256
 AUDIO_KINDS = ("mel", "mfcc", "cqt")
 _N_PITCHES = 12
 _TIMBRE_SCALE = np.array([60.0] + 11 * [200.0])
 _N_SEMITONES = 84
-_HOPS_A_COLUMN = 4
+_HOPS_PER_COLUMN = 4
 _RANGE_DB = 80.0
-_BLOCK_FRAMES = 2584  # a multiple of the above
-_CQT_CONTEXT = 2 * SAMPLE_RATE // HOP  # more frames than the lowest filter reaches
+_BLOCK_FRAMES = 2584  # a multiple of _HOPS_PER_COLUMN
+_CQT_CONTEXT = 2 * SAMPLE_RATE // HOP  # in frames; longer than half of the filter for the lowest semitone
 
 
 def make_audio_images(signal: NDArray[Any], kinds: Collection[str]) -> dict[str, Float32Array]:
-    """Images of a mono float32 signal at 22,050 Hz, by their kinds, some of ``AUDIO_KINDS``."""
+    """Make images of a mono float32 signal at 22,050 Hz.
+
+    Parameters
+    ----------
+    signal
+        (n,) samples. A ``numpy.memmap`` is accepted.
+    kinds
+        Kinds of images to make, from ``AUDIO_KINDS``.
+
+    Returns
+    -------
+    dict
+        Images by kind.
+    """
     signal = signal if len(signal) else np.zeros(1, dtype=np.float32)
     images = {}
     if {"mel", "mfcc"} & set(kinds):
@@ -51,21 +65,21 @@ def make_audio_images(signal: NDArray[Any], kinds: Collection[str]) -> dict[str,
 def make_msd_image(
     pitches: ArrayLike, timbre: ArrayLike, segments_start: ArrayLike, duration: float | None
 ) -> Float32Array:
-    """Image of an analysis.
+    """Make the image of an analysis.
 
     Parameters
     ----------
     pitches, timbre
-        (N, 12) or (12 N,) row-major.
+        (N, 12), or (12 N,) in row-major order.
     segments_start
         (N,) in s, ascending.
     duration
-        End of the last segment in s; None where it is not known.
+        End of the last segment in s, or None when it is unknown.
 
     Returns
     -------
     numpy.ndarray
-        float32 (2, 12, 256): pitches, timbre.
+        float32 (2, 12, 256): the pitches, then the timbre.
     """
     start = np.asarray(segments_start, dtype=np.float64)
     if not len(start):
@@ -81,14 +95,15 @@ def make_msd_image(
 
 
 def integrate_between(rows: NDArray[Any], edges: NDArray[Any], bounds: NDArray[Any]) -> Float64Array:
-    """Integrals of a step function between bounds.
+    """Compute the integrals of a step function between consecutive bounds.
 
     Parameters
     ----------
     rows, edges
-        (n, k) values and (n + 1,) ascending places: row i is the value from edge i to edge i + 1. Outside it is 0.
+        (n, k) values and (n + 1,) ascending positions. Row i is the value of the function from edge i to edge i + 1.
+        Before the first edge and after the last edge, the function is 0.
     bounds
-        (m + 1,) ascending places.
+        (m + 1,) ascending positions, the limits of the m integrals.
 
     Returns
     -------
@@ -109,7 +124,7 @@ def _make_mel_image(signal: NDArray[Any]) -> Float32Array:
     sums = np.zeros((WIDTH, WIDTH))
     for first in range(0, n_frames, _BLOCK_FRAMES):
         last = min(first + _BLOCK_FRAMES, n_frames)
-        power = measure_power(transform(signal, first, last))[1] @ mel_filters(WIDTH)
+        power = measure_power(compute_stft(signal, first, last))[1] @ mel_filters(WIDTH)
         sums += integrate_between(power, np.arange(first, last + 1), bounds)
     return _scale(sums)
 
@@ -124,13 +139,13 @@ def _make_cqt_image(signal: NDArray[Any]) -> Float32Array:
         samples = read_samples(signal, (first - _CQT_CONTEXT) * HOP, (last + _CQT_CONTEXT) * HOP)
         amplitude = np.abs(librosa.cqt(samples, sr=SAMPLE_RATE, hop_length=HOP, n_bins=_N_SEMITONES))
         power = amplitude.T[_CQT_CONTEXT : _CQT_CONTEXT + last - first].astype(np.float64) ** 2
-        bounds = np.append(np.arange(first, last, _HOPS_A_COLUMN), last)
+        bounds = np.append(np.arange(first, last, _HOPS_PER_COLUMN), last)
         columns.append(integrate_between(power, np.arange(first, last + 1), bounds) / np.diff(bounds)[:, None])
     return _scale(np.concatenate(columns))
 
 
 def _scale(power: Float64Array) -> Float32Array:
-    """Power (width, height) as an image from 0, 80 dB below its maximum, to 1."""
+    """Convert power (width, height) to an image (1, height, width) in dB: maximum = 1, 80 dB below it = 0."""
     loudest = power.max(initial=0.0)
     if not 0 < loudest < np.inf:
         return np.zeros((1, *power.T.shape), dtype=np.float32)

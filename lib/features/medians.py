@@ -1,9 +1,11 @@
-"""Running median of 31 values along either axis of a matrix, exact, for many columns at once.
+"""Exact running median of 31 values along either axis of a matrix, for many columns at once.
 
-Sixteen neighbouring windows of 31 values have 16 values in common. Those are sorted once; then halves of the group,
-their halves and so on each merge in the values that only they have in common, and drop as many from either end, which
-cannot be the median of any of their windows any more: 8, 4, 2 and at last the one median are left [1]_. That makes 23
-comparisons an output. Which values are compared depends on none of them, so that whole vectors can be.
+Sixteen neighbouring windows of 31 values have 16 values in common, the core. The algorithm [1]_ sorts the core once.
+Then it repeatedly splits the group of windows into two halves. The windows of a half have additional values in common.
+The algorithm merges these values into the core of the half, and drops equally many values from both ends of the core,
+because the dropped values cannot be the median of a window of the half. The core shrinks to 8, 4, 2 and finally 1
+value, which is the median. This takes 23 comparisons per output. The order of the comparisons does not depend on the
+values, so each comparison runs on whole vectors.
 
 References
 ----------
@@ -19,29 +21,30 @@ from reprise.lib.arrays import Float32Array, IntpArray
 
 WIDTH = 31
 HALF_WIDTH = WIDTH // 2
-_GROUP = (WIDTH + 1) // 2  # outputs at once: what they share must be as many
-_SPAN = _GROUP + WIDTH - 1  # values that these outputs depend on
-_LANES = 64  # columns at once: all registers fit into the first-level cache
-_NONE = -1
+_GROUP = (WIDTH + 1) // 2  # windows per group; must equal the number of values that the windows have in common
+_SPAN = _GROUP + WIDTH - 1  # number of values on which a group depends
+_LANES = 64  # number of columns processed at once; with it, all registers fit into the first-level cache
+_UNUSED = -1
 
 
 @lru_cache(maxsize=1)
 def median_program() -> tuple[IntpArray, IntpArray, int]:
-    """Make the comparisons of one group.
+    """Build the sequence of comparisons that computes the medians of one group of windows.
 
     Returns
     -------
     tuple
-        Steps (S, 4): registers of two values, and those that take the smaller and the larger of them, −1 where that is
-        not needed; registers of the 16 medians; count of registers. The first 46 hold the values at the beginning.
+        Steps (S, 4), registers of the 16 medians, and number of registers. A step contains four register numbers: two
+        for the values to compare, one for the smaller value and one for the larger value. The third or the fourth is −1
+        if that value is not needed. The first 46 registers contain the inputs.
     """
-    network = _Network(_SPAN)
+    network = _SortingNetwork(_SPAN)
     medians = network.medians(0, _GROUP, network.sort(list(range(_GROUP - 1, WIDTH))))
     return network.compile(medians)
 
 
-class _Network:
-    """Comparisons between numbered values; each value is written once."""
+class _SortingNetwork:
+    """A recorded sequence of comparisons. Values are identified by numbers; each comparison produces two new values."""
 
     def __init__(self, n_inputs: int) -> None:
         self._n_inputs = self._n_values = n_inputs
@@ -55,16 +58,16 @@ class _Network:
         return low, high
 
     def sort(self, values: list[int]) -> list[int]:
-        """Sort a power of two of values, unless it has been done: both halves, merged as a rising and a falling run."""
-        half, name = len(values) // 2, tuple(values)
+        """Sort values by bitonic merge sort, reusing earlier results. The number of values must be a power of two."""
+        half, key = len(values) // 2, tuple(values)
         if half == 0:
             return values
-        if name not in self._sorted:
-            self._sorted[name] = self._merge([*self.sort(values[:half]), *reversed(self.sort(values[half:]))])
-        return self._sorted[name]
+        if key not in self._sorted:
+            self._sorted[key] = self._merge([*self.sort(values[:half]), *reversed(self.sort(values[half:]))])
+        return self._sorted[key]
 
     def _merge(self, values: list[int]) -> list[int]:
-        """Sort a run that rises and then falls, or the other way round."""
+        """Sort a bitonic sequence: one that rises and then falls, or falls and then rises."""
         half = len(values) // 2
         if half == 0:
             return values
@@ -72,14 +75,17 @@ class _Network:
         return [*self._merge([low for low, _ in pairs]), *self._merge([high for _, high in pairs])]
 
     def _middle(self, core: list[int], more: list[int]) -> list[int]:
-        """Sorted middle third of 2m and m sorted values."""
+        """Return the middle third, sorted, of the 2m sorted values ``core`` and the m sorted values ``more``."""
         m = len(more)
         larger = [self._compare(a, b)[1] for a, b in zip(core[:m], reversed(more), strict=True)]
         smaller = [self._compare(a, b)[0] for a, b in zip(self._merge(larger), reversed(core[m:]), strict=True)]
         return self._merge(smaller)
 
     def medians(self, first: int, last: int, core: list[int]) -> list[int]:
-        """Medians of the windows ``first`` to ``last``, of whose common values ``core`` can still be one."""
+        """Return the medians of the windows ``first`` to ``last`` (exclusive).
+
+        ``core`` contains the values that these windows have in common and that can still be a median, sorted.
+        """
         if last - first == 1:
             return core
         half = (first + last) // 2
@@ -90,11 +96,14 @@ class _Network:
         ]
 
     def compile(self, results: list[int]) -> tuple[IntpArray, IntpArray, int]:
-        """Drop what no result needs and give every value a register that is free while it is needed."""
+        """Remove comparisons that no result depends on, and assign registers.
+
+        Two values share a register only if their lifetimes do not overlap.
+        """
         needed, kept = set(results), []
         for a, b, low, high in reversed(self._steps):
             if low in needed or high in needed:
-                kept.append((a, b, low if low in needed else _NONE, high if high in needed else _NONE))
+                kept.append((a, b, low if low in needed else _UNUSED, high if high in needed else _UNUSED))
                 needed |= {a, b}
         kept.reverse()
         last_use = {value: at for at, step in enumerate(kept) for value in step[:2]}
@@ -104,13 +113,13 @@ class _Network:
         for at, (a, b, low, high) in enumerate(kept):
             targets = []
             for value in (low, high):
-                if value != _NONE and not free:
+                if value != _UNUSED and not free:
                     free.append(count)
                     count += 1
-                register[value] = _NONE if value == _NONE else free.pop()
+                register[value] = _UNUSED if value == _UNUSED else free.pop()
                 targets.append(register[value])
             program.append((register[a], register[b], *targets))
-            # not before: a loop that writes what it reads would not be compiled to vector instructions
+            # free registers after the step: a loop that overwrites its input would not compile to vector instructions
             free += [register[value] for value in (a, b) if last_use[value] == at and value not in results]
         return np.array(program, dtype=np.intp), np.array([register[value] for value in results], dtype=np.intp), count
 
@@ -138,7 +147,7 @@ def _run(program: IntpArray, registers: Float32Array) -> None:
 
 @njit(cache=True, nogil=True)
 def _reflect(index: int, count: int) -> int:
-    """Where the value before the first or after the last comes from: … b a | a b c | c b …."""
+    """Map an index outside 0 … count − 1 to an index inside, by mirroring: … b a | a b c | c b …."""
     index %= 2 * count
     return index if index < count else 2 * count - 1 - index
 
@@ -195,12 +204,12 @@ def _filter_columns(
 
 
 def median_over_rows(values: Float32Array, first: int, last: int) -> Float32Array:
-    """Median of 31 values down each column, around the rows ``first`` to ``last``.
+    """Compute the running median of 31 values along each column, centred on the rows ``first`` to ``last`` (exclusive).
 
     Parameters
     ----------
     values
-        (n, m) float32 without NaN. Rows beyond either end are those before it, mirrored.
+        (n, m) float32 without NaN. At both ends, the rows are extended by mirroring.
 
     Returns
     -------
@@ -214,7 +223,10 @@ def median_over_rows(values: Float32Array, first: int, last: int) -> Float32Arra
 
 
 def median_over_columns(values: Float32Array, first: int, last: int) -> Float32Array:
-    """Median of 31 values along each of the rows ``first`` to ``last``; else as `median_over_rows`."""
+    """Compute the running median of 31 values along each of the rows ``first`` to ``last`` (exclusive).
+
+    Parameters and result are as in `median_over_rows`. At both ends, the columns are extended by mirroring.
+    """
     program, results, n_registers = median_program()
     out = np.empty((last - first, values.shape[1]), dtype=np.float32)
     _filter_columns(values, first, last, program, results, np.zeros((n_registers, _LANES), dtype=np.float32), out)

@@ -1,4 +1,4 @@
-"""Features of analyses for genre models: scalars of the track, and statistics of its segments."""
+"""Features of analyses for genre models: scalars of the track, event rates, and statistics of the segments."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ SCALARS = (
     "end_of_fade_in",
     "start_of_fade_out",
 )
-"""Scalars of a track that are read, by their names in ``msd_tracks`` and ``library_tracks``."""
+"""Scalars of a track from which features are computed, named as in ``msd_tracks`` and ``library_tracks``."""
 
 _SEGMENTS = (
     "segments_confidence",
@@ -34,63 +34,64 @@ _SEGMENTS = (
 )
 _EVENTS = ("beats_start", "bars_start", "sections_start")
 ARRAYS = ("segments_start", *_SEGMENTS, *_EVENTS)
-"""Arrays of an analysis that are read."""
+"""Arrays of an analysis from which features are computed."""
 
-_AS_THEY_ARE = tuple(name for name in SCALARS if name not in ("tempo", "end_of_fade_in", "start_of_fade_out"))
-MIN_BEATS_OF_SPREAD = 3
+_COPIED_SCALARS = tuple(name for name in SCALARS if name not in ("tempo", "end_of_fade_in", "start_of_fade_out"))
+_RATES = ("segments", "beats", "bars", "sections")
+_MIN_PERIODS = 2
 
 
 def measure(track: Mapping[str, Any], analysis: Mapping[str, ArrayLike]) -> dict[str, float | None]:
-    """Measure one track.
+    """Measure the features of one track.
 
     Parameters
     ----------
     track
-        ``SCALARS``; what is missing is None or NaN.
+        Values of ``SCALARS``; a missing value is None or NaN.
     analysis
-        ``ARRAYS``: (N,) or, pitches and timbre, (N, 12) or (12 N,) row-major; times in s.
+        Values of ``ARRAYS``, shape (N,), with times in s. Pitches and timbre have shape (N, 12), or (12 N,) in
+        row-major order.
 
     Returns
     -------
     dict
-        Features by the names of ``msd_genre_features``. None where they are undefined: rates of a track without
-        duration, statistics of no segments, the spread of fewer than two periods between beats.
+        Features named as in ``msd_genre_features``. An undefined feature is None. Examples are the rates if the
+        duration is missing, the statistics if there are no segments, and the variation if there are fewer than two beat
+        periods.
 
     Raises
     ------
     InputError
-        ``not_finite``, ``lengths_differ`` or ``not_ascending``: the analysis is damaged.
+        ``not_finite``, ``lengths_differ`` or ``not_ascending``: the analysis is damaged. The message states no remedy,
+        because only the caller knows which file the analysis comes from.
     """
-    scalars = {name: _known(track[name]) for name in SCALARS}
-    arrays = {name: _finite(name, analysis[name]) for name in ARRAYS}
+    scalars = {name: _finite_or_none(track[name]) for name in SCALARS}
+    arrays = {name: _require_finite(name, analysis[name]) for name in ARRAYS}
     duration, fade_out = scalars["duration"] or None, scalars["start_of_fade_out"]
     per_s = {name: None if duration is None else len(arrays[f"{name}_start"]) / duration for name in _RATES}
     return {
-        **{name: scalars[name] for name in _AS_THEY_ARE},
+        **{name: scalars[name] for name in _COPIED_SCALARS},
         "tempo": scalars["tempo"] or None,
         "fade_in_s": scalars["end_of_fade_in"],
         "fade_out_s": None if duration is None or fade_out is None else max(duration - fade_out, 0.0),
         **{f"{name}_per_s": per_s[name] for name in ("segments", "beats", "bars")},
         "sections_per_min": None if per_s["sections"] is None else 60 * per_s["sections"],
-        "beats_period_cv": _spread(np.diff(_ascending("beats_start", arrays["beats_start"]))),
+        "beats_period_cv": _coefficient_of_variation(np.diff(_require_ascending("beats_start", arrays["beats_start"]))),
         **_measure_segments(arrays, duration),
     }
 
 
-_RATES = ("segments", "beats", "bars", "sections")
-
-
 def _measure_segments(arrays: Mapping[str, Float64Array], duration: float | None) -> dict[str, float | None]:
-    start = _ascending("segments_start", arrays["segments_start"])
+    """Compute mean and variance of each property of the segments. All values are None if there are no segments."""
+    start = _require_ascending("segments_start", arrays["segments_start"])
     end = max(duration or 0.0, start[-1]) if len(start) else 0.0
     columns = {"segments_length": np.diff(start, append=end)[:, None]}
     for name in _SEGMENTS:
-        rows = 12 if name in ("segments_pitches", "segments_timbre") else 1
-        if arrays[name].size != rows * len(start):
-            raise InputError(
-                "lengths_differ", f"{len(start)} segment starts and {arrays[name].size} {name} do not go together"
-            )
-        columns[name] = arrays[name].reshape(-1, rows)
+        width = 12 if name in ("segments_pitches", "segments_timbre") else 1
+        if arrays[name].size != width * len(start):
+            fault = f"{name} has {arrays[name].size} values for {len(start)} segments instead of {width * len(start)}"
+            raise InputError("lengths_differ", fault)
+        columns[name] = arrays[name].reshape(-1, width)
     values = np.concatenate(list(columns.values()), axis=1)
     names = [f"{n}{i + 1}" if c.shape[1] > 1 else n for n, c in columns.items() for i in range(c.shape[1])]
     if not len(values):
@@ -99,25 +100,25 @@ def _measure_segments(arrays: Mapping[str, Float64Array], duration: float | None
     return {f"{n}_{kind}": float(v) for n, *both in pairs for kind, v in zip(("mean", "var"), both, strict=True)}
 
 
-def _spread(periods: Float64Array) -> float | None:
-    """Standard deviation over mean."""
-    if len(periods) < MIN_BEATS_OF_SPREAD - 1 or not periods.any():
+def _coefficient_of_variation(periods: Float64Array) -> float | None:
+    """Return the standard deviation divided by the mean, or None if the quotient is undefined."""
+    if len(periods) < _MIN_PERIODS or not periods.any():
         return None
     return float(periods.std() / periods.mean())
 
 
-def _known(value: Any) -> float | None:
+def _finite_or_none(value: Any) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
 
 
-def _finite(name: str, values: ArrayLike) -> Float64Array:
+def _require_finite(name: str, values: ArrayLike) -> Float64Array:
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     if not np.isfinite(array).all():
-        raise InputError("not_finite", f"{name} holds a value that is not a finite number")
+        raise InputError("not_finite", f"{name} contains NaN or infinite values")
     return array
 
 
-def _ascending(name: str, times: Float64Array) -> Float64Array:
+def _require_ascending(name: str, times: Float64Array) -> Float64Array:
     if (np.diff(times) < 0).any():
-        raise InputError("not_ascending", f"{name} goes backwards in time")
+        raise InputError("not_ascending", f"{name} is not in ascending order")
     return times

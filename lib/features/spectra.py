@@ -1,4 +1,4 @@
-"""Short-time Fourier transforms of a part of a signal, and the filter banks that go with them."""
+"""Short-time Fourier transforms of blocks of a signal, and the filter banks for their spectra."""
 
 from functools import lru_cache
 from typing import Any
@@ -15,16 +15,22 @@ N_FFT = 2048
 HOP = 512
 N_BINS = N_FFT // 2 + 1
 N_MELS = 128
-_FRAMES_AT_ONCE = 64  # which stay in the cache from window to transform
+_BATCH_FRAMES = 64  # a batch of frames stays in the CPU cache between windowing and transform
 
 
 def count_frames(n_samples: int) -> int:
-    """Frames of a signal: they are centred on every 512th sample, from the first on."""
+    """Return the number of frames of a signal.
+
+    Frames are centred on every 512th sample. The first frame is centred on the first sample.
+    """
     return n_samples // HOP + 1
 
 
 def read_samples(signal: NDArray[Any], first: int, last: int) -> Float32Array:
-    """Samples ``first`` to ``last`` of a signal; zeros before it, after it, and for what is not finite."""
+    """Read the samples ``first`` to ``last`` (exclusive) of a signal.
+
+    Samples outside the signal, NaN and infinite samples become zeros.
+    """
     samples = np.zeros(last - first, dtype=np.float32)
     start, stop = max(first, 0), max(min(last, len(signal)), 0)
     inside = signal[start:stop]
@@ -36,34 +42,37 @@ def read_samples(signal: NDArray[Any], first: int, last: int) -> Float32Array:
 
 @lru_cache(maxsize=1)
 def hann_window() -> Float64Array:
-    """Periodic Hann window of a frame, (2048,)."""
+    """Return the periodic Hann window, (2048,)."""
     phase: Float64Array = np.arange(N_FFT, dtype=np.float64) * (2 * np.pi / N_FFT)
     window: Float64Array = np.square(np.sin(phase / 2))
     return window
 
 
-def transform(signal: NDArray[Any], first: int, last: int) -> Complex64Array:
-    """Spectra (last − first, 1025) of the frames ``first`` to ``last``, as ``librosa.stft`` with zeros at both ends."""
+def compute_stft(signal: NDArray[Any], first: int, last: int) -> Complex64Array:
+    """Compute the spectra (last − first, 1025) of the frames ``first`` to ``last`` (exclusive).
+
+    The spectra equal those of ``librosa.stft`` with zero padding.
+    """
     samples = read_samples(signal, first * HOP - N_FFT // 2, (last - 1) * HOP + N_FFT // 2)
     step = samples.strides[0]
     frames = as_strided(samples, (last - first, N_FFT), (HOP * step, step), writeable=False)
     spectra = np.empty((last - first, N_BINS), dtype=np.complex64)
-    for start in range(0, len(frames), _FRAMES_AT_ONCE):
-        part = slice(start, start + _FRAMES_AT_ONCE)
-        # in float32 the smallest bins would be rounding errors: contrast and flatness show them
-        spectra[part] = scipy.fft.rfft(frames[part] * hann_window(), axis=1, overwrite_x=True)
+    for start in range(0, len(frames), _BATCH_FRAMES):
+        batch = slice(start, start + _BATCH_FRAMES)
+        # use float64: float32 rounding errors would dominate the smallest bins and distort contrast and flatness
+        spectra[batch] = scipy.fft.rfft(frames[batch] * hann_window(), axis=1, overwrite_x=True)
     return spectra
 
 
 @lru_cache(maxsize=1)
 def bin_frequencies() -> Float64Array:
-    """Frequencies of the bins in Hz, (1025,)."""
+    """Return the frequencies of the bins in Hz, (1025,)."""
     return np.arange(N_BINS, dtype=np.float64) * (SAMPLE_RATE / N_FFT)
 
 
 @lru_cache(maxsize=4)
 def mel_filters(n_mels: int = N_MELS) -> Float32Array:
-    """Weights (1025, n_mels) of librosa's mel bands."""
+    """Return the weights of the bins for librosa's mel bands, (1025, n_mels)."""
     import librosa
 
     filters: Float32Array = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=n_mels)
@@ -72,7 +81,10 @@ def mel_filters(n_mels: int = N_MELS) -> Float32Array:
 
 @lru_cache(maxsize=128)
 def chroma_filters(tuning: float) -> Float32Array:
-    """Weights (1025, 12) of librosa's pitch classes from C, for a tuning in semitones above 440 Hz."""
+    """Return the weights of the bins for librosa's pitch classes, (1025, 12), C first.
+
+    ``tuning`` is in semitones relative to A = 440 Hz.
+    """
     import librosa
 
     filters: Float32Array = librosa.filters.chroma(sr=SAMPLE_RATE, n_fft=N_FFT, tuning=tuning)
@@ -80,7 +92,7 @@ def chroma_filters(tuning: float) -> Float32Array:
 
 
 def to_decibel(power: NDArray[Any]) -> NDArray[Any]:
-    """Decibels of powers, at least −100, as ``librosa.power_to_db`` before its ``top_db``."""
+    """Convert power to decibels, at least −100. The result equals ``librosa.power_to_db`` with ``top_db=None``."""
     decibels: NDArray[Any] = np.log10(np.maximum(power, power.dtype.type(1e-10)))
     decibels *= 10
     return decibels

@@ -1,4 +1,4 @@
-"""Mean and variance of groups of rows, put together from blocks."""
+"""Moments (count, mean, variance) of groups of rows. Moments of separate blocks of rows can be merged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,19 @@ from reprise.lib.arrays import Float64Array, Int64Array
 
 @dataclass(frozen=True)
 class Moments:
-    """Of g groups in ascending order: number (g,), count of rows (g,), mean and sum of squares about it (g, k)."""
+    """Moments of g groups of rows.
+
+    Attributes
+    ----------
+    groups
+        (g,), group numbers in ascending order.
+    counts
+        (g,), number of rows of each group.
+    means
+        (g, k), mean of each column in each group.
+    squares
+        (g, k), sum of the squared deviations from the mean.
+    """
 
     groups: Int64Array
     counts: Float64Array
@@ -19,12 +31,15 @@ class Moments:
 
     @property
     def variances(self) -> Float64Array:
-        """Population variance (g, k)."""
+        """The population variance of each column in each group, (g, k)."""
         return self.squares / self.counts[:, None]
 
 
-def summarise(values: Float64Array, groups: Int64Array) -> Moments:
-    """Moments of the rows of ``values`` (n, k), n ≥ 1, by their ``groups`` (n,), which ascend."""
+def compute_moments(values: Float64Array, groups: Int64Array) -> Moments:
+    """Compute the moments of each group of the rows of ``values`` (n, k), n ≥ 1.
+
+    ``groups`` (n,) contains the group number of each row, in ascending order.
+    """
     starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
     counts = np.diff(starts, append=len(values)).astype(np.float64)
     means = np.add.reduceat(values, starts, axis=0) / counts[:, None]
@@ -32,15 +47,15 @@ def summarise(values: Float64Array, groups: Int64Array) -> Moments:
     return Moments(groups[starts], counts, means, np.add.reduceat(deviations * deviations, starts, axis=0))
 
 
-def merge_moments(parts: Sequence[Moments], *, whole: bool = False) -> Moments:
-    """Put together what blocks have of the same groups, or with ``whole`` all they have as one group, 0."""
-    groups = np.concatenate([part.groups for part in parts])
+def merge_moments(blocks: Sequence[Moments], *, whole: bool = False) -> Moments:
+    """Merge the moments of blocks by group. If ``whole`` is true, merge all groups into one group with number 0."""
+    groups = np.concatenate([block.groups for block in blocks])
     if whole:
         groups = np.zeros_like(groups)
-    counts, means, squares = (np.concatenate([getattr(p, n) for p in parts]) for n in ("counts", "means", "squares"))
+    counts, means, squares = (np.concatenate([getattr(b, n) for b in blocks]) for n in ("counts", "means", "squares"))
     starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
     total = np.add.reduceat(counts, starts)
     mean = np.add.reduceat(counts[:, None] * means, starts, axis=0) / total[:, None]
-    apart = means - np.repeat(mean, np.diff(starts, append=len(groups)), axis=0)
-    square = np.add.reduceat(squares + counts[:, None] * apart * apart, starts, axis=0)
+    deviation = means - np.repeat(mean, np.diff(starts, append=len(groups)), axis=0)
+    square = np.add.reduceat(squares + counts[:, None] * deviation * deviation, starts, axis=0)
     return Moments(groups[starts], total, mean, square)

@@ -1,4 +1,4 @@
-"""Tuning and tempo of a whole track as librosa estimates them, from what its blocks give."""
+"""Tuning and tempo of a whole track, estimated as in librosa from the peaks and onsets of its blocks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,18 +13,26 @@ from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.features.spectra import HOP, bin_frequencies
 
 PEAK_BINS = tuple(int(i) for i in np.searchsorted(bin_frequencies(), (150.0, 4000.0)))
-"""First bin of ``librosa.piptrack``'s range, and the one after its last."""
+"""Range of bins in which ``librosa.piptrack`` looks for peaks: the first bin, and the bin after the last bin."""
 
 PEAK_THRESHOLD = 0.1
-_WINDOW = int(8.0 * SAMPLE_RATE / HOP)  # of the tempogram, in frames
+_WINDOW = int(8.0 * SAMPLE_RATE / HOP)  # length of the tempogram's window, in frames
 _MEAN_BPM, _MAX_BPM = 120.0, 320.0
-_FRAMES_AT_ONCE = 512
+_BATCH_FRAMES = 512
 
 
 def estimate_tuning(frequencies: Sequence[Float32Array], heights: Sequence[Float32Array]) -> float:
-    """Tuning in semitones above 440 Hz, −0.5 to 0.5 in steps of 0.01, of spectral peaks: ``librosa.estimate_tuning``.
+    """Estimate the tuning from spectral peaks, as in ``librosa.estimate_tuning``.
 
-    ``frequencies`` in Hz and ``heights`` are of a block of frames each; without any peak the tuning is 0.
+    Parameters
+    ----------
+    frequencies, heights
+        Frequencies (Hz) and heights of the peaks, one array per block of frames.
+
+    Returns
+    -------
+    float
+        Tuning in semitones relative to A = 440 Hz, −0.5 to 0.5 in steps of 0.01. It is 0 if there are no peaks.
     """
     import librosa
 
@@ -36,10 +44,16 @@ def estimate_tuning(frequencies: Sequence[Float32Array], heights: Sequence[Float
 
 
 def estimate_tempo(onsets: NDArray[Any]) -> float:
-    """Tempo in BPM of an onset envelope, one value a frame, as ``librosa.beat.beat_track`` gives; 0 without onsets.
+    """Estimate the tempo in BPM of an onset envelope, as in ``librosa.beat.beat_track``. It is 0 without onsets.
 
-    The mean over all frames of autocorrelations that are each divided by the one at lag 0. Power spectra can be divided
-    and summed as well, so that one transform goes back instead of one a frame.
+    librosa computes one autocorrelation per frame, divides it by its value at lag 0, and averages over the frames. This
+    function divides and sums the power spectra of the autocorrelations instead. The result is the same, but needs only
+    one inverse transform for all frames.
+
+    Parameters
+    ----------
+    onsets
+        (n,), onset strength of each frame.
     """
     if not onsets.any():
         return 0.0
@@ -48,14 +62,14 @@ def estimate_tempo(onsets: NDArray[Any]) -> float:
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW)
     frames = sliding_window_view(padded, _WINDOW)[: len(onsets)]
     total = np.zeros(size // 2 + 1)
-    for start in range(0, len(frames), _FRAMES_AT_ONCE):
-        part = frames[start : start + _FRAMES_AT_ONCE] * window
-        energy = np.einsum("fi,fi->f", part, part)
-        spectra = scipy.fft.rfft(part, n=size, axis=1)
+    for start in range(0, len(frames), _BATCH_FRAMES):
+        batch = frames[start : start + _BATCH_FRAMES] * window
+        energy = np.einsum("fi,fi->f", batch, batch)
+        spectra = scipy.fft.rfft(batch, n=size, axis=1)
         power = spectra.real**2 + spectra.imag**2
         total += np.where(energy > 0, 1 / np.where(energy > 0, energy, 1), 0) @ power
-    similarity = np.maximum(scipy.fft.irfft(total, n=size)[1:_WINDOW] / len(onsets), 0)
+    autocorrelation = np.maximum(scipy.fft.irfft(total, n=size)[1:_WINDOW] / len(onsets), 0)
     tempos = 60 * SAMPLE_RATE / (HOP * np.arange(1, _WINDOW))
     prior = -0.5 * np.log2(tempos / _MEAN_BPM) ** 2
     prior[tempos >= _MAX_BPM] = -np.inf
-    return float(tempos[np.argmax(np.log1p(1e6 * similarity) + prior)])
+    return float(tempos[np.argmax(np.log1p(1e6 * autocorrelation) + prior)])

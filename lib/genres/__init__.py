@@ -1,1 +1,1 @@
-"""Genre models: what they learn from, how they learn, what they answer, and how good that is."""
+"""Genre classification: feature sets, learners, trained models, and their evaluation."""

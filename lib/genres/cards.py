@@ -1,4 +1,4 @@
-"""The card of a genre model: what it is for, what it learned from, how good it is and where it fails, as Markdown."""
+"""Model card of a genre model in Markdown: purpose, training data, selection, metrics, limits, licence."""
 
 import json
 import re
@@ -8,11 +8,11 @@ from typing import Any
 from reprise.lib.genres.metrics import SCALARS
 from reprise.lib.genres.reports import Report
 
-_ALWAYS = (
-    "It answers with one of its genres whatever it hears, speech and silence included, and knows no others.",
-    "Genre labels are opinions: those it learned from are other people's, and their errors are in it.",
+_COMMON_LIMITS = (
+    "The model knows only its own genres. It predicts one of them for any audio, including speech and silence.",
+    "Genre labels are subjective. The model reproduces the opinions and errors in the labels of its training data.",
 )
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
 
 
 def make_card(
@@ -26,81 +26,86 @@ def make_card(
     licence: str,
     limits: Sequence[str] = (),
 ) -> str:
-    """Write the card of a model.
+    """Write the model card.
 
     Parameters
     ----------
     report
-        What is known of it; its title heads the card.
+        Evaluation results. The title of the report is the title of the card.
     sha256
-        Of the model's file.
-    purpose, data, chosen, licence
-        Plain sentences: what the model is for; what it learned from; how it was chosen and which rows its figures are
-        of; under which terms its data stand.
+        SHA-256 of the model's file.
+    purpose
+        Purpose of the model, in sentences.
+    data
+        Description of the training data, in sentences.
+    chosen
+        Description of the model selection and of the rows that the metrics are computed on, in sentences.
+    licence
+        Terms of the data, in sentences.
     limits
-        More that it cannot do, one sentence each.
+        Further limits of the model, one string for each limit.
 
     Returns
     -------
     str
-        Markdown. Names that come from data are escaped: none is taken for markup.
+        Markdown. All texts are escaped, so that names from the data cannot add markup.
     """
-    figures = report.figures
+    metrics = report.metrics
     parts = [
-        f"# {_plain(report.title)}",
-        _plain(purpose),
-        _grid(("", ""), [("model", model_id), ("SHA-256 of its file", sha256)]),
-        "## What it learned from",
-        _plain(data),
-        "## How it was chosen",
-        _plain(chosen),
-        _grid(("setting", "value"), [(name, _value(value)) for name, value in report.params.items()]),
-        "## How good it is",
-        _plain(f"Counted on {figures['rows']:,} rows that neither trained nor chose it."),
-        _compare(figures, report.leaky),
-        _plain(
-            "The probability of its answer is off by "
-            f"{figures['calibration']['expected_calibration_error']:.3f} on average (expected calibration error)."
+        f"# {_escape(report.title)}",
+        _escape(purpose),
+        _make_table(("", ""), [("model", model_id), ("SHA-256 of its file", sha256)]),
+        "## Training data",
+        _escape(data),
+        "## Model selection",
+        _escape(chosen),
+        _make_table(("parameter", "value"), [(name, _format_value(value)) for name, value in report.params.items()]),
+        "## Metrics",
+        _escape(f"Computed on {metrics['rows']:,} rows that were not used for training or model selection."),
+        _compare(metrics, report.leaky),
+        _escape(
+            "On average, the probability of the predicted genre differs from the accuracy by "
+            f"{metrics['calibration']['expected_calibration_error']:.3f} (expected calibration error)."
         ),
-        _grid(
+        _make_table(
             ("genre", "precision", "recall", "F1", "rows"),
             [
                 (name, *(f"{one[score]:.3f}" for score in ("precision", "recall", "f1")), f"{one['support']:,}")
-                for name, one in figures["per_genre"].items()
+                for name, one in metrics["per_genre"].items()
             ],
         ),
-        "## What it cannot do",
-        "\n".join(f"- {_plain(limit)}" for limit in (*_ALWAYS, *limits)),
+        "## Limits",
+        "\n".join(f"- {_escape(limit)}" for limit in (*_COMMON_LIMITS, *limits)),
         "## Licence",
-        _plain(licence),
+        _escape(licence),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _compare(figures: Mapping[str, Any], leaky: Mapping[str, Any] | None) -> str:
+def _compare(metrics: Mapping[str, Any], leaky: Mapping[str, Any] | None) -> str:
     shown = [(name, name.replace("_", " ").replace("f1", "F1")) for name in SCALARS]
     if leaky is None:
-        return _grid(("figure", "honest"), [(words, f"{figures[name]:.3f}") for name, words in shown])
-    rows = [(words, f"{figures[name]:.3f}", f"{leaky[name]:.3f}") for name, words in shown]
-    note = _plain(
-        "The leaky figures are those of a split that lets rows of one song or artist stand on both sides, as published"
-        " ones often do; they are shown for comparison and say nothing about new music."
+        return _make_table(("metric", "honest"), [(title, f"{metrics[name]:.3f}") for name, title in shown])
+    rows = [(title, f"{metrics[name]:.3f}", f"{leaky[name]:.3f}") for name, title in shown]
+    note = _escape(
+        "The leaky metrics come from splits in which rows of one song or artist are in both the training and the test"
+        " set, as in many publications. They are shown for comparison and do not apply to new music."
     )
-    return f"{_grid(('figure', 'honest', 'leaky'), rows)}\n\n{note}"
+    return f"{_make_table(('metric', 'honest', 'leaky'), rows)}\n\n{note}"
 
 
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _make_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
-    lines = [header, ["---"] * len(header), *([_plain(cell) for cell in row] for row in rows)]
+    lines = [header, ["---"] * len(header), *([_escape(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _plain(words: str) -> str:
-    """Words on one line in which nothing is markup."""
-    text = " ".join(words.encode("utf-8", "replace").decode("utf-8").split())
-    return _SPECIAL.sub(r"\\\1", text)
+def _escape(text: str) -> str:
+    """Return the text on one line, with all Markdown markup escaped."""
+    line = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
+    return _MARKUP.sub(r"\\\1", line)

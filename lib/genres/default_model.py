@@ -1,6 +1,6 @@
-"""The model of ten genres that comes with the package, so that a library is classified before anything was trained.
+"""The genre model in the package: it has ten genres and the feature set ``gtzan``, and needs no training.
 
-It reads the feature set ``gtzan``. Made by ``python tests/bench/fit_default_genres.py``; its card stands beside it.
+``jobs/_shipped_models/fit_default_genres.py`` makes the model file and its card, both in ``default/``.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from reprise.lib.errors import InputError
 from reprise.lib.genres.models import GenreModel, load
 
 DEFAULT_SHA256 = "4238e10596fc0146abfdffcfea38f13332b9708994e4c420bd415422cf5f8336"
-"""Of ``default/model.skops``."""
+"""SHA-256 of ``default/model.skops``."""
 
 
 def load_default() -> GenreModel:
@@ -19,9 +19,11 @@ def load_default() -> GenreModel:
     Raises
     ------
     InputError
-        ``not_a_model``: the file is not the one that came with the package.
+        ``not_a_model``: the SHA-256 of the model file is not ``DEFAULT_SHA256``.
     """
     data = files("reprise.lib.genres").joinpath("default", "model.skops").read_bytes()
     if hashlib.sha256(data).hexdigest() != DEFAULT_SHA256:
-        raise InputError("not_a_model", "the default genre model is not as it was installed: install reprise again")
+        raise InputError(
+            "not_a_model", "the file of the default genre model was changed after installation: install reprise again"
+        )
     return load(data)

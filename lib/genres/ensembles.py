@@ -1,4 +1,4 @@
-"""Learners that ask several others, each with a pipeline of its own."""
+"""Learners that combine several member pipelines: soft voting and stacking."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -10,22 +10,30 @@ from sklearn.pipeline import Pipeline
 
 from reprise.lib.arrays import Float64Array, Int64Array, ObjectArray
 from reprise.lib.genres.pipelines import LEARNER
-from reprise.lib.genres.svm import find_temperature, held_out, softmax, weigh
+from reprise.lib.genres.svm import compute_row_weights, fit_temperature, softmax, split_inner_folds
 
-_LEAST = 1e-3
-"""Probability that a member's answer counts as at least: one that is wrong and sure is not to outvote the others."""
+_MIN_PROBABILITY = 1e-3
+"""Lower limit of a member's probabilities, so that one confident but wrong member cannot outvote the other members."""
 
 
 def fit_pipeline(pipeline: Pipeline, rows: Float64Array, codes: Int64Array, groups: ObjectArray) -> Pipeline:
-    """Fit a pipeline, with the groups of its rows for learners that split them."""
-    asks = getattr(pipeline.named_steps[LEARNER], "by_groups", False)
-    return pipeline.fit(rows, codes, **({f"{LEARNER}__groups": groups} if asks else {}))
+    """Fit a pipeline. A learner that splits the rows into folds also gets the groups of the rows."""
+    needs_groups = getattr(pipeline.named_steps[LEARNER], "needs_groups", False)
+    return pipeline.fit(rows, codes, **({f"{LEARNER}__groups": groups} if needs_groups else {}))
 
 
-class _Members(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Parameters: ``members``, pipelines not yet fitted; ``balanced``; ``seed`` of the splits."""
+class _Ensemble(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Base class of ensembles.
 
-    by_groups = True
+    Parameters
+    ----------
+    members
+        Unfitted pipelines.
+    seed
+        Seed of the inner splits.
+    """
+
+    needs_groups = True
 
     def __init__(self, members: Sequence[Pipeline], balanced: bool, seed: int) -> None:
         self.members = members
@@ -33,64 +41,67 @@ class _Members(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, rows: Float64Array, codes: Int64Array, groups: ObjectArray) -> Self:
-        """Learn from rows (n, d), NaN = unknown, codes (n,), 0 to k - 1, each there, and groups (n,)."""
+        """Fit to rows (n, d) with NaN for missing values, codes (n,) and groups (n,).
+
+        The codes contain every integer from 0 to k - 1.
+        """
         k = int(codes.max()) + 1
         answers, truth = [np.zeros((0, len(self.members), k))], [np.zeros(0, dtype=np.int64)]
-        for train, part in held_out(codes, groups, self.seed):
+        for train, test in split_inner_folds(codes, groups, self.seed):
             if len(np.unique(codes[train])) == k:
                 members = [fit_pipeline(clone(one), rows[train], codes[train], groups[train]) for one in self.members]
-                answers.append(_ask(members, rows[part]))
-                truth.append(codes[part])
+                answers.append(_log_probabilities(members, rows[test]))
+                truth.append(codes[test])
         self.classes_ = np.arange(k)
-        unseen, codes_seen = np.concatenate(answers), np.concatenate(truth)
-        self._combine(unseen, codes_seen, weigh(codes_seen, self.balanced))
+        held_out, held_out_codes = np.concatenate(answers), np.concatenate(truth)
+        self._fit_combination(held_out, held_out_codes, compute_row_weights(held_out_codes, self.balanced))
         self.fitted_ = [fit_pipeline(clone(one), rows, codes, groups) for one in self.members]
-        # they have done: a model that is kept has no use for them
+        # a saved model needs only the fitted members
         self.members = []
         return self
 
-    def _combine(self, answers: Float64Array, codes: Int64Array, weights: Float64Array) -> None:
-        """Learn what to make of answers to rows that no member saw."""
+    def _fit_combination(self, answers: Float64Array, codes: Int64Array, weights: Float64Array) -> None:
+        """Fit the combination to the members' log probabilities of held-out rows, shape (n, members, k)."""
         raise NotImplementedError
 
 
-class Voting(_Members):
-    """Soft voting: the mean of the logarithms of the members' probabilities.
+class Voting(_Ensemble):
+    """Soft voting: the mean of the members' log probabilities.
 
-    Held-out rows say how sure each member may be, and how sure all of them together: an answer is raised to that power
-    first. Beyond that all votes are equal: weights that were learned held for other songs of the same artists only.
+    One temperature for each member and one temperature for the combination are calibrated on held-out rows. All members
+    have equal weight, because learned weights improved the results only for songs by artists of the training rows.
     """
 
-    def _combine(self, answers: Float64Array, codes: Int64Array, weights: Float64Array) -> None:
+    def _fit_combination(self, answers: Float64Array, codes: Int64Array, weights: Float64Array) -> None:
         count = len(self.members)
         self.weights_ = np.full(count, 1 / count)
         if len(codes):
-            self.weights_ *= [find_temperature(answers[:, member], codes, weights) for member in range(count)]
-            self.weights_ *= find_temperature(np.einsum("nmk,m->nk", answers, self.weights_), codes, weights)
+            self.weights_ *= [fit_temperature(answers[:, member], codes, weights) for member in range(count)]
+            self.weights_ *= fit_temperature(np.einsum("nmk,m->nk", answers, self.weights_), codes, weights)
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
-        """Probabilities (n, k)."""
-        return softmax(np.einsum("nmk,m->nk", _ask(self.fitted_, rows), self.weights_))
+        """Return the probabilities of the genres, shape (n, k)."""
+        return softmax(np.einsum("nmk,m->nk", _log_probabilities(self.fitted_, rows), self.weights_))
 
 
-class Stacking(_Members):
-    """Stacking: a logistic regression reads the logarithms of the members' probabilities (Wolpert 1992)."""
+class Stacking(_Ensemble):
+    """Stacking: a logistic regression on the members' log probabilities (Wolpert 1992)."""
 
-    def _combine(self, answers: Float64Array, codes: Int64Array, weights: Float64Array) -> None:
+    def _fit_combination(self, answers: Float64Array, codes: Int64Array, weights: Float64Array) -> None:
         self.top_ = None
         if len(np.unique(codes)) == len(self.classes_):
             top = LogisticRegression(C=0.02, max_iter=2000)
             self.top_ = top.fit(answers.reshape(len(answers), -1), codes, sample_weight=weights)
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
-        """Probabilities (n, k)."""
-        answers = _ask(self.fitted_, rows)
+        """Return the probabilities of the genres, shape (n, k)."""
+        answers = _log_probabilities(self.fitted_, rows)
         if self.top_ is None:
             return softmax(answers.mean(axis=1))
         return np.asarray(self.top_.predict_proba(answers.reshape(len(rows), -1)), dtype=np.float64)
 
 
-def _ask(members: Sequence[Pipeline], rows: Float64Array) -> Float64Array:
-    """Logarithms of the members' probabilities, (n, members, k)."""
-    answers = np.stack([one.predict_proba(rows) for one in members], axis=1)
-    return np.asarray(np.log(np.maximum(answers, _LEAST)), dtype=np.float64)
+def _log_probabilities(members: Sequence[Pipeline], rows: Float64Array) -> Float64Array:
+    """Return the members' log probabilities, shape (n, members, k)."""
+    probabilities = np.stack([one.predict_proba(rows) for one in members], axis=1)
+    return np.asarray(np.log(np.maximum(probabilities, _MIN_PROBABILITY)), dtype=np.float64)

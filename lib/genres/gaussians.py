@@ -1,4 +1,4 @@
-"""Genres as normal distributions, between one covariance for all and one for each."""
+"""Classifier with one normal distribution per genre."""
 
 from typing import Self
 
@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from reprise.lib.arrays import Float64Array, Int64Array
-from reprise.lib.genres.svm import softmax, weigh
+from reprise.lib.genres.svm import compute_row_weights, softmax
 
-_LEAST = 1e-6
+_MIN_VARIANCE = 1e-6
 
 
 class Gaussians(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -17,9 +17,11 @@ class Gaussians(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     pooling
-        0: each genre has its own covariance; 1: all have that of all rows about their genres' means.
+        If 0, each genre has its own covariance. If 1, all genres share one covariance, which is computed from all rows
+        after the mean of their genre is subtracted. Values between 0 and 1 interpolate.
     shrinkage
-        From those covariances, 0, to spheres, 1.
+        If 0, the covariances are used as estimated. If 1, each covariance is replaced by a multiple of the identity
+        matrix that has the same mean variance. Values between 0 and 1 interpolate.
     """
 
     def __init__(self, pooling: float, shrinkage: float, balanced: bool) -> None:
@@ -28,33 +30,33 @@ class Gaussians(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.balanced = balanced
 
     def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
-        """Learn from rows (n, d), float64 and finite, and codes (n,), 0 to k - 1, each there."""
+        """Fit to rows (n, d), float64 and finite, and codes (n,), which contain every integer from 0 to k - 1."""
         if not (0 <= self.pooling <= 1 and 0 <= self.shrinkage <= 1):
-            raise ValueError(f"pooling {self.pooling}, shrinkage {self.shrinkage}")
+            raise ValueError(f"pooling {self.pooling} and shrinkage {self.shrinkage} must be between 0 and 1")
         k, d = int(codes.max()) + 1, rows.shape[1]
-        weights = weigh(codes, self.balanced)
+        weights = compute_row_weights(codes, self.balanced)
         self.means_ = np.stack([rows[codes == code].mean(axis=0) for code in range(k)])
-        apart = rows - self.means_[codes]
-        pooled = (apart * weights[:, None]).T @ apart / weights.sum()
+        centred = rows - self.means_[codes]
+        pooled = (centred * weights[:, None]).T @ centred / weights.sum()
         self.whitening_ = np.empty((k, d, d))
         self.heights_ = np.empty(k)
         for code in range(k):
-            own = apart[codes == code]
+            own = centred[codes == code]
             covariance = (1 - self.pooling) * (own.T @ own) / len(own) + self.pooling * pooled
-            middle = max(float(np.trace(covariance)) / max(d, 1), _LEAST)
+            mean_variance = max(float(np.trace(covariance)) / max(d, 1), _MIN_VARIANCE)
             covariance *= 1 - self.shrinkage
-            covariance[np.diag_indices(d)] += self.shrinkage * middle
-            spread, axes = np.linalg.eigh(covariance)
-            spread = np.maximum(spread, _LEAST)
-            self.whitening_[code] = axes / np.sqrt(spread)
-            self.heights_[code] = np.log(weights[codes == code].sum()) - 0.5 * np.log(spread).sum()
+            covariance[np.diag_indices(d)] += self.shrinkage * mean_variance
+            variances, axes = np.linalg.eigh(covariance)
+            variances = np.maximum(variances, _MIN_VARIANCE)
+            self.whitening_[code] = axes / np.sqrt(variances)
+            self.heights_[code] = np.log(weights[codes == code].sum()) - 0.5 * np.log(variances).sum()
         self.classes_ = np.arange(k)
         return self
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
-        """Probabilities (n, k)."""
+        """Return the probabilities of the genres, shape (n, k)."""
         logits = np.empty((len(rows), len(self.classes_)))
         for code in self.classes_:
-            apart = (rows - self.means_[code]) @ self.whitening_[code]
-            logits[:, code] = self.heights_[code] - 0.5 * (apart * apart).sum(axis=1)
+            whitened = (rows - self.means_[code]) @ self.whitening_[code]
+            logits[:, code] = self.heights_[code] - 0.5 * (whitened * whitened).sum(axis=1)
         return softmax(logits)

@@ -1,4 +1,4 @@
-"""The learners of genres by their names, the settings that each knows, and those that are tried when one is chosen."""
+"""Learners of genres: their hyperparameters, defaults, and candidates for model selection."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from reprise.lib.genres.xgboosting import XgBoost
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a learner is made for.
+class TrainingContext:
+    """Properties of a training run that a learner needs in addition to its hyperparameters.
 
     Parameters
     ----------
-    genres
-        How many there are.
+    n_genres
+        Number of genres.
     balanced
-        Each genre is to weigh the same.
+        Whether all genres have the same total weight.
     seed
-        Of all that is random in it.
+        Seed of the learner's random numbers.
     """
 
-    genres: int
+    n_genres: int
     balanced: bool
     seed: int
 
@@ -43,81 +43,96 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Learner:
-    """A way to learn genres.
+    """A classification method with its hyperparameters.
 
     Parameters
     ----------
     name
         Key in ``LEARNERS``.
     title
-        For people.
+        Name to display.
     defaults
-        Every parameter and what it is unless said otherwise. All have ``scaling``, ``selection`` and ``kept``, the
-        share of features that a selection keeps.
-    make
-        Makes the estimator that follows the preparation.
-    tried
-        Parameters to try besides the defaults.
+        All hyperparameters with their default values. Every learner has ``scaling``, ``selection`` and ``kept``.
+        ``kept`` is the share of the features that the selection keeps.
+    make_estimator
+        Function that creates the estimator, which is the last step of the pipeline.
+    alternatives
+        Further candidates for model selection. Each maps the hyperparameters that differ from the defaults to values.
     max_rows
-        Rows that it can take in some minutes and a few GiB; more are to be sampled away.
-    takes_unknown
-        NaN can stay.
+        Maximum number of rows to fit. A fit to so many rows takes some minutes and a few GiB of memory. Callers sample
+        larger datasets.
+    accepts_nan
+        Whether the learner accepts NaN.
     """
 
     name: str
     title: str
     defaults: Params
-    make: Callable[[Params, Setting], Any]
-    tried: tuple[Params, ...]
+    make_estimator: Callable[[Params, TrainingContext], Any]
+    alternatives: tuple[Params, ...]
     max_rows: int
-    takes_unknown: bool = False
+    accepts_nan: bool = False
 
     @property
     def grid(self) -> tuple[dict[str, Any], ...]:
-        """Candidates to choose from, ready for JSON; the first is the default."""
-        return tuple(dict(one) for one in ({}, *self.tried))
+        """Candidates for model selection, serialisable as JSON.
 
-    def build(self, params: Params, setting: Setting) -> Pipeline:
-        """Pipeline from rows with unknown values to probabilities, not yet fitted.
+        A candidate maps the hyperparameters that differ from the defaults to values. The first one is empty.
+        """
+        return tuple(dict(one) for one in ({}, *self.alternatives))
+
+    def build(self, params: Params, context: TrainingContext) -> Pipeline:
+        """Build an unfitted pipeline that maps rows, which can contain NaN, to probabilities.
+
+        Parameters
+        ----------
+        params
+            Hyperparameters that differ from the defaults.
 
         Raises
         ------
         InputError
-            ``bad_params``: a parameter that the learner has not, or of a type that it cannot have.
+            ``bad_params``: an unknown hyperparameter, or a value of the wrong type or outside its range.
         """
-        params = {_FORMER_NAMES.get(name, name): value for name, value in params.items()}
-        wrong = [f"no parameter {name}" for name in params.keys() - self.defaults.keys()]
+        params = {_RENAMED_PARAMS.get(name, name): value for name, value in params.items()}
+        faults = [f"unknown parameter {name}" for name in params.keys() - self.defaults.keys()]
         merged = {**self.defaults, **params}
-        wrong += [
-            f"no {name} {merged[name]!r}"
+        faults += [
+            f"unknown {name} {merged[name]!r}, choose from {', '.join(known)}"
             for name, known in (("scaling", SCALINGS), ("selection", SELECTIONS))
             if merged[name] not in known
         ]
-        wrong += [
-            f"no {name} {value!r}"
+        faults += [
+            f"{name} cannot be {value!r}"
             for name, value in params.items()
-            if name in self.defaults and not _like(value, self.defaults[name])
+            if name in self.defaults and not _has_type_of(value, self.defaults[name])
         ]
-        if not wrong and not 0 < merged["kept"] <= 1:
-            wrong.append("no kept outside 0 to 1")
-        if wrong:
-            there = ", ".join(f"{name}={value}" for name, value in self.defaults.items())
-            raise InputError("bad_params", f"{self.name} has {sorted(wrong)[0]}; it has: {there}")
+        if not faults and not 0 < merged["kept"] <= 1:
+            faults.append(f"kept must be above 0 and at most 1, not {merged['kept']}")
+        if faults:
+            defaults = ", ".join(f"{name}={value}" for name, value in self.defaults.items())
+            raise InputError("bad_params", f"{self.name}: {sorted(faults)[0]}; parameters and defaults: {defaults}")
         return make_pipeline(
-            self.make(merged, setting),
+            self.make_estimator(merged, context),
             scaling=merged["scaling"],
             selection=merged["selection"],
             kept=float(merged["kept"]),
-            seed=setting.seed,
-            takes_unknown=self.takes_unknown,
+            seed=context.seed,
+            accepts_nan=self.accepts_nan,
         )
 
 
-_FORMER_NAMES = {"features_a_split": "max_features", "rows_a_leaf": "min_leaf_rows"}
-"""Names of parameters in rows of ``models`` that former versions wrote."""
+_RENAMED_PARAMS = {"features_a_split": "max_features", "rows_a_leaf": "min_leaf_rows"}
+"""New names of hyperparameters by their old names. Rows of ``models`` from earlier releases have the old names."""
 
 
-def _like(value: object, default: object) -> bool:
+def with_former_names(params: Params) -> dict[str, Any]:
+    """Return hyperparameters under their old names. Model ids are computed from them, so the ids stay the same."""
+    former = {current: former for former, current in _RENAMED_PARAMS.items()}
+    return {former.get(name, name): value for name, value in params.items()}
+
+
+def _has_type_of(value: object, default: object) -> bool:
     if isinstance(value, bool) or isinstance(default, bool):
         return isinstance(value, bool) and isinstance(default, bool)
     if isinstance(default, float):
@@ -125,107 +140,110 @@ def _like(value: object, default: object) -> bool:
     return isinstance(value, type(default))
 
 
-def _weights(setting: Setting) -> str | None:
-    return "balanced" if setting.balanced else None
+def _class_weight(context: TrainingContext) -> str | None:
+    return "balanced" if context.balanced else None
 
 
-def _make_knn(params: Params, _: Setting) -> Any:
+def _make_knn(params: Params, _: TrainingContext) -> Any:
     return Neighbours(params["neighbours"], params["weighted"])
 
 
-def _make_svm(params: Params, setting: Setting) -> Any:
+def _make_svm(params: Params, context: TrainingContext) -> Any:
     if params["loss"] == "hinge":
-        return PairwiseSvm(params["c"], params["gamma"], setting.balanced, setting.seed)
+        return PairwiseSvm(params["c"], params["gamma"], context.balanced, context.seed)
     return LeastSquares(
-        params["loss"], params["width"], params["ridge"], params["whitening"], setting.balanced, setting.seed
+        params["loss"], params["width"], params["ridge"], params["whitening"], context.balanced, context.seed
     )
 
 
-def _make_forest(params: Params, setting: Setting) -> Any:
+def _make_forest(params: Params, context: TrainingContext) -> Any:
     return Forest(
         params["trees"],
         params["max_features"],
         params["min_leaf_rows"],
         params["random_splits"],
-        setting.balanced,
-        setting.seed,
+        context.balanced,
+        context.seed,
     )
 
 
-def _make_logistic_regression(params: Params, setting: Setting) -> Any:
-    return LogisticRegression(C=params["c"], max_iter=3000, class_weight=_weights(setting))
+def _make_logistic_regression(params: Params, context: TrainingContext) -> Any:
+    return LogisticRegression(C=params["c"], max_iter=3000, class_weight=_class_weight(context))
 
 
-def _make_naive_bayes(params: Params, setting: Setting) -> Any:
-    even = np.full(setting.genres, 1 / setting.genres)
-    return GaussianNB(priors=even if setting.balanced else None, var_smoothing=params["smoothing"])
+def _make_naive_bayes(params: Params, context: TrainingContext) -> Any:
+    uniform = np.full(context.n_genres, 1 / context.n_genres)
+    return GaussianNB(priors=uniform if context.balanced else None, var_smoothing=params["smoothing"])
 
 
-def _make_gradient_boosting(params: Params, setting: Setting) -> Any:
+def _make_gradient_boosting(params: Params, context: TrainingContext) -> Any:
     return GradientBoosting(
         params["rounds"],
         params["rate"],
         params["leaves"],
         params["l2"],
         params["max_features"],
-        setting.balanced,
-        setting.seed,
+        context.balanced,
+        context.seed,
     )
 
 
-def _make_xgboost(params: Params, setting: Setting) -> Any:
-    return XgBoost(params["rounds"], params["rate"], params["depth"], params["share"], setting.balanced, setting.seed)
+def _make_xgboost(params: Params, context: TrainingContext) -> Any:
+    return XgBoost(params["rounds"], params["rate"], params["depth"], params["share"], context.balanced, context.seed)
 
 
-def _make_voting(params: Params, setting: Setting) -> Any:
-    return Voting(_make_members(params, setting), setting.balanced, setting.seed)
+def _make_voting(params: Params, context: TrainingContext) -> Any:
+    return Voting(_make_members(params, context), context.balanced, context.seed)
 
 
-def _make_stacking(params: Params, setting: Setting) -> Any:
-    return Stacking(_make_members(params, setting), setting.balanced, setting.seed)
+def _make_stacking(params: Params, context: TrainingContext) -> Any:
+    return Stacking(_make_members(params, context), context.balanced, context.seed)
 
 
-def _make_members(params: Params, setting: Setting) -> list[Pipeline]:
+def _make_members(params: Params, context: TrainingContext) -> list[Pipeline]:
     names = params["members"].split("+")
     if unknown := [name for name in names if name not in MEMBERS]:
-        raise InputError("bad_params", f"there is no member {unknown[0]}; there are: {', '.join(MEMBERS)}")
-    return [MEMBERS[name](setting) for name in names]
+        raise InputError("bad_params", f"unknown member {unknown[0]}; choose from: {', '.join(MEMBERS)}")
+    return [MEMBERS[name](context) for name in names]
 
 
-def _member(learner: str, **params: Any) -> Callable[[Setting], Pipeline]:
-    return lambda setting: LEARNERS[learner].build(params, setting)
+def _member_from_learner(learner: str, **params: Any) -> Callable[[TrainingContext], Pipeline]:
+    return lambda context: LEARNERS[learner].build(params, context)
 
 
-def _make_gaussians(scaling: str, pooling: float, shrinkage: float) -> Callable[[Setting], Pipeline]:
-    def make(setting: Setting) -> Pipeline:
-        learner = Gaussians(pooling, shrinkage, setting.balanced)
-        return make_pipeline(learner, scaling=scaling, selection="none", kept=1.0, seed=setting.seed)
+def _member_from_gaussians(scaling: str, pooling: float, shrinkage: float) -> Callable[[TrainingContext], Pipeline]:
+    def make(context: TrainingContext) -> Pipeline:
+        learner = Gaussians(pooling, shrinkage, context.balanced)
+        return make_pipeline(learner, scaling=scaling, selection="none", kept=1.0, seed=context.seed)
 
     return make
 
 
-MEMBERS: Mapping[str, Callable[[Setting], Pipeline]] = {
-    "laplace": _member("svm", loss="laplace"),
-    "unturned": _member("svm", loss="laplace", whitening=0.0),
-    "whitened": _member("svm", loss="laplace", whitening=1.0),
-    "gaussian": _member("svm", loss="gaussian", width=1.0, ridge=0.2, whitening=0.0),
-    "normal": _make_gaussians("quantile", 0.2, 0.1),
-    "linear": _member("logistic_regression"),
-    "discriminant": _make_gaussians("quantile", 1.0, 0.1),
-    "discriminant2": _make_gaussians("power", 1.0, 0.1),
-    "svm": _member("svm"),
-    "forest": _member("random_forest", random_splits=True),
-    "boosting": _member("gradient_boosting"),
-    "knn": _member("knn"),
+MEMBERS: Mapping[str, Callable[[TrainingContext], Pipeline]] = {
+    "laplace": _member_from_learner("svm", loss="laplace"),
+    "unturned": _member_from_learner("svm", loss="laplace", whitening=0.0),
+    "whitened": _member_from_learner("svm", loss="laplace", whitening=1.0),
+    "gaussian": _member_from_learner("svm", loss="gaussian", width=1.0, ridge=0.2, whitening=0.0),
+    "normal": _member_from_gaussians("quantile", 0.2, 0.1),
+    "linear": _member_from_learner("logistic_regression"),
+    "discriminant": _member_from_gaussians("quantile", 1.0, 0.1),
+    "discriminant2": _member_from_gaussians("power", 1.0, 0.1),
+    "svm": _member_from_learner("svm"),
+    "forest": _member_from_learner("random_forest", random_splits=True),
+    "boosting": _member_from_learner("gradient_boosting"),
+    "knn": _member_from_learner("knn"),
 }
-"""What voting and stacking can ask, each with its own preparation."""
+"""Functions that build the possible members of voting and stacking, by name of the member.
 
-_ASKED = "laplace+unturned+whitened+gaussian+normal+linear"
-_TRIED = (
-    {"members": f"{_ASKED}+boosting"},
+A member is a pipeline with its own preprocessing.
+"""
+
+_DEFAULT_MEMBERS = "laplace+unturned+whitened+gaussian+normal+linear"
+_OTHER_MEMBERS = (
+    {"members": f"{_DEFAULT_MEMBERS}+boosting"},
     {"members": "whitened+discriminant+discriminant2+knn"},
 )
-_NONE = {"selection": "none", "kept": 0.5}
+_NO_SELECTION = {"selection": "none", "kept": 0.5}
 
 LEARNERS: Mapping[str, Learner] = {
     one.name: one
@@ -233,7 +251,7 @@ LEARNERS: Mapping[str, Learner] = {
         Learner(
             "knn",
             "k nearest neighbours",
-            {"scaling": "quantile", **_NONE, "neighbours": 9, "weighted": True},
+            {"scaling": "quantile", **_NO_SELECTION, "neighbours": 9, "weighted": True},
             _make_knn,
             (
                 {"neighbours": 5},
@@ -249,7 +267,7 @@ LEARNERS: Mapping[str, Learner] = {
             "support vector machine",
             {
                 "scaling": "quantile",
-                **_NONE,
+                **_NO_SELECTION,
                 "loss": "hinge",
                 "c": 3.0,
                 "gamma": 1.0,
@@ -271,7 +289,7 @@ LEARNERS: Mapping[str, Learner] = {
             "random forest",
             {
                 "scaling": "none",
-                **_NONE,
+                **_NO_SELECTION,
                 "trees": 300,
                 "random_splits": False,
                 "min_leaf_rows": 1,
@@ -289,7 +307,7 @@ LEARNERS: Mapping[str, Learner] = {
         Learner(
             "logistic_regression",
             "logistic regression",
-            {"scaling": "quantile", **_NONE, "c": 0.3},
+            {"scaling": "quantile", **_NO_SELECTION, "c": 0.3},
             _make_logistic_regression,
             (
                 {"c": 0.03},
@@ -304,7 +322,7 @@ LEARNERS: Mapping[str, Learner] = {
         Learner(
             "naive_bayes",
             "naive Bayes",
-            {"scaling": "power", **_NONE, "smoothing": 1e-9},
+            {"scaling": "power", **_NO_SELECTION, "smoothing": 1e-9},
             _make_naive_bayes,
             (
                 {"scaling": "quantile"},
@@ -319,7 +337,7 @@ LEARNERS: Mapping[str, Learner] = {
             "gradient boosting",
             {
                 "scaling": "none",
-                **_NONE,
+                **_NO_SELECTION,
                 "rounds": 120,
                 "rate": 0.08,
                 "leaves": 8,
@@ -329,34 +347,34 @@ LEARNERS: Mapping[str, Learner] = {
             _make_gradient_boosting,
             ({"rounds": 250, "rate": 0.05, "leaves": 5}, {"leaves": 16, "l2": 5.0}),
             max_rows=1_000_000,
-            takes_unknown=True,
+            accepts_nan=True,
         ),
         Learner(
             "xgboost",
             "XGBoost",
-            {"scaling": "none", **_NONE, "rounds": 150, "rate": 0.1, "depth": 3, "share": 0.5},
+            {"scaling": "none", **_NO_SELECTION, "rounds": 150, "rate": 0.1, "depth": 3, "share": 0.5},
             _make_xgboost,
             ({"rounds": 300, "rate": 0.05}, {"depth": 5}),
             max_rows=1_000_000,
-            takes_unknown=True,
+            accepts_nan=True,
         ),
         Learner(
             "voting",
             "soft voting",
-            {"scaling": "none", **_NONE, "members": _ASKED},
+            {"scaling": "none", **_NO_SELECTION, "members": _DEFAULT_MEMBERS},
             _make_voting,
-            _TRIED,
+            _OTHER_MEMBERS,
             max_rows=6_000,
-            takes_unknown=True,
+            accepts_nan=True,
         ),
         Learner(
             "stacking",
             "stacking",
-            {"scaling": "none", **_NONE, "members": _ASKED},
+            {"scaling": "none", **_NO_SELECTION, "members": _DEFAULT_MEMBERS},
             _make_stacking,
-            _TRIED,
+            _OTHER_MEMBERS,
             max_rows=6_000,
-            takes_unknown=True,
+            accepts_nan=True,
         ),
     )
 }

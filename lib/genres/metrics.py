@@ -1,6 +1,6 @@
-"""How good predicted genres are: shares of right answers, by genre and over all, and whether probabilities hold.
+"""Metrics of genre predictions: scores over all rows, scores per genre, and calibration.
 
-Probabilities of held-out rows come as one array, those of all folds together, so every row counts once.
+Pass the probabilities of the held-out rows of all folds as one array, so that every row counts once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,130 +12,139 @@ from numpy.typing import ArrayLike
 from reprise.lib.arrays import BoolArray, Float64Array, Int64Array, IntpArray
 
 N_BINS = 10
-"""Bins of the calibration curve, each a tenth wide."""
+"""Number of bins of the calibration curve, each 0.1 wide."""
 
 SCALARS = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "log_loss")
-"""Figures that are one number."""
+"""Keys of the metrics that are single numbers."""
 
-_LEAST = float(np.finfo(np.float64).eps)  # a probability of 0 is worth this: its logarithm must be a number
-_SLACK = 1e-6
+_MIN_PROBABILITY = float(np.finfo(np.float64).eps)  # lower limit, so that the log loss is finite
+_SUM_TOLERANCE = 1e-6
 
 
-def measure(genres: ArrayLike, probabilities: ArrayLike, names: Sequence[str]) -> dict[str, Any]:
-    """Measure predictions against true genres.
+def compute_metrics(genres: ArrayLike, probabilities: ArrayLike, names: Sequence[str]) -> dict[str, Any]:
+    """Compare predictions with true genres.
 
-    The predicted genre is the most probable one, of several the first of ``names``. A row whose true genre is not among
-    ``names`` is wrong whatever was predicted; its genre counts in the means with recall and F1 of 0.
+    The predicted genre is the most probable one; the first of ``names`` wins a tie. A row whose true genre is not in
+    ``names`` is always counted as wrong. In means over genres, this true genre has recall 0 and F1 0.
 
     Parameters
     ----------
     genres
-        Shape (n,), n >= 1: the true genre of each row.
+        Shape (n,), n >= 1: true genre of each row.
     probabilities
-        Shape (n, k), k >= 1: probabilities of ``names``; each row sums to at most 1.
+        Shape (n, k), k >= 1: probabilities of ``names``. Each row sums to at most 1.
     names
-        The k genres that can be predicted.
+        The k genres that the model can predict.
 
     Returns
     -------
     dict
-        To be written as JSON as it is:
+        Serialisable as JSON:
 
-        - ``rows``; ``accuracy``; ``macro_f1`` and ``weighted_f1``, means over the genres that are true or predicted
-          somewhere, the second weighted by how often they are true; ``balanced_accuracy``, the mean recall of the
-          genres that are true somewhere; ``log_loss`` in nats, no probability counting less than 2.2e-16;
-        - ``per_genre``: by name ``precision``, ``recall``, ``f1`` (0 where nothing could be counted), ``support`` (how
-          often true) and ``predicted`` (how often predicted);
-        - ``names`` and ``confusion``, k lists of k counts: true genre, then predicted genre;
-        - ``calibration``: ``bins`` with ``low``, ``high``, ``rows``, ``confidence`` (mean probability of the predicted
-          genre, null in an empty bin) and ``accuracy``, and the ``expected_calibration_error``. A probability on an
-          edge lies in the lower bin;
-        - ``unknown``: true genres not among ``names``, and how many rows they have.
+        - ``rows`` and ``accuracy``;
+        - ``macro_f1``: mean F1 over the genres that occur as true or predicted genre;
+        - ``weighted_f1``: mean F1 over the same genres, each weighted by the number of rows with this true genre;
+        - ``balanced_accuracy``: mean recall of the genres that occur as true genre;
+        - ``log_loss``: in nats; probabilities below 2.2e-16 are raised to 2.2e-16;
+        - ``per_genre``: for each name ``precision``, ``recall``, ``f1`` (0 if undefined), ``support`` (number of rows
+          with this true genre) and ``predicted`` (number of rows with this predicted genre);
+        - ``names``;
+        - ``confusion``: k lists of k counts, indexed by true genre, then by predicted genre;
+        - ``calibration``: ``bins`` and the ``expected_calibration_error``. A bin has ``low``, ``high``, ``rows``,
+          ``confidence`` (mean probability of the predicted genre, null in an empty bin) and ``accuracy``. A probability
+          on an edge belongs to the lower bin;
+        - ``unknown``: true genres that are not in ``names``, with their number of rows.
 
     Raises
     ------
     ValueError
-        No row, shapes that do not fit, a name twice, or probabilities that are none, NaN included.
+        There are no rows, the shapes do not match, a name occurs twice, or a value is not a probability, e.g. NaN.
     """
-    found, truth = _checked(probabilities, names), np.asarray(genres, dtype=object)
-    if truth.shape != found.shape[:1]:
-        raise ValueError(f"expected genres of shape ({len(found)},), got {truth.shape}")
-    k, place = len(names), {name: number for number, name in enumerate(names)}
-    unknown = sorted(set(truth.tolist()) - place.keys())
-    # unknown genres stand behind the known ones, as columns that nothing is ever predicted in
-    place |= {name: k + number for number, name in enumerate(unknown)}
-    true = np.array([place[name] for name in truth.tolist()], dtype=np.int64)
-    predicted = found.argmax(axis=1)
-    size = len(place)
+    checked, truth = _check_probabilities(probabilities, names), np.asarray(genres, dtype=object)
+    if truth.shape != checked.shape[:1]:
+        raise ValueError(f"expected genres of shape ({len(checked)},), got {truth.shape}")
+    k, code = len(names), {name: number for number, name in enumerate(names)}
+    unknown = sorted(set(truth.tolist()) - code.keys())
+    # true genres that are not in ``names`` get the codes from k; these codes are never predicted
+    code |= {name: k + number for number, name in enumerate(unknown)}
+    true = np.array([code[name] for name in truth.tolist()], dtype=np.int64)
+    predicted = checked.argmax(axis=1)
+    size = len(code)
     table = np.bincount(true * size + predicted, minlength=size * size).reshape(size, size)
-    hits, support, answers = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
-    precision, recall = _share(hits, answers), _share(hits, support)
-    f1 = _share(2 * hits, support + answers)
-    seen = (support + answers) > 0
-    given = np.where(true < k, found[np.arange(len(true)), np.minimum(true, k - 1)], 0.0)
+    hits, support, n_predicted = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+    precision, recall = _divide(hits, n_predicted), _divide(hits, support)
+    f1 = _divide(2 * hits, support + n_predicted)
+    occurs = (support + n_predicted) > 0
+    of_true = np.where(true < k, checked[np.arange(len(true)), np.minimum(true, k - 1)], 0.0)
     return {
         "rows": len(true),
         "accuracy": float(hits.sum() / len(true)),
-        "macro_f1": float(f1[seen].mean()),
+        "macro_f1": float(f1[occurs].mean()),
         "weighted_f1": float((f1 * support).sum() / len(true)),
         "balanced_accuracy": float(recall[support > 0].mean()),
-        "log_loss": float(-np.log(np.clip(given, _LEAST, 1.0)).mean()),
+        "log_loss": float(-np.log(np.clip(of_true, _MIN_PROBABILITY, 1.0)).mean()),
         "per_genre": {
             name: {
                 "precision": float(precision[i]),
                 "recall": float(recall[i]),
                 "f1": float(f1[i]),
                 "support": int(support[i]),
-                "predicted": int(answers[i]),
+                "predicted": int(n_predicted[i]),
             }
             for i, name in enumerate(names)
         },
         "names": list(names),
         "confusion": table[:k, :k].tolist(),
-        "calibration": _calibrate(found.max(axis=1), true == predicted),
-        "unknown": {name: int(support[place[name]]) for name in unknown},
+        "calibration": _compute_calibration(checked.max(axis=1), true == predicted),
+        "unknown": {name: int(support[code[name]]) for name in unknown},
     }
 
 
-def spread(figures: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation (of the sample; 0 for one) of each of `SCALARS` over several splits.
+def summarise_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the mean over splits and the sample standard deviation of each of `SCALARS`.
+
+    The standard deviation is 0 for one split.
 
     Raises
     ------
     ValueError
-        No figures.
+        ``metrics`` is empty.
     """
-    if not figures:
-        raise ValueError("there are no figures to be summed up")
-    columns = {name: np.array([one[name] for one in figures], dtype=np.float64) for name in SCALARS}
-    several = len(figures) > 1
+    if not metrics:
+        raise ValueError("no metrics to summarise: pass those of at least one split")
+    columns = {name: np.array([one[name] for one in metrics], dtype=np.float64) for name in SCALARS}
+    several = len(metrics) > 1
     return {
         name: {"mean": float(values.mean()), "deviation": float(values.std(ddof=1)) if several else 0.0}
         for name, values in columns.items()
     }
 
 
-def _checked(probabilities: ArrayLike, names: Sequence[str]) -> Float64Array:
-    found = np.asarray(probabilities, dtype=np.float64)
-    if found.ndim != 2 or found.shape[1] != len(names) or not found.size:
-        raise ValueError(f"expected probabilities of shape (rows, {len(names)}) with a row, got {found.shape}")
+def _check_probabilities(probabilities: ArrayLike, names: Sequence[str]) -> Float64Array:
+    checked = np.asarray(probabilities, dtype=np.float64)
+    if checked.ndim != 2 or checked.shape[1] != len(names) or not checked.size:
+        raise ValueError(
+            f"expected probabilities of shape (rows, {len(names)}) with at least one row, got {checked.shape}"
+        )
     if len(set(names)) != len(names):
-        raise ValueError("a genre is named twice")
-    # written so that NaN fails, too
-    if not (np.all(found >= 0) and np.all(found.sum(axis=1) <= 1 + _SLACK)):
-        raise ValueError("probabilities must be at least 0, and not NaN, and sum to at most 1 in a row")
-    return found
+        raise ValueError("the names of the genres contain a duplicate")
+    # the conditions are negated so that NaN is refused too
+    if not (np.all(checked >= 0) and np.all(checked.sum(axis=1) <= 1 + _SUM_TOLERANCE)):
+        raise ValueError("probabilities must be at least 0, not NaN, and sum to at most 1 per row")
+    return checked
 
 
-def _share(part: Int64Array, whole: Int64Array) -> Float64Array:
+def _divide(part: Int64Array, whole: Int64Array) -> Float64Array:
     return np.asarray(part / np.maximum(whole, 1), dtype=np.float64)
 
 
-def _calibrate(confidence: Float64Array, right: BoolArray) -> dict[str, Any]:
+def _compute_calibration(confidence: Float64Array, correct: BoolArray) -> dict[str, Any]:
     edges = np.linspace(0, 1, N_BINS + 1)
-    place = np.searchsorted(edges[1:-1], confidence)
-    rows = np.bincount(place, minlength=N_BINS)
-    mean, accuracy = (_sums(place, values) / np.maximum(rows, 1) for values in (confidence, right.astype(np.float64)))
+    bins = np.searchsorted(edges[1:-1], confidence)
+    rows = np.bincount(bins, minlength=N_BINS)
+    mean, accuracy = (
+        _sum_bins(bins, values) / np.maximum(rows, 1) for values in (confidence, correct.astype(np.float64))
+    )
     return {
         "bins": [
             {
@@ -151,5 +160,15 @@ def _calibrate(confidence: Float64Array, right: BoolArray) -> dict[str, Any]:
     }
 
 
-def _sums(place: IntpArray, values: Float64Array) -> Float64Array:
-    return np.asarray(np.bincount(place, weights=values, minlength=N_BINS), dtype=np.float64)
+def _sum_bins(bins: IntpArray, values: Float64Array) -> Float64Array:
+    return np.asarray(np.bincount(bins, weights=values, minlength=N_BINS), dtype=np.float64)
+
+
+def macro_f1_of_counts(counts: Int64Array) -> float:
+    """Return macro F1 from confusion counts (k, k), indexed by true genre, then by predicted genre.
+
+    The mean is over the genres that occur as true or predicted genre.
+    """
+    occurrences = counts.sum(axis=0) + counts.sum(axis=1)
+    occurs = occurrences > 0
+    return float(np.mean(2 * counts.diagonal()[occurs] / occurrences[occurs]))

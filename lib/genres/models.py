@@ -1,4 +1,4 @@
-"""A trained genre model: how it is fitted, what it answers, and how it is kept."""
+"""Trained genre models: fit, predict, save and load."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from sklearn.exceptions import ConvergenceWarning
 from reprise.lib.arrays import Float64Array
 from reprise.lib.errors import InputError
 from reprise.lib.genres.ensembles import fit_pipeline
-from reprise.lib.genres.learners import LEARNERS, Setting
+from reprise.lib.genres.learners import LEARNERS, TrainingContext
 from reprise.lib.genres.skops_archives import pack, unpack
 
-_GREATEST = float(np.finfo(np.float32).max)
+_MAX_VALUE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class GenreModel:
     learner
         Key in ``LEARNERS``.
     features
-        The d columns of what it reads, in their order.
+        Names of the d input columns, in order.
     feature_set
-        Key in ``FEATURE_SETS`` that they are.
+        Key in ``FEATURE_SETS`` of the feature set with these features.
     genres
-        The k names, ascending: columns of what it answers.
+        The k genres in ascending order. The columns of predictions are in the same order.
     estimator
-        Fitted pipeline from rows with NaN to the probabilities of codes 0 to k - 1.
+        Fitted pipeline that maps rows, which can contain NaN, to the probabilities of codes 0 to k - 1.
     """
 
     learner: str
@@ -43,28 +43,28 @@ class GenreModel:
     estimator: Any
 
     def predict(self, rows: NDArray[np.floating[Any]]) -> Float64Array:
-        """Probabilities of the genres.
+        """Predict the probabilities of the genres.
 
         Parameters
         ----------
         rows
-            Shape (n, d). What is not finite, or too great for float32, is unknown.
+            Shape (n, d). Values that are not finite or overflow float32 are missing values.
 
         Returns
         -------
         ndarray, float64, shape (n, k)
-            No value below 0; each row sums to 1.
+            All values are at least 0, and each row sums to 1.
 
         Raises
         ------
         ValueError
-            The rows have not d columns.
+            The rows do not have d columns.
         """
-        known = _clean(rows, len(self.features))
-        if not len(known):
+        cleaned = _replace_unusable(rows, len(self.features))
+        if not len(cleaned):
             return np.zeros((0, len(self.genres)))
-        found = np.asarray(self.estimator.predict_proba(known), dtype=np.float64)
-        return np.asarray(found / found.sum(axis=1, keepdims=True), dtype=np.float64)
+        probabilities = np.asarray(self.estimator.predict_proba(cleaned), dtype=np.float64)
+        return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def fit_model(
@@ -79,66 +79,74 @@ def fit_model(
     balanced: bool,
     seed: int,
 ) -> GenreModel:
-    """Fit a learner; the same arguments give the same model.
+    """Fit a learner. The result is deterministic.
 
     Parameters
     ----------
     learner
         Key in ``LEARNERS``.
     params
-        Some of its parameters.
+        Hyperparameters that differ from the learner's defaults.
     rows
-        Shape (n, d); what is not finite is unknown.
+        Shape (n, d). Values that are not finite or overflow float32 are missing values.
     genres, groups
-        Shape (n,), str. Rows of one group never stand on both sides of a split made inside.
-    features, feature_set
-        The d names and the name of their set.
+        Shape (n,), str. Inner splits keep all rows of a group on the same side.
+    features
+        Names of the d columns.
+    feature_set
+        Key in ``FEATURE_SETS``.
     balanced
-        Genres weigh the same, however many rows they have: by weights of rows, and in naive Bayes by even priors.
-        k nearest neighbours has no weights and stays as it is.
+        Whether all genres have the same total weight. Most learners use row weights for this, and naive Bayes uses
+        uniform priors. k-NN ignores it.
 
     Raises
     ------
     InputError
-        ``not_learnable``: there are no rows, only one genre, or no value is known. ``bad_params``; ``missing_extra``.
+        ``not_learnable``: there are no rows, there is only one genre, or all values are missing. ``bad_params``: the
+        learner is unknown, or the hyperparameters are invalid. ``missing_extra``: the package of the learner is not
+        installed.
     ValueError
-        Shapes that do not fit.
+        The shapes do not match.
     """
     from threadpoolctl import threadpool_limits
 
-    labels, owners = np.asarray(genres, dtype=object), np.asarray(groups, dtype=object)
-    known = _clean(rows, len(features))
-    if not len(known) == len(labels) == len(owners):
-        raise ValueError(f"{len(known)} rows, {len(labels)} genres and {len(owners)} groups do not fit")
+    labels, group_names = np.asarray(genres, dtype=object), np.asarray(groups, dtype=object)
+    cleaned = _replace_unusable(rows, len(features))
+    if not len(cleaned) == len(labels) == len(group_names):
+        raise ValueError(f"{len(cleaned)} rows, {len(labels)} genres and {len(group_names)} groups do not match")
     names = sorted(set(labels.tolist()))
     if len(names) < 2:
-        there = f"all rows are {names[0]}" if names else "there are no rows"
-        raise InputError("not_learnable", f"{there}: genres can be learned from rows of two or more")
-    if np.isnan(known).all():
-        raise InputError("not_learnable", f"no value of the features {feature_set} is known in any row")
+        fault = f"all rows have the genre {names[0]}" if names else "there are no rows"
+        raise InputError("not_learnable", f"{fault}: label tracks of at least two genres")
+    if np.isnan(cleaned).all():
+        raise InputError(
+            "not_learnable", f"the features {feature_set} have no known value in any row: use another feature set"
+        )
     if learner not in LEARNERS:
-        raise InputError("bad_params", f"there is no learner {learner}; there are: {', '.join(LEARNERS)}")
-    place = {name: code for code, name in enumerate(names)}
-    codes = np.array([place[name] for name in labels.tolist()], dtype=np.int64)
-    pipeline = LEARNERS[learner].build(params, Setting(len(names), balanced, seed))
-    # one thread: executors run fits side by side, and sums of several threads differ in their last bits
+        raise InputError("bad_params", f"unknown learner {learner}; choose from: {', '.join(LEARNERS)}")
+    code_of = {name: code for code, name in enumerate(names)}
+    codes = np.array([code_of[name] for name in labels.tolist()], dtype=np.int64)
+    pipeline = LEARNERS[learner].build(params, TrainingContext(len(names), balanced, seed))
+    # one thread: executors fit several models at once, and sums over several threads differ in their last bits
     with threadpool_limits(1), warnings.catch_warnings():
-        # a fit that was stopped is judged by what it tells of other rows, as any other
+        # a fit that stopped before convergence is evaluated on held-out rows like any other
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            fit_pipeline(pipeline, known, codes, owners)
+            fit_pipeline(pipeline, cleaned, codes, group_names)
         except ValueError as error:
-            raise InputError("bad_params", f"{learner} cannot be fitted with {dict(params)}: {error}") from error
+            raise InputError(
+                "bad_params", f"{learner} cannot be fitted with {dict(params)} ({error}): use other hyperparameters"
+            ) from error
     return GenreModel(learner, tuple(features), feature_set, tuple(names), pipeline)
 
 
 def dump(model: GenreModel) -> bytes:
-    """Bytes of a model, a skops archive; the same model gives the same bytes.
+    """Serialise a model as a skops archive. The same model gives the same bytes.
 
     Raises
     ------
     InputError
-        ``too_large``: `load` would refuse it.
+        ``too_large``: the model exceeds the size limit of `load`.
     """
     header = {
         "learner": model.learner,
@@ -150,12 +158,14 @@ def dump(model: GenreModel) -> bytes:
 
 
 def load(data: bytes) -> GenreModel:
-    """Undo `dump`. Nothing in the bytes is run: they are of types known here, and hold what those types can hold.
+    """Load a model from bytes that `dump` returned.
+
+    No code from the bytes runs: only objects of the types in an allow-list are created, and their contents are checked.
 
     Raises
     ------
     InputError
-        ``not_a_model``: the bytes are no genre model, or one of another version of scikit-learn.
+        ``not_a_model``: the bytes are not a genre model, or were written with another version of scikit-learn.
     """
     header, estimator = unpack(data)
     return GenreModel(
@@ -167,9 +177,10 @@ def load(data: bytes) -> GenreModel:
     )
 
 
-def _clean(rows: NDArray[np.floating[Any]], d: int) -> Float64Array:
-    found = np.asarray(rows, dtype=np.float64)
-    if found.ndim != 2 or found.shape[1] != d:
-        raise ValueError(f"expected rows of {d} features, got shape {found.shape}")
+def _replace_unusable(rows: NDArray[np.floating[Any]], d: int) -> Float64Array:
+    """Return rows as float64, with NaN for values that are infinite or overflow float32."""
+    values = np.asarray(rows, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != d:
+        raise ValueError(f"expected rows of {d} features, got shape {values.shape}")
     with np.errstate(invalid="ignore"):
-        return np.where(np.abs(found) <= _GREATEST, found, np.nan)
+        return np.where(np.abs(values) <= _MAX_VALUE, values, np.nan)

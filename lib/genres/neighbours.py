@@ -1,4 +1,4 @@
-"""k nearest neighbours by city block distance."""
+"""k-nearest-neighbours classifier with city block distance."""
 
 from typing import Self
 
@@ -8,21 +8,21 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from reprise.lib.arrays import Float64Array, Int64Array
 
-_BLOCK = 512
-_NEAREST = 1e-9
+_BLOCK_ROWS = 512
+_MIN_DISTANCE = 1e-9
 
 
 class Neighbours(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """k nearest neighbours, of which each genre has one more half: none is impossible because none was near.
+    """k-NN with +0.5 smoothing per genre, so no genre gets probability 0.
 
-    There are no weights of genres.
+    The classifier does not support genre weights.
 
     Parameters
     ----------
     neighbours
-        How many are asked; all where there are not so many.
+        Number of neighbours. If there are fewer training rows, all of them vote.
     weighted
-        Nearer ones count more, by one over their distance, as many together.
+        Whether votes are proportional to 1 / distance. If True, votes are scaled to sum to the number of neighbours.
     """
 
     def __init__(self, neighbours: int, weighted: bool) -> None:
@@ -30,27 +30,27 @@ class Neighbours(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.weighted = weighted
 
     def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
-        """Keep rows (n, d), float64 and finite, and codes (n,), 0 to k - 1, each there."""
+        """Store rows (n, d), float64 and finite, and codes (n,), which contain every integer from 0 to k - 1."""
         if self.neighbours < 1:
-            raise ValueError(f"{self.neighbours} neighbours")
-        # kept as float32, and used so: what is predicted is the same before and after it was kept
+            raise ValueError(f"neighbours must be at least 1, not {self.neighbours}")
+        # rows are float32 in memory and in the archive, so that saving and loading do not change predictions
         self.rows_ = np.ascontiguousarray(rows, dtype=np.float32)
         self.codes_ = codes.astype(np.int32)
         self.classes_ = np.arange(int(codes.max()) + 1)
         return self
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
-        """Probabilities (n, k)."""
+        """Return the probabilities of the genres, shape (n, k)."""
         count, k = min(self.neighbours, len(self.rows_)), len(self.classes_)
-        near = np.asarray(rows, dtype=np.float32)
+        queries = np.asarray(rows, dtype=np.float32)
         votes = np.full((len(rows), k), 0.5)
-        for first in range(0, len(rows), _BLOCK):
-            away = cdist(near[first : first + _BLOCK], self.rows_, "cityblock")
-            found = np.argpartition(away, count - 1, axis=1)[:, :count]
-            weights = np.ones(found.shape)
+        for first in range(0, len(rows), _BLOCK_ROWS):
+            distances = cdist(queries[first : first + _BLOCK_ROWS], self.rows_, "cityblock")
+            nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+            weights = np.ones(nearest.shape)
             if self.weighted:
-                weights /= np.maximum(np.take_along_axis(away, found, axis=1), _NEAREST)
+                weights /= np.maximum(np.take_along_axis(distances, nearest, axis=1), _MIN_DISTANCE)
                 weights *= count / weights.sum(axis=1, keepdims=True)
-            place = np.arange(first, first + len(found))[:, None]
-            np.add.at(votes, (place, self.codes_[found]), weights)
+            row = np.arange(first, first + len(nearest))[:, None]
+            np.add.at(votes, (row, self.codes_[nearest]), weights)
         return np.asarray(votes / votes.sum(axis=1, keepdims=True), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What rows of features go through before a learner sees them: filling in, scaling, a choice of features."""
+"""Preprocessing of feature rows before a learner: imputation, scaling, feature selection."""
 
 from typing import Any, Self
 
@@ -14,54 +14,59 @@ SCALINGS = ("standard", "quantile", "power", "none")
 SELECTIONS = ("none", "univariate", "recursive", "embedded")
 
 LEARNER = "learner"
-"""The last step of every pipeline."""
+"""Name of the last step of every pipeline."""
 
-_FARTHEST = 8.0
-"""Standard deviations at which a scaled value ends: one wild number is not to outweigh all other features."""
+_MAX_DEVIATIONS = 8.0
+"""Limit in standard deviations at which scaled values are clipped, so that an outlier in one feature does not outweigh
+all other features."""
 _QUANTILES = 200
 _RIDGE = 1.0
-_DROPPED_A_ROUND = 0.1
-_ROWS_OF_TREES = 20_000
-"""Rows that trees choose features by: those of a million would fill ten GiB and choose the same."""
+_DROP_SHARE = 0.1
+_MAX_TREE_ROWS = 20_000
+"""Maximum number of rows to which the trees that rank features are fitted.
+
+Trees fitted to a million rows need 10 GiB of memory and select the same features.
+"""
 
 
 class Bounds(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Cuts scaled values off where they are farther out than any that can be learned from."""
+    """Clip scaled values to ±8 standard deviations."""
 
-    def fit(self, rows: Float64Array, codes: Int64Array | None = None) -> Self:  # noqa: ARG002 - as scikit-learn calls it
-        """Learn nothing."""
+    def fit(self, rows: Float64Array, codes: Int64Array | None = None) -> Self:  # noqa: ARG002 - the signature that scikit-learn calls
+        """Set the number of features."""
         self.n_features_in_ = rows.shape[1]
         return self
 
     def transform(self, rows: Float64Array) -> Float64Array:
-        """Rows within the bounds."""
-        return np.clip(rows, -_FARTHEST, _FARTHEST)
+        """Return the clipped rows."""
+        return np.clip(rows, -_MAX_DEVIATIONS, _MAX_DEVIATIONS)
 
 
 class Quantiles(QuantileTransformer):  # type: ignore[misc]
-    """Gives every feature a normal distribution, by no more quantiles than there are rows."""
+    """Map each feature to a normal distribution by its quantiles. There are at most as many quantiles as rows."""
 
-    def fit(self, rows: Float64Array, codes: Int64Array | None = None) -> Self:  # noqa: ARG002 - as scikit-learn calls it
-        """Learn."""
+    def fit(self, rows: Float64Array, codes: Int64Array | None = None) -> Self:  # noqa: ARG002 - the signature that scikit-learn calls
+        """Fit the quantiles."""
         self.n_quantiles: int = min(self.n_quantiles, len(rows))
         super().fit(rows)
         return self
 
 
 class Selection(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Keeps the features that say most about the genre.
+    """Keep the features that are most informative about the genre.
 
     Parameters
     ----------
     method
-        ``univariate``: by the F value of each alone. ``recursive``: by what is left when a tenth of the features, those
-        of the least weight in a ridge regression on the genres, is dropped again and again (Guyon et al. 2002).
-        ``embedded``: by their importance to a forest of random trees.
+        ``univariate`` keeps the features with the highest F values. The F value of a feature does not depend on the
+        other features. ``recursive`` is recursive feature elimination (Guyon et al. 2002): each round drops the 10 % of
+        the features with the smallest weights in a ridge regression that predicts the genres. ``embedded`` keeps the
+        features with the highest importance in a forest of extremely randomised trees.
     share
-        Of the features that are kept, above 0 and at most 1; one at least. None is kept that never varies, as long
-        as another does.
+        Share of the features to keep, above 0 and at most 1. At least one feature is kept. A constant feature is kept
+        only if all features are constant.
     seed
-        Of the trees.
+        Seed of the trees.
     """
 
     def __init__(self, method: str, share: float, seed: int) -> None:
@@ -70,57 +75,65 @@ class Selection(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
-        """Choose by rows (n, d), float64 and finite, and their genres (n,)."""
+        """Select features from rows (n, d), float64 and finite, and their genre codes (n,)."""
         varies = np.flatnonzero(np.ptp(rows, axis=0) > 0)
         if not len(varies):
             varies = np.arange(rows.shape[1])
         count = min(max(round(self.share * rows.shape[1]), 1), len(varies))
-        choose = {"univariate": _by_variance, "recursive": _by_dropping, "embedded": self._by_trees}[self.method]
+        select = {
+            "univariate": _select_by_f_value,
+            "recursive": _eliminate_recursively,
+            "embedded": self._select_by_importance,
+        }[self.method]
         self.n_features_in_ = rows.shape[1]
-        self.kept_ = np.sort(varies[choose(_standardise(rows[:, varies]), codes, count)])
+        self.kept_ = np.sort(varies[select(_standardise(rows[:, varies]), codes, count)])
         return self
 
     def transform(self, rows: Float64Array) -> Float64Array:
-        """Columns that are kept, in their order."""
+        """Return the kept columns in their original order."""
         kept: Float64Array = rows[:, self.kept_]
         return kept
 
-    def _by_trees(self, rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
+    def _select_by_importance(self, rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
         from sklearn.ensemble import ExtraTreesClassifier
 
-        if len(rows) > _ROWS_OF_TREES:
-            drawn = np.random.default_rng(self.seed).choice(len(rows), _ROWS_OF_TREES, replace=False)
+        if len(rows) > _MAX_TREE_ROWS:
+            drawn = np.random.default_rng(self.seed).choice(len(rows), _MAX_TREE_ROWS, replace=False)
             rows, codes = rows[drawn], codes[drawn]
         forest = ExtraTreesClassifier(200, min_samples_leaf=2, random_state=self.seed).fit(rows, codes)
         return np.argsort(-forest.feature_importances_, kind="stable")[:count]
 
 
 def make_pipeline(
-    learner: Any, *, scaling: str, selection: str, kept: float, seed: int, takes_unknown: bool = False
+    learner: Any, *, scaling: str, selection: str, kept: float, seed: int, accepts_nan: bool = False
 ) -> Pipeline:
-    """Pipeline up to a learner, not yet fitted.
+    """Build an unfitted pipeline that ends with a learner.
 
     Parameters
     ----------
     learner
-        An estimator, the step ``LEARNER``.
+        Estimator of the step ``LEARNER``.
     scaling
-        Of ``SCALINGS``: ``quantile`` gives every feature a normal distribution by its ranks, ``power`` by the power of
-        Yeo and Johnson (2000).
-    selection, kept
-        Of ``SELECTIONS``, and the share of features that it keeps.
-    takes_unknown
-        The learner can make something of NaN itself.
+        One of ``SCALINGS``. ``quantile`` maps each feature to a normal distribution by its ranks. ``power`` applies a
+        power transform to each feature (Yeo & Johnson 2000). Except for ``none``, the features are then standardised
+        and clipped.
+    selection
+        One of ``SELECTIONS``.
+    kept
+        Share of the features that the selection keeps.
+    accepts_nan
+        Whether the learner accepts NaN. Missing values are replaced by the median of the feature if the learner does
+        not accept NaN, or if ``selection`` is not ``none``.
     """
     steps: list[tuple[str, Any]] = []
-    if not takes_unknown or selection != "none":
-        # an unknown column stays where it is, else all columns after it would move
+    if not accepts_nan or selection != "none":
+        # keep columns in which all values are missing, because dropping one would shift the columns after it
         steps.append(("fill", SimpleImputer(strategy="median", keep_empty_features=True)))
     if scaling == "quantile":
         quantiles = Quantiles(n_quantiles=_QUANTILES, output_distribution="normal", random_state=seed)
         steps.append(("scale", quantiles))
     elif scaling == "power":
-        # numbers far from 0 would ask for powers that no float holds
+        # standardise first, because the fitted powers overflow for values far from 0
         steps += [("near", StandardScaler()), ("scale", PowerTransformer(standardize=False))]
     if scaling != "none":
         steps += [("level", StandardScaler()), ("bound", Bounds())]
@@ -130,11 +143,11 @@ def make_pipeline(
 
 
 def _standardise(rows: Float64Array) -> Float64Array:
-    spread = rows.std(axis=0)
-    return np.asarray((rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1), dtype=np.float64)
+    deviation = rows.std(axis=0)
+    return np.asarray((rows - rows.mean(axis=0)) / np.where(deviation > 0, deviation, 1), dtype=np.float64)
 
 
-def _by_variance(rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
+def _select_by_f_value(rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
     sizes = np.bincount(codes)[:, None]
     means = np.stack([np.bincount(codes, weights=column) for column in rows.T], axis=1) / np.maximum(sizes, 1)
     between = (sizes * means**2).sum(axis=0)
@@ -142,14 +155,14 @@ def _by_variance(rows: Float64Array, codes: Int64Array, count: int) -> Int64Arra
     return np.argsort(-between / within, kind="stable")[:count]
 
 
-def _by_dropping(rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
+def _eliminate_recursively(rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
     targets = np.eye(codes.max() + 1)[codes]
     targets -= targets.mean(axis=0)
     moments, products = rows.T @ rows / len(rows), rows.T @ targets / len(rows)
-    left = np.arange(rows.shape[1])
-    while len(left) > count:
-        ridge = moments[np.ix_(left, left)] + np.eye(len(left)) * (_RIDGE / len(rows))
-        weight = np.linalg.norm(np.linalg.solve(ridge, products[left]), axis=1)
-        dropped = min(max(int(len(left) * _DROPPED_A_ROUND), 1), len(left) - count)
-        left = np.sort(left[np.argsort(weight, kind="stable")[dropped:]])
-    return left
+    remaining = np.arange(rows.shape[1])
+    while len(remaining) > count:
+        ridge = moments[np.ix_(remaining, remaining)] + np.eye(len(remaining)) * (_RIDGE / len(rows))
+        weight = np.linalg.norm(np.linalg.solve(ridge, products[remaining]), axis=1)
+        dropped = min(max(int(len(remaining) * _DROP_SHARE), 1), len(remaining) - count)
+        remaining = np.sort(remaining[np.argsort(weight, kind="stable")[dropped:]])
+    return remaining

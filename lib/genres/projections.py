@@ -1,4 +1,4 @@
-"""Rows of many features as points of a plane: principal components, t-SNE and UMAP."""
+"""Projections of feature rows to two dimensions: PCA, t-SNE and UMAP."""
 
 import warnings
 from dataclasses import dataclass
@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from reprise.lib.arrays import Float64Array
 
 _CLIP = 5.0
-_LEAST = 5  # rows of which neighbours can be told
+_MIN_ROWS = 5  # minimum number of rows for t-SNE and UMAP
 _PERPLEXITY = 30.0
 _NEIGHBOURS = 15
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Points of one method: shape (n, 2), or None where there are too few rows or features; ``axes`` names the axes."""
+    """Projection by one method: points of shape (n, 2), and the labels of the axes.
+
+    The points are None if there are too few rows or features.
+    """
 
     name: str
     points: Float64Array | None
@@ -25,14 +28,14 @@ class Projection:
 
 
 def standardise(rows: NDArray[np.floating[Any]]) -> Float64Array:
-    """Rows whose features weigh the same: unknown values become the median, then mean 0, deviation 1, within ±5.
+    """Standardise features: replace missing values by the median, scale to mean 0 and variance 1, clip to ±5.
 
-    Features without a known value or without spread are left out.
+    Features whose values are all missing, and constant features, are dropped.
 
     Parameters
     ----------
     rows
-        Shape (n, d); NaN and infinity are unknown.
+        Shape (n, d); NaN and infinite values are missing values.
 
     Returns
     -------
@@ -42,32 +45,34 @@ def standardise(rows: NDArray[np.floating[Any]]) -> Float64Array:
     values = values[:, ~np.all(np.isnan(values), axis=0)] if len(values) else values[:, :0]
     if values.size:
         values = np.where(np.isnan(values), np.nanmedian(values, axis=0), values)
-        # scaled first: squares of very large numbers have no room
+        # divide by the largest magnitude first, because squares of very large values would overflow
         values = values / np.maximum(np.abs(values).max(axis=0), np.finfo(np.float64).tiny)
         values = values - values.mean(axis=0)
-        spread = values.std(axis=0)
-        # equal numbers have a mean that is off by a rounding error, and with it a spread
-        varied = spread > 1e-12
-        values = np.clip(values[:, varied] / spread[varied], -_CLIP, _CLIP)
+        deviation = values.std(axis=0)
+        # the mean of equal values has a rounding error, which gives a constant feature a tiny deviation
+        varies = deviation > 1e-12
+        values = np.clip(values[:, varies] / deviation[varies], -_CLIP, _CLIP)
     return values
 
 
 def project(rows: NDArray[np.floating[Any]], *, seed: int) -> list[Projection]:
-    """Lay rows out in the plane by each method.
+    """Project rows to two dimensions by each method.
 
-    Rows are standardised first. All methods start from the principal components, of which a side is chosen by their
-    largest weight, so that the same rows and seed give the same points. t-SNE (perplexity 30, less for under 100 rows)
-    and UMAP (15 neighbours) take time that grows with the rows: give them some thousand.
+    Rows are standardised first. The sign of each principal component is chosen so that its largest weight is positive.
+    t-SNE and UMAP start from the principal components. The same rows and seed give the same points.
+
+    t-SNE uses perplexity 30, or (n - 1) / 3 for fewer than 91 rows. UMAP uses 15 neighbours, or n - 1 for fewer than 16
+    rows. The time of both methods grows with the number of rows: pass a few thousand rows at most.
 
     Parameters
     ----------
     rows
-        Shape (n, d); NaN and infinity are unknown.
+        Shape (n, d); NaN and infinite values are missing values.
 
     Returns
     -------
     list of Projection
-        ``PCA``, ``t-SNE``, ``UMAP``.
+        The projections ``PCA``, ``t-SNE`` and ``UMAP``, in this order.
     """
     values = standardise(rows)
     n, d = values.shape
@@ -77,33 +82,33 @@ def project(rows: NDArray[np.floating[Any]], *, seed: int) -> list[Projection]:
             Projection("t-SNE", None, ("", "")),
             Projection("UMAP", None, ("", "")),
         ]
-    left, weight, right = np.linalg.svd(values, full_matrices=False)
-    side = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
-    share = np.append(weight**2 / (weight**2).sum(), 0.0)
+    left, singular, right = np.linalg.svd(values, full_matrices=False)
+    sign = np.sign(right[np.arange(len(right)), np.abs(right).argmax(axis=1)])
+    share = np.append(singular**2 / (singular**2).sum(), 0.0)
     points = np.zeros((n, 2))
-    points[:, : min(2, len(weight))] = (left * weight * side)[:, :2]
+    points[:, : min(2, len(singular))] = (left * singular * sign)[:, :2]
     axes = tuple(f"component {i + 1} ({100 * share[i]:.0f} % of the variance)" for i in range(2))
-    found = [Projection("PCA", points, (axes[0], axes[1]))]
+    projections = [Projection("PCA", points, (axes[0], axes[1]))]
     start = points / max(float(points[:, 0].std()), 1e-12)
-    # moved a little: a start along a line stays there, and equal rows start from one point
+    # add noise, because points that start on a line would stay on it, and equal rows would start at one point
     start += 1e-3 * np.random.default_rng(seed).standard_normal(start.shape)
     for name, method in (("t-SNE", _tsne), ("UMAP", _umap)):
-        found.append(Projection(name, method(values, start, seed) if n >= _LEAST else None, ("", "")))
-    return found
+        projections.append(Projection(name, method(values, start, seed) if n >= _MIN_ROWS else None, ("", "")))
+    return projections
 
 
 def _tsne(values: Float64Array, start: Float64Array, seed: int) -> Float64Array:
     from sklearn.manifold import TSNE
 
     perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
-    # a small start, as for sklearn's own "pca"
+    # the scale that scikit-learn uses for init="pca"
     method = TSNE(perplexity=perplexity, init=(1e-4 * start).astype(np.float32), random_state=seed, n_jobs=1)
     return np.asarray(method.fit_transform(values), dtype=np.float64)
 
 
 def _umap(values: Float64Array, start: Float64Array, seed: int) -> Float64Array:
     with warnings.catch_warnings():
-        # without TensorFlow it lacks a variant that is not used here, and says so
+        # umap warns that Parametric UMAP, which is not used here, needs TensorFlow
         warnings.simplefilter("ignore", ImportWarning)
         import umap
 

@@ -1,4 +1,4 @@
-"""The report of a genre model: one folder of JSON, CSV and PNG files."""
+"""Report of a genre model: a folder of JSON, CSV and PNG files."""
 
 import csv
 import json
@@ -9,41 +9,43 @@ from typing import Any
 
 from reprise.lib.arrays import Float64Array
 from reprise.lib.genres import plots
-from reprise.lib.genres.metrics import SCALARS, spread
+from reprise.lib.genres.metrics import SCALARS, summarise_metrics
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of a genre model.
+    """Evaluation results of a genre model.
 
     Parameters
     ----------
     title
-        Of the pictures: learner, features, labels.
+        Title of the plots, which names the learner, the features and the labels.
     features
-        The d features.
-    figures
-        Of `reprise.lib.genres.metrics.measure` for rows that neither chose nor trained the model.
+        Names of the d features.
+    metrics
+        The result of `reprise.lib.genres.metrics.compute_metrics` for rows not used in model selection or training.
     leaky
-        The same where rows of one song or artist stand on both sides of the split; None where that was not measured.
+        Metrics of splits in which rows of one song or artist are in both the training and the test set; None if not
+        measured.
     splits
-        The honest figures of each fold or split alone; their `SCALARS` are reported, and the spread of these.
+        Metrics of each single fold or split that ``metrics`` combines. The report contains the mean and the standard
+        deviation of their `SCALARS`.
     learning_curve
-        ``rows``, ``macro_f1``, ``accuracy``, ``spread`` for several shares of the training rows.
+        One dict for each share of the training rows, with the keys ``rows``, ``macro_f1``, ``accuracy`` and ``spread``.
     ranking
-        Of `reprise.lib.genres.feature_rankings.rank_features`.
+        The result of `reprise.lib.genres.feature_rankings.rank_features`.
     shap
-        Shape (d, k), of `feature_rankings.explain_summary`; its columns are the genres of ``figures``. None
-        where it was not measured.
+        Shape (d, k), the result of `feature_rankings.compute_mean_shap`. The columns are the genres of ``metrics``.
+        None if not computed.
     params
-        How the model was made, as JSON can hold it.
+        Training parameters, serialisable as JSON.
     """
 
     title: str
     features: Sequence[str]
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     leaky: Mapping[str, Any] | None = None
     splits: Sequence[Mapping[str, Any]] = ()
     learning_curve: Sequence[Mapping[str, Any]] = ()
@@ -53,66 +55,70 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> list[Path]:
-    """Write a report: ``report.json`` with all of it, and a CSV and a PNG file for each part.
+    """Write a report: ``report.json`` with all results, and a CSV file and a PNG file for each part.
 
-    The parts are ``per_genre``, ``confusion`` and ``calibration``, and as far as they were measured
-    ``learning_curve``, ``features`` and ``shap``. CSV files are UTF-8 with a header; a name that a spreadsheet would
-    take for a formula is led by an apostrophe. The same report gives the same bytes.
+    The parts are ``per_genre``, ``confusion`` and ``calibration``. The parts ``learning_curve``, ``features`` and
+    ``shap`` are added if the report contains them. CSV files are UTF-8 with a header. An apostrophe is put before a
+    name that a spreadsheet would read as a formula. The same report gives the same bytes.
 
     Parameters
     ----------
     folder
-        Made where it does not exist; files of these names in it are replaced.
+        Created if it does not exist. Existing files with the same names are replaced.
 
     Returns
     -------
     list of Path
-        What was written.
+        Paths of the written files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "report.json"]
     written[0].write_text(_to_json(report), "utf-8")
 
-    def part(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    def write_part(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
         write_csv(folder / f"{name}.csv", header, rows)
         written.extend([folder / f"{name}.csv", folder / f"{name}.png"])
         return written[-1]
 
-    figures, names = report.figures, report.figures["names"]
+    metrics, names = report.metrics, report.metrics["names"]
     scores = ("precision", "recall", "f1", "support", "predicted")
-    rows = [(name, *(one[score] for score in scores)) for name, one in figures["per_genre"].items()]
-    png = part("per_genre", ("genre", *scores), rows)
-    plots.draw_per_genre(figures["per_genre"], png, title=f"{report.title}: precision, recall, F1")
+    rows = [(name, *(one[score] for score in scores)) for name, one in metrics["per_genre"].items()]
+    png = write_part("per_genre", ("genre", *scores), rows)
+    plots.draw_per_genre(metrics["per_genre"], png, title=f"{report.title}: precision, recall, F1")
 
-    png = part("confusion", ("true \\ predicted", *names), zip_rows(names, figures["confusion"]))
-    accuracy = f"accuracy {figures['accuracy']:.3f}, macro F1 {figures['macro_f1']:.3f}"
-    plots.draw_confusion(figures["confusion"], names, png, title=f"{report.title}: {accuracy}")
+    png = write_part("confusion", ("true \\ predicted", *names), zip_rows(names, metrics["confusion"]))
+    accuracy = f"accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}"
+    plots.draw_confusion(metrics["confusion"], names, png, title=f"{report.title}: {accuracy}")
 
-    columns = ("low", "high", "rows", "confidence", "accuracy")
-    bins = [[one[column] for column in columns] for one in figures["calibration"]["bins"]]
-    plots.draw_calibration(figures["calibration"], part("calibration", columns, bins))
+    columns: tuple[str, ...] = ("low", "high", "rows", "confidence", "accuracy")
+    bins = [[one[column] for column in columns] for one in metrics["calibration"]["bins"]]
+    plots.draw_calibration(metrics["calibration"], write_part("calibration", columns, bins))
 
     if report.learning_curve:
-        curve = ("rows", "macro_f1", "accuracy", "spread")
-        png = part("learning_curve", curve, [[one[column] for column in curve] for one in report.learning_curve])
+        columns = ("rows", "macro_f1", "accuracy", "spread")
+        png = write_part(
+            "learning_curve", columns, [[one[column] for column in columns] for one in report.learning_curve]
+        )
         plots.draw_learning_curve(report.learning_curve, png)
     if report.ranking:
-        told = ("feature", "mutual_information", "f_value", "missing")
-        png = part("features", told, [[one[column] for column in told] for one in report.ranking])
+        columns = ("feature", "mutual_information", "f_value", "missing")
+        png = write_part("features", columns, [[one[column] for column in columns] for one in report.ranking])
         plots.draw_ranking(report.ranking, png)
     if report.shap is not None:
-        png = part("shap", ("feature", *names), zip_rows(report.features, report.shap.tolist()))
+        png = write_part("shap", ("feature", *names), zip_rows(report.features, report.shap.tolist()))
         plots.draw_shap(report.shap, report.features, names, png)
     return written
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a UTF-8 CSV file with a header that a spreadsheet opens without running anything in it.
+    """Write a UTF-8 CSV file with a header.
+
+    An apostrophe is put before a string that a spreadsheet would read as a formula.
 
     Parameters
     ----------
     rows
-        Texts, numbers and None, which stands as an empty cell.
+        Cells are str, numbers or None. None becomes an empty cell.
     """
     with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
         writer = csv.writer(file)
@@ -121,25 +127,25 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def zip_rows(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[tuple[object, ...]]:
-    """Each row behind its name."""
+    """Prepend each name to its row."""
     return [(name, *row) for name, row in zip(names, rows, strict=True)]
 
 
 def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 def _to_json(report: Report) -> str:
     shap = None
     if report.shap is not None:
-        names = report.figures["names"]
+        names = report.metrics["names"]
         rows = zip(report.features, report.shap.tolist(), strict=True)
         shap = {feature: dict(zip(names, row, strict=True)) for feature, row in rows}
     content: dict[str, Any] = {
         "title": report.title,
         "params": report.params,
         "features": list(report.features),
-        "figures": report.figures,
+        "figures": report.metrics,
         "leaky": report.leaky,
         "splits": None,
         "learning_curve": list(report.learning_curve),
@@ -148,5 +154,5 @@ def _to_json(report: Report) -> str:
     }
     if report.splits:
         each = [{name: one[name] for name in ("rows", *SCALARS)} for one in report.splits]
-        content["splits"] = {"of_all": spread(report.splits), "each": each}
+        content["splits"] = {"of_all": summarise_metrics(report.splits), "each": each}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

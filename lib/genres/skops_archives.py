@@ -1,7 +1,7 @@
-"""Fitted estimators as bytes: skops archives, made the same each time, and opened with distrust.
+"""Serialise fitted estimators as skops archives: reproducible bytes, and safe loading of untrusted bytes.
 
-An archive is a ZIP of ``model.json``, our header; ``schema.json``, the tree of objects as skops writes it; and the
-arrays it names as ``.npy``.
+An archive is a ZIP file. ``model.json`` is our header, ``schema.json`` is the object tree that skops writes, and the
+``.npy`` files are the arrays of this tree.
 """
 
 import hashlib
@@ -25,7 +25,10 @@ _ARCHIVED_MODULES = {
     "reprise.lib.genres.xgboosting": "reprise.lib.genres.boosting",
 }
 _ARCHIVED_ATTRIBUTES = {"max_features": "features_a_split", "min_leaf_rows": "rows_a_leaf"}
-"""Names in archives of what has another name in the code: archives stay readable, and the same to the byte."""
+"""Old attribute names in archives, by attribute name in the code.
+
+Archives keep the old names, so that old archives can be loaded and new archives have the same bytes.
+"""
 
 _OBJECTS = (
     "reprise.lib.genres.boosting.XgBoost",
@@ -55,143 +58,166 @@ NODES = frozenset(
         *(("ObjectNode", name) for name in _OBJECTS),
     }
 )
-"""Loaders of skops and the one type that each may load, by the names in archives: any other type is refused."""
+"""Allowed pairs of a skops loader and a type, by their names in archives; any other type is refused."""
 
 MAX_BYTES = 1 << 30
-"""Size of an archive and of what it holds."""
+"""Maximum size of an archive in bytes. The same limit applies to its uncompressed contents."""
 
 _HEADER, _SCHEMA = "model.json", "schema.json"
 _FORMAT = 1
 _PROTOCOL = 2
-"""Of skops: other numbers choose other readers."""
+"""Protocol version of skops. For another number, skops would use another reader."""
 _ARRAY = re.compile(r"[0-9a-f]{32}\.npy")
-_MOST_FILES = 200_000
-_LONGEST_SCHEMA = 1 << 28
-_CHUNK = 1 << 20
-_TEXTS, _LISTS = ("learner", "feature_set"), ("features", "genres")
-_DATE = (1980, 1, 1, 0, 0, 0)
-_VERSIONS = ("scikit-learn", "skops")
+_MAX_FILES = 200_000
+_MAX_SCHEMA_BYTES = 1 << 28
+_CHUNK_BYTES = 1 << 20
+_TEXT_KEYS, _LIST_KEYS = ("learner", "feature_set"), ("features", "genres")
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+_RECORDED_PACKAGES = ("scikit-learn", "skops")
 
 
 def pack(header: Mapping[str, Any], estimator: Pipeline) -> bytes:
-    """Archive of an estimator; the same one gives the same bytes.
+    """Serialise an estimator as an archive. The same estimator gives the same bytes.
 
     Parameters
     ----------
     header
-        ``learner``, ``feature_set``; ``features``, ``genres``, lists of str.
+        ``learner`` and ``feature_set``, str; ``features`` and ``genres``, lists of str.
 
     Raises
     ------
     InputError
-        ``too_large``: of more than ``MAX_BYTES``.
+        ``too_large``: the contents exceed ``MAX_BYTES``.
     """
-    import skops.io
-
-    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(estimator))) as made:
+    skops_io = _import_skops_io()
+    with zipfile.ZipFile(io.BytesIO(skops_io.dumps(estimator))) as made:
         schema = json.loads(made.read(_SCHEMA))
         _rename(schema, _ARCHIVED_MODULES, _ARCHIVED_ATTRIBUTES)
         arrays: dict[str, bytes] = {}
-        for node in _walk(schema):
-            # where an object stood in memory says nothing of it
+        for node in _walk_nodes(schema):
+            # ``__id__`` is a memory address, which differs between runs
             node.pop("__id__", None)
             if "file" in node:
-                data = _without_padding(made.read(node["file"]))
+                data = _zero_padding(made.read(node["file"]))
                 node["file"] = f"{hashlib.sha256(data).hexdigest()[:32]}.npy"
                 arrays[node["file"]] = data
-    full = {**header, "format": _FORMAT, "versions": {name: version(name) for name in _VERSIONS}}
+    full = {**header, "format": _FORMAT, "versions": {name: version(name) for name in _RECORDED_PACKAGES}}
     texts = {_HEADER: _to_json(full, sort_keys=True), _SCHEMA: _to_json(schema)}
-    if sum(map(len, (*texts.values(), *arrays.values()))) > MAX_BYTES or len(texts[_SCHEMA]) > _LONGEST_SCHEMA:
+    if sum(map(len, (*texts.values(), *arrays.values()))) > MAX_BYTES or len(texts[_SCHEMA]) > _MAX_SCHEMA_BYTES:
         raise InputError(
-            "too_large", f"is a model of more than {MAX_BYTES >> 20} MiB: make it of fewer or smaller parts"
+            "too_large",
+            f"the fitted model exceeds {MAX_BYTES >> 20} MiB: use fewer trees, members or training rows",
         )
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in (*texts.items(), *sorted(arrays.items())):
-            info = zipfile.ZipInfo(name, _DATE)
+            info = zipfile.ZipInfo(name, _ZIP_DATE)
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(info, data)
     return buffer.getvalue()
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], Pipeline]:
-    """Header and estimator of an archive.
+    """Load the header and the estimator of an archive.
 
-    Nothing in it is run: only objects of the types in ``NODES`` are made. Types alone are not enough, since compiled
-    code follows the indices in trees and support vectors without looking where they lead: our classes check theirs
-    before they follow them.
+    No code from the archive runs: only objects of the types in ``NODES`` are created. This check of the types is not
+    sufficient, because compiled code follows indices in trees and support vectors without bounds checks. Therefore our
+    classes check these indices before use.
 
     Raises
     ------
     InputError
-        ``not_a_model``.
+        ``not_a_model``: the archive is damaged, is not a genre model, or has a type that is not allowed.
     """
-    import skops.io
-
+    skops_io = _import_skops_io()
     try:
         header = _check_archive(data)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of patch versions of scikit-learn
-            estimator = skops.io.loads(*_to_current_names(data))
+            warnings.simplefilter("ignore")  # skops warns about other patch versions of scikit-learn
+            estimator = skops_io.loads(*_to_current_names(data))
         if not isinstance(estimator, Pipeline):
-            raise TypeError("holds no pipeline")
-        _try(estimator, len(header["features"]), len(header["genres"]))
+            raise TypeError("it does not contain a pipeline")
+        _check_prediction(estimator, len(header["features"]), len(header["genres"]))
     except InputError:
         raise
-    except Exception as error:  # damaged bytes can fail anywhere in what reads them
-        raise InputError("not_a_model", f"is no genre model ({type(error).__name__}: {str(error)[:200]})") from None
+    except Exception as error:  # libraries can raise any error when they read damaged bytes
+        raise InputError(
+            "not_a_model",
+            f"the file is not a genre model ({type(error).__name__}: {str(error)[:200]}): train the model again",
+        ) from None
     return header, estimator
 
 
+def _import_skops_io() -> Any:
+    """Import ``skops.io`` without its default list of allowed types, which `NODES` replaces.
+
+    To make this list, skops imports every module of scikit-learn, and some of these modules import torch. The imports
+    take seconds and hundreds of MiB in each process.
+    """
+    import sklearn.utils
+
+    list_estimators = sklearn.utils.all_estimators
+    sklearn.utils.all_estimators = list
+    try:
+        import skops.io
+    finally:
+        sklearn.utils.all_estimators = list_estimators
+    return skops.io
+
+
 def _check_archive(data: bytes) -> dict[str, Any]:
-    """Look through an archive without making anything of what it holds; its header."""
+    """Check an archive without creating its objects. Return its header."""
     if len(data) > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES >> 20} MiB")
+        raise ValueError(f"it is larger than {MAX_BYTES >> 20} MiB")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
-        if len(set(names)) != len(names) or len(names) > _MOST_FILES:
-            raise ValueError("files twice, or too many")
+        if len(set(names)) != len(names) or len(names) > _MAX_FILES:
+            raise ValueError("it contains the same file twice, or too many files")
         if any(not _ARRAY.fullmatch(name) for name in names if name not in (_HEADER, _SCHEMA)):
-            raise ValueError("files that are none of ours")
+            raise ValueError("it contains an unexpected file")
         if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES >> 20} MiB in it")
+            raise ValueError(f"its contents are larger than {MAX_BYTES >> 20} MiB")
         header = _check_header(json.loads(_read(archive, _HEADER)))
         schema = json.loads(_read(archive, _SCHEMA))
         if schema["protocol"] != _PROTOCOL:
-            raise ValueError(f"protocol {schema['protocol']!r} of skops")
+            raise ValueError(f"unsupported skops protocol {schema['protocol']!r}")
         arrays = {name: _check_array(_read(archive, name)) for name in names if name not in (_HEADER, _SCHEMA)}
-    for node in _walk(schema):
+    for node in _walk_nodes(schema):
         _check_node(node, arrays)
     return header
 
 
 def _check_header(header: Any) -> dict[str, Any]:
     if header["format"] != _FORMAT:
-        raise ValueError(f"format {header['format']!r}")
-    lists = [header[name] for name in _LISTS]
-    texts = [header[name] for name in _TEXTS]
+        raise ValueError(f"unsupported format {header['format']!r}")
+    lists = [header[name] for name in _LIST_KEYS]
+    texts = [header[name] for name in _TEXT_KEYS]
     if not all(isinstance(one, list) and one and len(set(one)) == len(one) for one in lists):
-        raise TypeError("no list of features or genres")
+        raise TypeError("features or genres are not a list of distinct names")
     if not all(isinstance(one, str) for one in (*texts, *lists[0], *lists[1])):
-        raise TypeError("a name that is no text")
+        raise TypeError("a name is not a string")
     if sorted(header["genres"]) != header["genres"]:
-        raise ValueError("genres not in their order")
-    made, here = (text.split(".")[:2] for text in (header["versions"]["scikit-learn"], version("scikit-learn")))
-    if made != here:
-        raise ValueError(f"made with scikit-learn {'.'.join(made)}, here is {'.'.join(here)}: train it again")
+        raise ValueError("the genres are not sorted")
+    written_with, installed = (
+        text.split(".")[:2] for text in (header["versions"]["scikit-learn"], version("scikit-learn"))
+    )
+    if written_with != installed:
+        raise ValueError(
+            f"it was written with scikit-learn {'.'.join(written_with)}, but {'.'.join(installed)} is installed"
+        )
     return dict(header)
 
 
 def _check_node(node: dict[str, Any], arrays: Mapping[str, tuple[int, ...]]) -> None:
     loader, name = node["__loader__"], f"{node['__module__']}.{node['__class__']}"
     if (loader, name) not in NODES:
-        raise ValueError(f"an object of type {name} by {loader}")
+        raise ValueError(f"type {name} with the loader {loader} is not allowed")
     if "file" in node and node["file"] not in arrays:
-        raise ValueError("an array that is not there")
+        raise ValueError("an array file is missing")
 
 
 def _to_current_names(data: bytes) -> tuple[bytes, list[str]]:
-    """A checked archive with the names that the code has now, and the types in it that may be made."""
+    """Return a checked archive with the current names, and the current names of the allowed types."""
     modules = {archived: current for current, archived in _ARCHIVED_MODULES.items()}
     attributes = {archived: current for current, archived in _ARCHIVED_ATTRIBUTES.items()}
     buffer = io.BytesIO()
@@ -208,8 +234,8 @@ def _to_current_names(data: bytes) -> tuple[bytes, list[str]]:
 
 
 def _rename(schema: Any, modules: Mapping[str, str], attributes: Mapping[str, str]) -> None:
-    """Rename modules and attributes of objects in a schema, in place and in the same order."""
-    for node in _walk(schema):
+    """Rename the modules and attributes of the objects in a schema, in place. The order of the attributes is kept."""
+    for node in _walk_nodes(schema):
         node["__module__"] = modules.get(node["__module__"], node["__module__"])
         if node["__loader__"] == "ObjectNode" and node["__module__"].startswith("reprise."):
             state = node["content"]["content"]
@@ -218,63 +244,66 @@ def _rename(schema: Any, modules: Mapping[str, str], attributes: Mapping[str, st
             state.update(renamed)
 
 
-def _walk(value: Any) -> Iterator[dict[str, Any]]:
-    """All nodes in a schema, parents first."""
-    left = [value]
-    while left:
-        one = left.pop()
+def _walk_nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield all nodes of a schema. A parent comes before its children."""
+    stack = [value]
+    while stack:
+        one = stack.pop()
         if isinstance(one, dict):
             if "__loader__" in one:
                 yield one
-            left.extend(one.values())
+            stack.extend(one.values())
         elif isinstance(one, list):
-            left.extend(one)
+            stack.extend(one)
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Content of a file, never more of it in memory than it says that it has."""
+    """Read a file of an archive. Reading stops if the file is larger than its declared size."""
     size = archive.getinfo(name).file_size
-    if name in (_HEADER, _SCHEMA) and size > _LONGEST_SCHEMA:
-        raise ValueError("a longer schema than any")
+    if name in (_HEADER, _SCHEMA) and size > _MAX_SCHEMA_BYTES:
+        raise ValueError("the header or schema is too long")
     parts = []
     with archive.open(name) as file:
-        # a read without a limit would inflate all that is there before it is counted
-        while part := file.read(_CHUNK):
+        # a read without a limit would decompress everything before zipfile compares it with the declared size
+        while part := file.read(_CHUNK_BYTES):
             parts.append(part)
     return b"".join(parts)
 
 
 def _check_array(data: bytes) -> tuple[int, ...]:
-    """Shape of an array in the format of numpy, which is as long as it says."""
+    """Check an array in numpy's file format and return its shape.
+
+    The array must not contain objects, and its length must agree with its header.
+    """
     file = io.BytesIO(data)
     major, _ = npy.read_magic(file)
     read = {1: npy.read_array_header_1_0, 2: npy.read_array_header_2_0}[major]
     shape, _, dtype = read(file)
     count = 1
-    for side in shape:
-        count *= side
+    for length in shape:
+        count *= length
     if dtype.hasobject or min(shape, default=0) < 0 or count * dtype.itemsize != len(data) - file.tell():
-        raise ValueError("an array of objects, or of another length than it says")
+        raise ValueError("an array contains objects, or its length differs from its header")
     return tuple(shape)
 
 
-def _without_padding(data: bytes) -> bytes:
-    """The same array; bytes between the fields of records, which hold whatever was in memory, are 0."""
-    found = np.load(io.BytesIO(data), allow_pickle=False)
-    if found.dtype.names is None:
+def _zero_padding(data: bytes) -> bytes:
+    """Return an ``.npy`` file with 0 in the padding bytes of structured dtypes, which are uninitialised memory."""
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype.names is None:
         return data
-    clean = np.zeros(found.shape, dtype=found.dtype)
-    for name in found.dtype.names:
-        clean[name] = found[name]
+    clean = np.zeros(array.shape, dtype=array.dtype)
+    for name in array.dtype.names:
+        clean[name] = array[name]
     buffer = io.BytesIO()
     np.save(buffer, clean, allow_pickle=False)
     return buffer.getvalue()
 
 
-def _try(estimator: Pipeline, d: int, k: int) -> None:
+def _check_prediction(estimator: Pipeline, d: int, k: int) -> None:
     found = np.asarray(estimator.predict_proba(np.vstack([np.zeros(d), np.full(d, np.nan)])))
     if found.shape != (2, k) or not np.isfinite(found).all() or (found < 0).any() or (found.sum(axis=1) <= 0).any():
-        raise ValueError("answers that are no probabilities")
+        raise ValueError("its predictions are not probabilities")
 
 
 def _to_json(value: Any, *, sort_keys: bool = False) -> bytes:

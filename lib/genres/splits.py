@@ -1,6 +1,6 @@
-"""Splits of rows for training and testing, with the rows of one song or artist on one side.
+"""Splits of rows into training and test sets that keep the rows of one song or artist together.
 
-A row's group says whom it belongs to. Genres and groups come as arrays of shape (n,), str or object; indices are int64.
+The group of a row is its artist or song. Genres and groups are arrays of shape (n,), str or object. Indices are int64.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,16 +12,16 @@ from reprise.lib.arrays import Float64Array, Int64Array, ObjectArray
 from reprise.lib.errors import InputError
 
 
-def folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[tuple[Int64Array, Int64Array]]:
-    """Deal whole groups into k folds that have each genre in the share that all rows have it.
+def split_folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[tuple[Int64Array, Int64Array]]:
+    """Stratified group k-fold: assign whole groups to k folds, keeping genre proportions.
 
-    Big groups are dealt first, each to the fold that has least of its genres.
+    Groups are assigned in order of decreasing size, each to the fold with the smallest share of the group's genres.
 
     Returns
     -------
     list of (ndarray, ndarray)
-        Of each fold the ascending indices to train on, and those to test on. Every row is once in a test, every test
-        has a row, and a genre that stands alone in k groups is in every test.
+        Training and test indices of each fold, ascending. Each row is in one test set, and no test set is empty. A
+        genre is in every test set if at least k groups contain only this genre.
 
     Raises
     ------
@@ -31,86 +31,89 @@ def folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[tuple
         ``not_learnable``: there are fewer than k groups.
     """
     if k < 2:
-        raise ValueError(f"{k} folds are no split")
-    pairs = _Pairs(genres, groups)
-    if pairs.groups < k:
-        raise InputError("not_learnable", f"{pairs.groups} songs or artists cannot be split into {k} folds: label more")
-    totals = pairs.totals.tolist()
+        raise ValueError(f"cannot split into {k} folds: use at least 2")
+    table = _GroupGenres(genres, groups)
+    if table.n_groups < k:
+        raise InputError(
+            "not_learnable", f"cannot split {table.n_groups} artists or songs into {k} folds: label more tracks"
+        )
+    totals = table.totals.tolist()
     load = [[0.0] * len(totals) for _ in range(k)]
     rows = [0] * k
-    fold_of = np.zeros(pairs.groups, dtype=np.int64)
-    for group in pairs.order(seed, big_first=True):
-        has = pairs.of(group)
-        fold = min(range(k), key=lambda f: (sum(load[f][g] * count / totals[g] for g, count in has), rows[f]))
-        for genre, count in has:
+    fold_of = np.zeros(table.n_groups, dtype=np.int64)
+    for group in table.shuffle_groups(seed, largest_first=True):
+        counts = table.count_genres(group)
+        fold = min(range(k), key=lambda f: (sum(load[f][g] * count / totals[g] for g, count in counts), rows[f]))
+        for genre, count in counts:
             load[fold][genre] += count
             rows[fold] += count
         fold_of[group] = fold
-    fold_of_row = fold_of[pairs.group_of_row]
+    fold_of_row = fold_of[table.group_of_row]
     return [(np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold)) for fold in range(k)]
 
 
-def random_split(genres: ArrayLike, share: float, seed: int) -> tuple[Int64Array, Int64Array]:
-    """Split rows at random as the papers do, with no regard to groups or genres.
+def split_at_random(genres: ArrayLike, share: float, seed: int) -> tuple[Int64Array, Int64Array]:
+    """Split rows at random, ignoring groups and genres, as in many publications.
 
     Parameters
     ----------
     share
-        Of the rows that are to test on; at least one row is on each side.
+        Share of the rows in the test set. Both sets have at least one row.
 
     Returns
     -------
     (ndarray, ndarray)
-        The ascending indices to train on, and those to test on.
+        Training and test indices, ascending.
 
     Raises
     ------
     InputError
-        ``not_learnable``: there is only one row, or none.
+        ``not_learnable``: there are fewer than two rows.
     """
     count = len(np.asarray(genres, dtype=object))
     if count < 2:
-        raise InputError("not_learnable", f"{count} rows cannot be split: label more")
+        raise InputError("not_learnable", f"cannot split {count} rows into training and test rows: label more tracks")
     order = np.random.default_rng(seed).permutation(count)
-    tested = min(max(round(count * share), 1), count - 1)
-    return np.sort(order[tested:]), np.sort(order[:tested])
+    n_test = min(max(round(count * share), 1), count - 1)
+    return np.sort(order[n_test:]), np.sort(order[:n_test])
 
 
 def sample_rows(genres: ArrayLike, groups: ArrayLike, limit: int, seed: int) -> Int64Array:
-    """Draw whole groups of at most ``limit`` rows together, with genres in their shares.
+    """Draw whole groups with at most ``limit`` rows in total, keeping genre proportions.
 
-    Of a genre never more rows are drawn than its share of the limit, rounded up, and none is left out for its rarity
-    while a group of it fits. A group that alone has more is left out.
+    Each genre has a quota: its share of the limit, and at least one row as far as the limit allows. A group is drawn if
+    it fits into the remaining quotas of all its genres, so a group with more rows of a genre than the quota is never
+    drawn.
 
     Returns
     -------
-    ndarray
-        Ascending indices; all of them where there are no more than ``limit`` rows.
+    ndarray, int64
+        Ascending indices of the drawn rows. If there are at most ``limit`` rows, all rows are drawn.
     """
-    pairs = _Pairs(genres, groups)
-    count = len(pairs.group_of_row)
+    table = _GroupGenres(genres, groups)
+    count = len(table.group_of_row)
     if count <= limit:
         return np.arange(count)
-    left = _apportion(pairs.totals, limit).tolist()
-    drawn = np.zeros(pairs.groups, dtype=bool)
-    for group in pairs.order(seed):
-        has = pairs.of(group)
-        if all(count <= left[genre] for genre, count in has):
+    remaining = _apportion(table.totals, limit).tolist()
+    drawn = np.zeros(table.n_groups, dtype=bool)
+    for group in table.shuffle_groups(seed):
+        counts = table.count_genres(group)
+        if all(count <= remaining[genre] for genre, count in counts):
             drawn[group] = True
-            for genre, count in has:
-                left[genre] -= count
-    return np.flatnonzero(drawn[pairs.group_of_row])
+            for genre, count in counts:
+                remaining[genre] -= count
+    return np.flatnonzero(drawn[table.group_of_row])
 
 
-def rare_genres(genres: ArrayLike, groups: ArrayLike, k: int) -> set[str]:
-    """Genres that stand in fewer than k groups: they cannot be in the test of every one of k folds."""
-    pairs = _Pairs(genres, groups)
-    stands_in = np.bincount(pairs.genre, minlength=len(pairs.names))
-    return {str(name) for name, number in zip(pairs.names, stands_in, strict=True) if number < k}
+def find_rare_genres(genres: ArrayLike, groups: ArrayLike, k: int) -> set[str]:
+    """Find the genres that occur in fewer than k groups. They cannot be in all test sets of k folds."""
+    table = _GroupGenres(genres, groups)
+    n_groups = np.bincount(table.genre, minlength=len(table.names))
+    return {str(name) for name, number in zip(table.names, n_groups, strict=True) if number < k}
 
 
-def align(probabilities: Float64Array, from_genres: Sequence[str], to_genres: Sequence[str]) -> Float64Array:
-    """Columns of probabilities in another order of genres.
+def reorder_columns(probabilities: Float64Array, from_genres: Sequence[str], to_genres: Sequence[str]) -> Float64Array:
+    """Reorder the columns of probabilities to another list of genres.
 
     Parameters
     ----------
@@ -120,57 +123,62 @@ def align(probabilities: Float64Array, from_genres: Sequence[str], to_genres: Se
     Returns
     -------
     ndarray, float64, shape (n, len(to_genres))
-        0 for a genre that is not among ``from_genres``; a genre that is not among ``to_genres`` is left out.
+        The column of a genre that is not in ``from_genres`` is 0. Genres that are not in ``to_genres`` are dropped.
     """
-    place = {genre: number for number, genre in enumerate(to_genres)}
-    aligned = np.zeros((len(probabilities), len(place)))
+    column = {genre: number for number, genre in enumerate(to_genres)}
+    reordered = np.zeros((len(probabilities), len(column)))
     for number, genre in enumerate(from_genres):
-        if genre in place:
-            aligned[:, place[genre]] = probabilities[:, number]
-    return aligned
+        if genre in column:
+            reordered[:, column[genre]] = probabilities[:, number]
+    return reordered
 
 
-class _Pairs:
-    """Which genres stand in which groups, and how often."""
+class _GroupGenres:
+    """Number of rows of each genre in each group, stored sparsely."""
 
     def __init__(self, genres: ArrayLike, groups: ArrayLike) -> None:
-        labels, owners = np.asarray(genres, dtype=object), np.asarray(groups, dtype=object)
-        if labels.shape != owners.shape or labels.ndim != 1:
-            raise ValueError(f"genres {labels.shape} and groups {owners.shape} do not fit")
+        labels, group_names = np.asarray(genres, dtype=object), np.asarray(groups, dtype=object)
+        if labels.shape != group_names.shape or labels.ndim != 1:
+            raise ValueError(
+                f"genres of shape {labels.shape} and groups of shape {group_names.shape} do not match: expected (n,)"
+            )
         self.names, genre_of_row = _encode(labels)
-        found, self.group_of_row = _encode(owners)
-        self.groups = len(found)
+        unique_groups, self.group_of_row = _encode(group_names)
+        self.n_groups = len(unique_groups)
         self.totals = np.bincount(genre_of_row, minlength=len(self.names))
         k = max(len(self.names), 1)
         pairs, self.count = np.unique(self.group_of_row * k + genre_of_row, return_counts=True)
         self.genre = pairs % k
-        self.start = np.searchsorted(pairs // k, np.arange(self.groups + 1))
+        self.start = np.searchsorted(pairs // k, np.arange(self.n_groups + 1))
         self._genres, self._counts, self._starts = self.genre.tolist(), self.count.tolist(), self.start.tolist()
 
-    def of(self, group: int) -> list[tuple[int, int]]:
-        """Genres of a group and how many of its rows have them."""
+    def count_genres(self, group: int) -> list[tuple[int, int]]:
+        """Return the genres of a group, each with its number of rows."""
         first, stop = self._starts[group], self._starts[group + 1]
         return list(zip(self._genres[first:stop], self._counts[first:stop], strict=True))
 
-    def order(self, seed: int, *, big_first: bool = False) -> Iterator[int]:
-        """All groups in random order, bigger ones first if asked."""
-        order = np.random.default_rng(seed).permutation(self.groups)
-        if big_first:
-            size = np.bincount(self.group_of_row, minlength=self.groups)
+    def shuffle_groups(self, seed: int, *, largest_first: bool = False) -> Iterator[int]:
+        """Yield all groups in random order.
+
+        With ``largest_first``, yield them by decreasing size, and only groups of equal size in random order.
+        """
+        order = np.random.default_rng(seed).permutation(self.n_groups)
+        if largest_first:
+            size = np.bincount(self.group_of_row, minlength=self.n_groups)
             order = order[np.argsort(-size[order], kind="stable")]
         yield from order.tolist()
 
 
 def _encode(values: ObjectArray) -> tuple[list[str], Int64Array]:
-    """The different values, ascending, and of each row the place of its value."""
+    """Return the distinct values in ascending order, and for each row the index of its value in them."""
     listed = values.tolist()
     names = sorted(set(listed))
-    place = {name: number for number, name in enumerate(names)}
-    return names, np.fromiter(map(place.__getitem__, listed), dtype=np.int64, count=len(listed))
+    index = {name: number for number, name in enumerate(names)}
+    return names, np.fromiter(map(index.__getitem__, listed), dtype=np.int64, count=len(listed))
 
 
 def _apportion(totals: Int64Array, limit: int) -> Int64Array:
-    """Rows of each genre, ``limit`` together: by largest remainders, and one at least as far as the limit goes."""
+    """Split ``limit`` rows among genres by largest remainders. Each genre gets at least one if the limit allows."""
     ideal = totals * (limit / totals.sum())
     quota = np.maximum(np.floor(ideal).astype(np.int64), 1)
     while quota.sum() > limit:

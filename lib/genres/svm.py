@@ -1,7 +1,7 @@
-"""Support vector machines that answer with probabilities: the usual one, and the one of least squares.
+"""Support vector machines with calibrated probabilities: pairwise with hinge loss, and least squares.
 
-Both learn how sure they may be from rows of groups that they did not see. Rows are float64 (n, d), finite and scaled;
-codes are int64 (n,), 0 to k - 1, each there; groups are strings (n,).
+Both calibrate their probabilities on held-out groups of the training rows. Rows are float64 (n, d), finite and scaled.
+Codes are int64 (n,) and contain every integer from 0 to k - 1. Groups are strings (n,).
 """
 
 from collections.abc import Sequence
@@ -15,40 +15,42 @@ from sklearn.svm import SVC
 
 from reprise.lib.arrays import Float32Array, Float64Array, Int64Array, ObjectArray
 from reprise.lib.errors import InputError
-from reprise.lib.genres.splits import folds
+from reprise.lib.genres.splits import split_folds
 
 KERNELS = ("gaussian", "laplace")
 
-_FOLDS = 5
-_BLOCK = 2048
+_INNER_FOLDS = 5
+_BLOCK_ROWS = 2048
 _SHRINKAGE = 0.1
-_LEAST = 1e-6
+_MIN_VARIANCE = 1e-6
 
 
 def softmax(logits: Float64Array) -> Float64Array:
-    """Probabilities (n, k) of logits (n, k)."""
+    """Return the softmax of each row of the logits (n, k), shape (n, k)."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def held_out(codes: Int64Array, groups: ObjectArray, seed: int, k: int = _FOLDS) -> list[tuple[Int64Array, Int64Array]]:
-    """Folds inside training rows; none where the rows are of one group."""
+def split_inner_folds(
+    codes: Int64Array, groups: ObjectArray, seed: int, k: int = _INNER_FOLDS
+) -> list[tuple[Int64Array, Int64Array]]:
+    """Split training rows into at most k group folds. If all rows belong to one group, return an empty list."""
     try:
-        return folds(codes, groups, min(k, len(set(groups.tolist()))), seed)
+        return split_folds(codes, groups, min(k, len(set(groups.tolist()))), seed)
     except (InputError, ValueError):
         return []
 
 
-def weigh(codes: Int64Array, balanced: bool) -> Float64Array:
-    """Weights of rows, 1 on average: such that each genre weighs the same, if balanced."""
+def compute_row_weights(codes: Int64Array, balanced: bool) -> Float64Array:
+    """Return row weights of shape (n,) with mean 1. If ``balanced``, each genre has the same total weight."""
     counts = np.bincount(codes)
     if not balanced:
         return np.ones(len(codes))
     return np.asarray((len(codes) / np.count_nonzero(counts) / np.maximum(counts, 1))[codes], dtype=np.float64)
 
 
-def find_temperature(logits: Float64Array, codes: Int64Array, weights: Float64Array) -> float:
-    """Factor of the logits that makes the codes likeliest."""
+def fit_temperature(logits: Float64Array, codes: Int64Array, weights: Float64Array) -> float:
+    """Return the factor for the logits (n, k) that maximises the weighted likelihood of the codes (n,)."""
 
     def loss(log_factor: float) -> float:
         scaled = logits * np.exp(log_factor)
@@ -60,26 +62,27 @@ def find_temperature(logits: Float64Array, codes: Int64Array, weights: Float64Ar
 
 
 class LeastSquares(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Least squares support vector machine: ridge regression on the genres in the space of a kernel.
+    """Least squares support vector machine: kernel ridge regression on one-hot encoded genres.
 
-    How well rows are told that it did not see follows from the fit on all of them, so that the temperature of its
-    probabilities costs nothing. Source: Suykens & Vandewalle (1999); Rifkin, Yeo & Poggio (2003).
+    The predictions for held-out groups are computed in closed form from the fit to all rows. Therefore the calibration
+    of the temperature needs no further fit. Source: Suykens & Vandewalle (1999); Rifkin, Yeo & Poggio (2003).
 
     Parameters
     ----------
     kernel
-        ``gaussian`` or ``laplace`` (of the city block distance).
+        ``gaussian`` (Euclidean distance) or ``laplace`` (city block distance).
     width
-        Distance at which two rows are unlike, in units of what is usual: standard deviations times the root of d for
-        the Gaussian, standard deviations times d for the other.
+        Kernel width in standard deviations, for one feature. It is multiplied by sqrt(d) for the Gaussian kernel and by
+        d for the Laplace kernel.
     ridge
-        Strength of regularisation.
+        Strength of the regularisation.
     whitening
-        0: distances are those of the features. 1: of features in which rows of one genre vary alike in all directions,
-        so that what makes rows of one genre differ counts least; or between.
+        If 0, distances are computed from the features as given. If 1, the features are first whitened by the covariance
+        within genres. The directions in which the rows of one genre vary most then have the least influence. Values
+        between 0 and 1 whiten partially.
     """
 
-    by_groups = True
+    needs_groups = True
 
     def __init__(self, kernel: str, width: float, ridge: float, whitening: float, balanced: bool, seed: int) -> None:
         self.kernel = kernel
@@ -90,40 +93,45 @@ class LeastSquares(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, rows: Float64Array, codes: Int64Array, groups: ObjectArray) -> Self:
-        """Learn."""
+        """Fit the support vector machine, and the temperature of its probabilities."""
         if self.kernel not in KERNELS or self.width <= 0 or self.ridge <= 0 or not 0 <= self.whitening <= 1:
-            raise ValueError(f"{self.kernel}, width {self.width}, ridge {self.ridge}, whitening {self.whitening}")
+            raise ValueError(
+                f"kernel {self.kernel}, width {self.width}, ridge {self.ridge}, whitening {self.whitening}: expected a"
+                f" kernel of {', '.join(KERNELS)}, width and ridge above 0, whitening between 0 and 1"
+            )
         k, n = int(codes.max()) + 1, len(rows)
-        self.turn_ = _whiten(rows, codes, self.whitening)
-        # kept as float32, and used so: what is predicted is the same before and after it was kept
+        self.turn_ = _compute_whitening(rows, codes, self.whitening)
+        # rows are float32 in memory and in the archive, so that saving and loading do not change predictions
         self.rows_ = (rows @ self.turn_).astype(np.float32)
         targets = np.eye(k)[codes]
-        weights = weigh(codes, self.balanced)
+        weights = compute_row_weights(codes, self.balanced)
         self.offset_ = np.average(targets, axis=0, weights=weights)
         targets -= self.offset_
-        gram = self._compare(self.rows_)
+        gram = self._compute_kernel(self.rows_)
         gram[np.diag_indices(n)] += self.ridge / weights
         inverse = np.linalg.inv(gram)
         dual = inverse @ targets
         self.dual_ = dual.astype(np.float32)
-        parts = held_out(codes, groups, self.seed, 10)
-        unseen = np.zeros((n, k))
-        for _, part in parts:
-            unseen[part] = targets[part] - np.linalg.solve(inverse[np.ix_(part, part)], dual[part])
-        self.temperature_ = find_temperature(unseen + self.offset_, codes, weights) if parts else 1.0
+        inner = split_inner_folds(codes, groups, self.seed, 10)
+        held_out = np.zeros((n, k))
+        for _, test in inner:
+            held_out[test] = targets[test] - np.linalg.solve(inverse[np.ix_(test, test)], dual[test])
+        self.temperature_ = fit_temperature(held_out + self.offset_, codes, weights) if inner else 1.0
         self.classes_ = np.arange(k)
         return self
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
-        """Probabilities (n, k)."""
-        near = (rows @ self.turn_).astype(np.float32)
+        """Return the probabilities of the genres, shape (n, k)."""
+        queries = (rows @ self.turn_).astype(np.float32)
         logits = np.empty((len(rows), len(self.classes_)))
         dual = self.dual_.astype(np.float64)
-        for first in range(0, len(rows), _BLOCK):
-            logits[first : first + _BLOCK] = self._compare(near[first : first + _BLOCK]) @ dual
+        for first in range(0, len(rows), _BLOCK_ROWS):
+            block = slice(first, first + _BLOCK_ROWS)
+            logits[block] = self._compute_kernel(queries[block]) @ dual
         return softmax((logits + self.offset_) * self.temperature_)
 
-    def _compare(self, rows: Float32Array) -> Float64Array:
+    def _compute_kernel(self, rows: Float32Array) -> Float64Array:
+        """Return the kernel value of each whitened row (first axis) with each training row (second axis)."""
         d = max(rows.shape[1], 1)
         if self.kernel == "laplace":
             return np.asarray(np.exp(cdist(rows, self.rows_, "cityblock") * (-1 / (self.width * d))), dtype=np.float64)
@@ -134,35 +142,39 @@ class LeastSquares(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(np.exp(squares, out=squares), dtype=np.float64)
 
 
-def _whiten(rows: Float64Array, codes: Int64Array, power: float) -> Float64Array:
-    """Matrix (d, d) that turns rows into those that a kernel compares, each column with a spread of 1."""
+def _compute_whitening(rows: Float64Array, codes: Int64Array, power: float) -> Float64Array:
+    """Return the matrix (d, d) that whitens rows within genres. Each whitened feature has standard deviation 1.
+
+    ``power`` is the degree of whitening, from 0 to 1. If it is 0, the result is the identity matrix.
+    """
     d = rows.shape[1]
     if not power:
         return np.eye(d)
     means = np.stack([rows[codes == code].mean(axis=0) for code in range(int(codes.max()) + 1)])
-    apart = rows - means[codes]
-    covariance = (1 - _SHRINKAGE) * apart.T @ apart / len(apart)
-    covariance[np.diag_indices(d)] += max(np.trace(covariance) / d, _LEAST) * _SHRINKAGE / (1 - _SHRINKAGE)
-    spread, axes = np.linalg.eigh(covariance)
-    turn = axes * np.maximum(spread, _LEAST) ** (-power / 2) @ axes.T
-    return np.asarray(turn / np.maximum((rows @ turn).std(axis=0), _LEAST), dtype=np.float64)
+    centred = rows - means[codes]
+    covariance = (1 - _SHRINKAGE) * centred.T @ centred / len(centred)
+    covariance[np.diag_indices(d)] += max(np.trace(covariance) / d, _MIN_VARIANCE) * _SHRINKAGE / (1 - _SHRINKAGE)
+    variances, axes = np.linalg.eigh(covariance)
+    matrix = axes * np.maximum(variances, _MIN_VARIANCE) ** (-power / 2) @ axes.T
+    return np.asarray(matrix / np.maximum((rows @ matrix).std(axis=0), _MIN_VARIANCE), dtype=np.float64)
 
 
 class PairwiseSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Support vector machine with a Gaussian kernel, one for each pair of genres.
+    """Support vector machines with a Gaussian kernel, one machine for each pair of genres.
 
-    The probability of a genre is the product of those to win against each other one, all to a power: the two numbers
-    that this takes are learned from held-out rows.
+    A sigmoid converts the margin of a machine to probabilities of its two genres. The score of a genre is the product
+    of its probabilities in all its pairs, raised to a power. The slope of the sigmoid and the power are calibrated on
+    held-out rows.
 
     Parameters
     ----------
     c
-        What a row on the wrong side costs.
+        Penalty of a training row on the wrong side of the margin.
     gamma
-        Of the kernel, times the number of features.
+        Kernel coefficient times the number of features.
     """
 
-    by_groups = True
+    needs_groups = True
 
     def __init__(self, c: float, gamma: float, balanced: bool, seed: int) -> None:
         self.c = c
@@ -171,26 +183,28 @@ class PairwiseSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, rows: Float64Array, codes: Int64Array, groups: ObjectArray) -> Self:
-        """Learn."""
+        """Fit the machines and the calibration of their probabilities."""
         k = int(codes.max()) + 1
-        margins, codes_seen = [np.zeros((0, k * (k - 1) // 2))], [np.zeros(0, dtype=np.int64)]
-        for train, part in held_out(codes, groups, self.seed):
-            if len(np.unique(codes[train])) == k:  # else pairs are missing
-                margins.append(_margins(self._fit(rows[train], codes[train]), rows[part]))
-                codes_seen.append(codes[part])
-        unseen, truth = np.concatenate(margins), np.concatenate(codes_seen)
-        self.svm_ = self._fit(rows, codes)
+        margins, truth = [np.zeros((0, k * (k - 1) // 2))], [np.zeros(0, dtype=np.int64)]
+        for train, test in split_inner_folds(codes, groups, self.seed):
+            if len(np.unique(codes[train])) == k:  # without a genre, there are no machines for its pairs
+                margins.append(_compute_margins(self._fit_svm(rows[train], codes[train]), rows[test]))
+                truth.append(codes[test])
+        held_out, held_out_codes = np.concatenate(margins), np.concatenate(truth)
+        self.svm_ = self._fit_svm(rows, codes)
         self.slope_, self.power_ = 1.0, 1.0
-        if len(truth):
-            self.slope_, self.power_ = _fit_powers(unseen, truth, weigh(truth, self.balanced), k)
+        if len(held_out_codes):
+            weights = compute_row_weights(held_out_codes, self.balanced)
+            self.slope_, self.power_ = _fit_calibration(held_out, held_out_codes, weights, k)
         self.classes_ = np.arange(k)
         return self
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
-        """Probabilities (n, k)."""
-        return softmax(_win(_margins(self.svm_, rows), self.slope_, len(self.classes_)) * self.power_)
+        """Return the probabilities of the genres, shape (n, k)."""
+        margins = _compute_margins(self.svm_, rows)
+        return softmax(_sum_log_wins(margins, self.slope_, len(self.classes_)) * self.power_)
 
-    def _fit(self, rows: Float64Array, codes: Int64Array) -> SVC:
+    def _fit_svm(self, rows: Float64Array, codes: Int64Array) -> SVC:
         return SVC(
             C=self.c,
             gamma=self.gamma / max(rows.shape[1], 1),
@@ -201,16 +215,19 @@ class PairwiseSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ).fit(rows, codes)
 
 
-def _margins(svm: SVC, rows: Float64Array) -> Float64Array:
-    """Decisions of each pair, (n, k (k - 1) / 2), above 0 for the first genre of it."""
-    _check(svm)
-    found = np.asarray(svm.decision_function(rows), dtype=np.float64)
-    # of two genres alone it is the second one that is told by a decision above 0
-    return -found[:, None] if found.ndim == 1 else found
+def _compute_margins(svm: SVC, rows: Float64Array) -> Float64Array:
+    """Return the decision values of rows, shape (n, k (k - 1) / 2).
+
+    The columns are pairs of genres. A positive value means the first genre of the pair.
+    """
+    _check_svm(svm)
+    values = np.asarray(svm.decision_function(rows), dtype=np.float64)
+    # for two genres, scikit-learn returns one column, in which a positive value means the second genre
+    return -values[:, None] if values.ndim == 1 else values
 
 
-def _check(svm: SVC) -> None:
-    """Check that arrays of a machine, which may come from a file, fit: compiled code does not."""
+def _check_svm(svm: SVC) -> None:
+    """Check the array shapes of a machine, because it can come from a file and libsvm does not check them."""
     k, d, s = len(svm.classes_), svm.n_features_in_, len(svm.support_)
     counts = svm._n_support
     if not (
@@ -225,31 +242,33 @@ def _check(svm: SVC) -> None:
         and int(counts.sum(dtype=np.int64)) == s
         and len(svm._probA) == len(svm._probB) == 0
     ):
-        raise ValueError("support vectors and coefficients that do not fit")
+        raise ValueError("the support vectors and coefficients of a support vector machine do not match")
 
 
-def _win(margins: Float64Array, slope: float, k: int) -> Float64Array:
-    """Sums of log probabilities of each genre to win against each other one, (n, k)."""
+def _sum_log_wins(margins: Float64Array, slope: float, k: int) -> Float64Array:
+    """Return for each row and genre the sum of the genre's log probabilities over its pairs, shape (n, k)."""
     won, lost = -np.logaddexp(0, -slope * margins), -np.logaddexp(0, slope * margins)
     sums = np.zeros((len(margins), k))
-    for pair, (one, other) in enumerate(_pairs(k)):
+    for pair, (one, other) in enumerate(_list_pairs(k)):
         sums[:, one] += won[:, pair]
         sums[:, other] += lost[:, pair]
     return sums
 
 
-def _pairs(k: int) -> Sequence[tuple[int, int]]:
+def _list_pairs(k: int) -> Sequence[tuple[int, int]]:
     return [(one, other) for one in range(k) for other in range(one + 1, k)]
 
 
-def _fit_powers(margins: Float64Array, codes: Int64Array, weights: Float64Array, k: int) -> tuple[float, float]:
+def _fit_calibration(margins: Float64Array, codes: Int64Array, weights: Float64Array, k: int) -> tuple[float, float]:
+    """Return the sigmoid's slope and the scores' power that maximise the weighted likelihood of the codes."""
+
     def loss(logs: Any) -> float:
         slope, power = np.exp(np.clip(logs, -5, 5))
-        logits = _win(margins, slope, k) * power
+        logits = _sum_log_wins(margins, slope, k) * power
         top = logits.max(axis=1)
         own = logits[np.arange(len(codes)), codes]
         return float(weights @ (top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - own))
 
-    found = minimize(loss, [0.5, -0.3], method="Nelder-Mead", options={"maxiter": 80, "xatol": 1e-3, "fatol": 1e-3})
-    slope, power = np.exp(np.clip(found.x, -5, 5)).tolist()
+    best = minimize(loss, [0.5, -0.3], method="Nelder-Mead", options={"maxiter": 80, "xatol": 1e-3, "fatol": 1e-3})
+    slope, power = np.exp(np.clip(best.x, -5, 5)).tolist()
     return slope, power

@@ -1,7 +1,7 @@
-"""Forests and gradient boosting of scikit-learn, kept as a few arrays instead of thousands of objects.
+"""Forests and gradient boosting of scikit-learn, stored as a few arrays instead of thousands of objects.
 
-Compiled code follows the branches of a tree without looking where they lead, so what is kept is checked before it is
-followed. Rows are float64 (n, d); codes are int64 (n,), 0 to k - 1, each there.
+scikit-learn's compiled code follows the branches of a tree without bounds checks, so arrays from a file are checked
+before they become trees. Rows are float64 (n, d). Codes are int64 (n,) and contain every integer from 0 to k - 1.
 """
 
 from itertools import pairwise
@@ -24,57 +24,71 @@ _LEAF = -1
 def check_branches(
     starts: NDArray[Any], left: NDArray[Any], right: NDArray[Any], feature: NDArray[Any], d: int
 ) -> Int64Array:
-    """Check trees whose nodes stand one after the other: each tree's from its start on, with branches counted from it.
+    """Check the branches and features of concatenated trees.
+
+    Parameters
+    ----------
+    starts
+        Index of the first node of each tree.
+    left, right, feature
+        Shape (nodes,). ``left`` and ``right`` are the children of each node, counted from the start of its tree.
+        ``left`` is -1 for a leaf. ``feature`` is the index of the feature on which a node splits.
+    d
+        Number of features.
 
     Returns
     -------
-    ndarray
-        ``starts``, and the number of nodes.
+    ndarray, int64, shape (trees + 1,)
+        ``starts``, followed by the number of nodes.
 
     Raises
     ------
     ValueError
-        A tree is empty, or has a branch that leads to no later node of it, or asks for a feature that is none of d.
+        The arrays have different lengths, a tree is empty, a branch does not lead to a later node of its tree, or a
+        feature index is not in 0 to d - 1.
     """
     n = len(left)
     if not (left.shape == right.shape == feature.shape == (n,) and starts.ndim == 1 and len(starts)):
-        raise ValueError("arrays of trees that do not fit")
+        raise ValueError("the arrays of the trees have different lengths")
     bounds = np.append(starts.astype(np.int64), n)
     if bounds[0] != 0 or (np.diff(bounds) < 1).any():
-        raise ValueError("a tree without nodes")
-    place = np.arange(n) - np.repeat(bounds[:-1], np.diff(bounds))
+        raise ValueError("a tree has no nodes")
+    node = np.arange(n) - np.repeat(bounds[:-1], np.diff(bounds))
     size = np.repeat(np.diff(bounds), np.diff(bounds))
     inner = left != _LEAF
     for branch in (left[inner].astype(np.int64), right[inner].astype(np.int64)):
-        if ((branch <= place[inner]) | (branch >= size[inner])).any():
-            raise ValueError("a branch that leads nowhere")
+        if ((branch <= node[inner]) | (branch >= size[inner])).any():
+            raise ValueError("a branch of a tree does not lead to a later node")
     if ((feature[inner] < 0) | (feature[inner] >= d)).any():
-        raise ValueError("a tree that asks for a feature that is not there")
+        raise ValueError("a tree splits on an unknown feature")
     return bounds
 
 
 class _Trees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Keeps ``starts_``, ``left_``, ``right_``, ``feature_``, ``threshold_`` of nodes; trees are made of them once."""
+    """Base class that stores the nodes of all trees as arrays. The first prediction builds the trees from them.
+
+    The arrays are ``starts_``, ``left_``, ``right_``, ``feature_`` and ``threshold_``.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_made"}
+        return {name: value for name, value in state.items() if name != "_built"}
 
-    def _keep(self, left: list[Any], right: list[Any], feature: list[Any], threshold: list[Any]) -> None:
+    def _store(self, left: list[Any], right: list[Any], feature: list[Any], threshold: list[Any]) -> None:
         self.starts_ = np.cumsum([0, *map(len, left)])[:-1].astype(np.int32)
         self.left_, self.right_ = (np.concatenate(side).astype(np.int32) for side in (left, right))
         self.feature_ = np.concatenate(feature).astype(np.int32)
         self.threshold_ = np.concatenate(threshold).astype(np.float64)
 
-    def _trees(self) -> list[Any]:
-        if getattr(self, "_made", None) is None:
+    def _build_trees(self) -> list[Any]:
+        if getattr(self, "_built", None) is None:
             bounds = check_branches(self.starts_, self.left_, self.right_, self.feature_, int(self.n_features_in_))
             if len(self.threshold_) != len(self.left_):
-                raise ValueError("thresholds of trees that do not fit")
-            self._made = [self._make(slice(first, stop)) for first, stop in pairwise(bounds.tolist())]
-        return self._made
+                raise ValueError("the trees have different numbers of thresholds and nodes")
+            self._built = [self._build_tree(slice(first, stop)) for first, stop in pairwise(bounds.tolist())]
+        return self._built
 
-    def _make(self, nodes: slice) -> Any:
+    def _build_tree(self, nodes: slice) -> Any:
         raise NotImplementedError
 
 
@@ -83,10 +97,14 @@ class Forest(_Trees):
 
     Parameters
     ----------
-    trees, max_features, min_leaf_rows
-        How many trees; the share of features that a split chooses from; rows that a leaf has at least.
+    trees
+        Number of trees.
+    max_features
+        Share of the features that are drawn at random for each split. The split uses one of them.
+    min_leaf_rows
+        Minimum number of rows in a leaf.
     random_splits
-        Thresholds are drawn, and not searched for.
+        Whether thresholds are random (extremely randomised trees) or optimised.
     """
 
     def __init__(
@@ -106,18 +124,18 @@ class Forest(_Trees):
         self.seed = seed
 
     def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
-        """Learn from finite rows."""
+        """Fit the forest to rows without NaN or infinite values."""
         kind = ExtraTreesClassifier if self.random_splits else RandomForestClassifier
         forest = kind(
             self.trees,
             max_features=self.max_features,
             min_samples_leaf=self.min_leaf_rows,
-            max_leaf_nodes=2_000,  # a forest of a hundred thousand rows would not fit into a file otherwise
+            max_leaf_nodes=2_000,  # without this, a forest fitted to 100,000 rows exceeds the size limit of an archive
             class_weight="balanced" if self.balanced else None,
             random_state=self.seed,
         ).fit(rows, codes)
         trees = [member.tree_ for member in forest.estimators_]
-        self._keep(*([getattr(tree, name) for tree in trees] for name in _FOREST_FIELDS))
+        self._store(*([getattr(tree, name) for tree in trees] for name in _FOREST_FIELDS))
         self.n_features_in_ = rows.shape[1]
         values = np.concatenate([tree.value[:, 0, :] for tree in trees])
         self.leaves_ = values[self.left_ == _LEAF].astype(np.float32)
@@ -125,24 +143,24 @@ class Forest(_Trees):
         return self
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
-        """Probabilities (n, k)."""
-        trees = self._trees()
+        """Return the probabilities of the genres, shape (n, k)."""
+        trees = self._build_trees()
         if rows.shape[1] != self.n_features_in_:
-            raise ValueError(f"{rows.shape[1]} features for a forest of {self.n_features_in_}")
-        near = np.ascontiguousarray(rows, dtype=np.float32)
+            raise ValueError(f"expected rows of {self.n_features_in_} features, got {rows.shape[1]}")
+        rows32 = np.ascontiguousarray(rows, dtype=np.float32)
         total = np.zeros((len(rows), len(self.classes_)))
         for tree in trees:
-            total += tree.predict(near)
+            total += tree.predict(rows32)
         return np.asarray(total / total.sum(axis=1, keepdims=True), dtype=np.float64)
 
-    def _make(self, nodes: slice) -> Any:
+    def _build_tree(self, nodes: slice) -> Any:
         left = self.left_[nodes]
         d = int(self.n_features_in_)
         k, n = len(self.classes_), len(left)
-        first = int(np.count_nonzero(self.left_[: nodes.start] == _LEAF))
+        first_leaf = int(np.count_nonzero(self.left_[: nodes.start] == _LEAF))
         leaf = left == _LEAF
         values = np.zeros((n, 1, k))
-        values[leaf, 0] = self.leaves_[first : first + int(leaf.sum())]
+        values[leaf, 0] = self.leaves_[first_leaf : first_leaf + int(leaf.sum())]
         records = np.zeros(n, dtype=NODE_DTYPE)
         records["left_child"], records["right_child"] = left, self.right_[nodes]
         records["feature"], records["threshold"] = self.feature_[nodes], self.threshold_[nodes]
@@ -155,16 +173,20 @@ _FOREST_FIELDS = ("children_left", "children_right", "feature", "threshold")
 
 
 class GradientBoosting(_Trees):
-    """Gradient boosting on histograms (Ke et al. 2017); takes NaN as unknown.
+    """Gradient boosting on histograms (Ke et al. 2017); NaN is a missing value.
 
     Parameters
     ----------
-    rounds, rate
-        How many trees for each genre, and how far each goes.
-    leaves, l2
-        Of a tree, at most; and what its leaves' values are held back by.
+    rounds
+        Number of trees for each genre.
+    rate
+        Learning rate.
+    leaves
+        Maximum number of leaves of a tree.
+    l2
+        L2 regularisation of the leaf values.
     max_features
-        Share of features that a split chooses from.
+        Share of the features that are drawn at random for each split. The split uses one of them.
     """
 
     def __init__(
@@ -186,8 +208,8 @@ class GradientBoosting(_Trees):
         self.seed = seed
 
     def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
-        """Learn."""
-        # bins of a feature that nobody knows cannot be made; one that never varies is never asked for
+        """Fit the trees to rows that can contain NaN."""
+        # scikit-learn cannot bin a feature whose values are all missing: use 0; no split uses a constant feature
         rows = np.where(np.isnan(rows).all(axis=0), 0, rows)
         boosting = HistGradientBoostingClassifier(
             learning_rate=self.rate,
@@ -200,10 +222,10 @@ class GradientBoosting(_Trees):
             class_weight="balanced" if self.balanced else None,
             random_state=self.seed,
         ).fit(rows, codes)
-        nodes = [predictor.nodes for found in boosting._predictors for predictor in found]
-        # a leaf says so by a flag, where the branches of other trees say it
+        nodes = [predictor.nodes for predictors in boosting._predictors for predictor in predictors]
+        # scikit-learn marks a leaf of these trees with a flag, and a leaf of a forest with the child -1
         left = [np.where(one["is_leaf"], _LEAF, one["left"].astype(np.int64)) for one in nodes]
-        self._keep(left, *([one[name] for one in nodes] for name in ("right", "feature_idx", "num_threshold")))
+        self._store(left, *([one[name] for one in nodes] for name in ("right", "feature_idx", "num_threshold")))
         self.value_, self.unknown_left_ = (
             np.concatenate([one[name] for one in nodes]) for name in ("value", "missing_go_to_left")
         )
@@ -213,20 +235,20 @@ class GradientBoosting(_Trees):
         return self
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
-        """Probabilities (n, k)."""
-        trees = self._trees()
+        """Return the probabilities of the genres, shape (n, k)."""
+        trees = self._build_trees()
         if rows.shape[1] != self.n_features_in_:
-            raise ValueError(f"{rows.shape[1]} features for a boosting of {self.n_features_in_}")
-        near = np.ascontiguousarray(rows, dtype=np.float64)
-        none, places = np.zeros((0, 8), dtype=np.uint32), np.zeros(rows.shape[1], dtype=np.uint32)
+            raise ValueError(f"expected rows of {self.n_features_in_} features, got {rows.shape[1]}")
+        rows = np.ascontiguousarray(rows, dtype=np.float64)
+        no_categories, feature_map = np.zeros((0, 8), dtype=np.uint32), np.zeros(rows.shape[1], dtype=np.uint32)
         logits = np.tile(self.baseline_, (len(rows), 1))
         width = logits.shape[1]
         for number, tree in enumerate(trees):
-            logits[:, number % width] += tree.predict(near, none, places, 1)
-        # of two genres there is one number, for the second of them
+            logits[:, number % width] += tree.predict(rows, no_categories, feature_map, 1)
+        # for two genres there is one column of logits, which belongs to the second genre
         return softmax(logits if width > 1 else np.hstack([np.zeros_like(logits), logits]))
 
-    def _make(self, nodes: slice) -> Any:
+    def _build_tree(self, nodes: slice) -> Any:
         left = self.left_[nodes]
         leaf = left == _LEAF
         records = np.zeros(len(left), dtype=PREDICTOR_RECORD_DTYPE)
@@ -234,5 +256,5 @@ class GradientBoosting(_Trees):
         records["is_leaf"], records["feature_idx"] = leaf, self.feature_[nodes]
         records["num_threshold"], records["value"] = self.threshold_[nodes], self.value_[nodes]
         records["missing_go_to_left"] = self.unknown_left_[nodes]
-        none = np.zeros((0, 8), dtype=np.uint32)
-        return TreePredictor(records, none, none)
+        no_categories = np.zeros((0, 8), dtype=np.uint32)
+        return TreePredictor(records, no_categories, no_categories)

@@ -1,4 +1,4 @@
-"""Million Song Dataset files: the reader of every field, and the writer."""
+"""Million Song Dataset files: list of fields, reader and writer."""
 
 from reprise.lib.msd.fields import FIELDS, Field
 from reprise.lib.msd.reader import MsdFile, open_msd, read, track_path

@@ -1,4 +1,7 @@
-"""Rows of a dataset whose chunks come from anywhere: the one place that inflates, unshuffles and converts."""
+"""Base class of HDF5 datasets: decompress, unshuffle and convert rows.
+
+Subclasses provide the stored chunks. No other module decompresses chunks.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,20 +14,22 @@ from isal import igzip_lib
 from reprise.lib.errors import InputError
 
 MAX_CHUNK_BYTES = 16 << 20
-"""Largest inflated chunk that is accepted; the real files have 8 kB, aggregates 64 kB."""
+"""Largest accepted size of a decompressed chunk. Chunks have 8 kB in real track files and 64 kB in real
+aggregates."""
 
 
 class Layout(NamedTuple):
-    """How a dataset's elements are stored, once checked.
+    """Storage layout of a dataset. Its values are already checked.
 
     Attributes
     ----------
     dtype
-        numpy type of one element, byte for byte as stored.
+        numpy dtype of one element, exactly as stored.
     chunk
-        Shape of a chunk; None when the data stand in one piece.
+        Shape of a chunk; None if the data are not chunked.
     shuffle, deflate
-        Bit of the filter in a chunk's mask of skipped filters; 0 when the filter is not in the pipeline.
+        Value of the filter's bit in the mask that lists a chunk's skipped filters; 0 if the dataset does not use the
+        filter.
     """
 
     dtype: np.dtype[Any]
@@ -34,23 +39,24 @@ class Layout(NamedTuple):
 
 
 class Dataset(ABC):
-    """One dataset that passed the checks, open for reading by ranges of rows.
+    """An open dataset that has passed all checks, for reading ranges of rows.
 
     Parameters
     ----------
     path
-        Its full path in the file.
+        Full path of the dataset in the file.
     layout
-        How its elements are stored.
+        Storage layout of the dataset.
     shape
-        Its shape in elements: (rows,) or (rows, columns).
+        Shape in elements: (rows,) or (rows, columns).
     width
-        0 for an array of shape (rows,), else the second dimension that it must have.
+        Required number of columns; 0 for an array of shape (rows,).
 
     Raises
     ------
     InputError
-        ``wrong_type`` for another shape, ``too_large`` for a chunk over ``MAX_CHUNK_BYTES``.
+        ``wrong_type`` for a shape that does not match ``width``; ``too_large`` for a chunk larger than
+        ``MAX_CHUNK_BYTES``.
     """
 
     __slots__ = ("layout", "path", "row_bytes", "rows", "width")
@@ -60,7 +66,10 @@ class Dataset(ABC):
             expected = f"(n, {width})" if width else "(n,)"
             raise InputError("wrong_type", f"{path} has shape {shape}, expected {expected}")
         if layout.chunk is not None and math.prod(layout.chunk) * layout.dtype.itemsize > MAX_CHUNK_BYTES:
-            message = f"{path} has chunks of {layout.chunk} elements, more than {MAX_CHUNK_BYTES} bytes each"
+            message = (
+                f"{path} has chunks of {layout.chunk} elements, which exceed {MAX_CHUNK_BYTES} bytes:"
+                " repack it with smaller chunks (h5repack)"
+            )
             raise InputError("too_large", message)
         self.path = path
         self.layout = layout
@@ -69,24 +78,27 @@ class Dataset(ABC):
         self.row_bytes = layout.dtype.itemsize * (width or 1)
 
     @abstractmethod
-    def _stored_chunk(self, offset: tuple[int, ...], limit: int) -> tuple[int, bytes | memoryview]:
-        """Mask of skipped filters and stored bytes of the chunk at ``offset``; never more than ``limit`` bytes."""
+    def _read_stored_chunk(self, offset: tuple[int, ...], limit: int) -> tuple[int, bytes | memoryview]:
+        """Return the mask of a chunk's skipped filters, and the chunk's stored bytes.
+
+        Raise InputError ``truncated`` if the chunk is not stored or has more than ``limit`` stored bytes.
+        """
 
     def read(self, start: int, stop: int, dtype: npt.DTypeLike | None = None) -> npt.NDArray[Any]:
-        """Rows [start, stop) as an array of shape (stop - start,) or (stop - start, width).
+        """Return rows [start, stop) as an array of shape (stop - start,) or (stop - start, width).
 
         Parameters
         ----------
         start, stop
-            Range of rows, inside the dataset; the caller has checked that it may be held in memory.
+            Range of rows, inside the dataset. The caller must check beforehand that these rows fit in memory.
         dtype
-            numpy type of the result; by default the type as stored.
+            numpy dtype of the result; by default the stored dtype.
 
         Raises
         ------
         InputError
-            ``truncated`` where rows were declared and never stored, ``unreadable`` where a chunk does not inflate
-            to what it declares.
+            ``truncated`` if declared rows are not stored or a deflate stream stops early; ``too_large`` if a chunk
+            decompresses to more bytes than declared; ``unreadable`` if a chunk is damaged or too short.
         """
         shape = (stop - start, self.width) if self.width else (stop - start,)
         out = np.empty(shape, self.layout.dtype if dtype is None else dtype)
@@ -104,11 +116,14 @@ class Dataset(ABC):
         return out
 
     def _read_unchunked(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Rows [start, stop) of a dataset that stands in one piece, in the stored type."""
+        """Return rows [start, stop) of a dataset without chunks, in the stored dtype."""
         raise NotImplementedError
 
     def _read_chunks(self, start: int, stop: int, chunk: tuple[int, ...], column: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Rows [start, stop) of one column of chunks, in the stored type."""
+        """Return rows [start, stop) of the chunks that begin at the same column, in the stored dtype.
+
+        ``column`` is a tuple with the index of this column; an empty tuple for a dataset of shape (rows,).
+        """
         itemsize = self.layout.dtype.itemsize
         height, per_row = chunk[0], math.prod(chunk[1:])
         size = height * per_row * itemsize
@@ -126,31 +141,36 @@ class Dataset(ABC):
         return flat.reshape(-1, per_row) if self.width else flat.reshape(-1)
 
     def _read_chunk(self, offset: tuple[int, ...], size: int) -> bytes:
-        """One chunk, inflated and still shuffled."""
-        # deflate may make data that it cannot compress larger, with fixed codes by an eighth
-        skipped, stored = self._stored_chunk(offset, size + size // 4 + 64)
-        packed = self.layout.deflate and not skipped & self.layout.deflate
-        data = _inflate(stored, size, self.path) if packed else bytes(stored)
+        """Return the decompressed bytes of one chunk. If the dataset uses shuffle, the bytes are still shuffled."""
+        # deflate with fixed Huffman codes enlarges incompressible data by at most one eighth
+        skipped, stored = self._read_stored_chunk(offset, size + size // 4 + 64)
+        is_compressed = self.layout.deflate and not skipped & self.layout.deflate
+        data = _inflate(stored, size, self.path) if is_compressed else bytes(stored)
         if len(data) != size:
-            raise InputError("unreadable", f"{self.path}: a chunk holds {len(data)} bytes, expected {size}")
+            raise InputError(
+                "unreadable", f"{self.path}: a chunk has {len(data)} bytes, expected {size}: get the file again"
+            )
         if skipped & self.layout.shuffle:
             data = np.frombuffer(data, np.uint8).reshape(-1, self.layout.dtype.itemsize).T.tobytes()
         return data
 
 
-# igzip's stubs call its error class an instance
-_DAMAGED: tuple[type[Exception], ...] = (cast("type[Exception]", igzip_lib.IsalError), EOFError)
+# the cast is needed because the type stubs of igzip declare the error class as an instance
+_INFLATE_ERRORS: tuple[type[Exception], ...] = (cast("type[Exception]", igzip_lib.IsalError), EOFError)
 
 
 def _inflate(stored: bytes | memoryview, size: int, path: str) -> bytes:
     decoder = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_ZLIB)
     try:
-        # one byte more than declared: enough to see the end and its checksum, too little for a bomb
+        # the limit is the declared size plus one byte: the decoder then reaches the end of a good stream and verifies
+        # the checksum, but a decompression bomb cannot expand further
         data: bytes = decoder.decompress(stored, size + 1)
-    except _DAMAGED as error:
-        raise InputError("unreadable", f"{path}: a chunk's deflate stream is damaged: {error}") from error
+    except _INFLATE_ERRORS as error:
+        raise InputError(
+            "unreadable", f"{path}: a chunk's deflate stream is damaged ({error}): get the file again"
+        ) from error
     if len(data) > size:
-        raise InputError("too_large", f"{path}: a chunk inflates to more than the {size} bytes that it declares")
+        raise InputError("too_large", f"{path}: a chunk expands beyond its declared {size} bytes: remove the file")
     if not decoder.eof:
-        raise InputError("truncated", f"{path}: a chunk's deflate stream stops before its end")
+        raise InputError("truncated", f"{path}: a chunk's deflate stream stops before its end: get the file again")
     return data

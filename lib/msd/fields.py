@@ -1,4 +1,4 @@
-"""Every field of a Million Song Dataset file: where it stands, its type there, and what "missing" looks like."""
+"""Fields of a Million Song Dataset file: path, stored type, and the stored value that marks a missing value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,30 +10,31 @@ import numpy as np
 Kind = Literal["int", "float", "text", "floats", "matrix", "texts", "ints"]
 
 MATRIX_WIDTH = 12
-"""Columns of a matrix field: twelve pitch classes, twelve timbre coefficients."""
+"""Number of columns of a matrix field: 12 pitch classes or 12 timbre coefficients."""
 
 GROUPS = ("analysis", "metadata", "musicbrainz")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of the format.
+    """One field of the file format.
 
     Parameters
     ----------
     name
-        Bare name, unique over the three groups.
+        Name without the path. It is unique in the whole file.
     path
-        Dataset that holds it: a ``songs`` table for a scalar, the array's own dataset otherwise.
+        Path of the dataset that contains the field: a ``songs`` table for a scalar, a separate dataset for an array.
     kind
-        ``int``, ``float`` and ``text`` are one value a song; ``floats``, ``ints`` and ``texts`` an array of shape
-        (n,) a song; ``matrix`` is (n, 12).
+        ``int``, ``float`` or ``text``: one value per song. ``floats``, ``ints`` or ``texts``: an array of shape
+        (n,) per song. ``matrix``: an array of shape (n, 12) per song.
     dtype
-        numpy type of one element as the real files store it.
+        numpy dtype of one element in the real files.
     missing
-        The stored integer that means "not known", where there is one. For ``float`` that is NaN, for ``text`` "".
+        Integer that is stored for a missing value; None if the field has no such integer. A missing ``float`` is always
+        stored as NaN, and a missing ``text`` as "".
     index
-        For an array: the scalar field that holds the first row of each song in an aggregate file.
+        For an array: name of the scalar field with the index of each song's first row in an aggregate file.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Field:
 
     @property
     def is_scalar(self) -> bool:
-        """True for one value a song, False for an array a song."""
+        """True for one value per song, False for an array per song."""
         return self.kind in {"int", "float", "text"}
 
 
@@ -124,7 +125,7 @@ _MISSING = {
     "year": 0,
 }
 
-# the three term arrays share one index, as do the two tag arrays
+# the three term arrays share one index field, and the two tag arrays share another
 _ARRAYS: dict[str, dict[str, tuple[Kind, str, str]]] = {
     "metadata": {
         "artist_terms": ("texts", "S256", "idx_artist_terms"),
@@ -170,12 +171,12 @@ def _fields() -> dict[str, Field]:
 
 
 FIELDS: Mapping[str, Field] = MappingProxyType(_fields())
-"""Every field by its bare name: 53 scalars and 21 arrays."""
+"""All fields by name: 53 scalars and 21 arrays."""
 
 TABLES: Mapping[str, np.dtype[np.void]] = MappingProxyType(
     {f"/{group}/songs": np.dtype(list(_SCALARS[group].items())) for group in GROUPS}
 )
-"""Row type of each ``songs`` table as the real files store it: members in alphabetical order, packed."""
+"""Structured dtype of each ``songs`` table in the real files: fields in alphabetical order, without padding."""
 
 SEGMENTS = tuple(name for name in FIELDS if name.startswith("segments_"))
-"""The seven arrays that describe the same segments and must agree in length."""
+"""Names of the seven arrays with one row per segment. They must have equal lengths."""

@@ -1,4 +1,4 @@
-"""Reader of Million Song Dataset HDF5 files: one song or an aggregate, from a path or from bytes."""
+"""Reader of Million Song Dataset HDF5 files, from a path or from bytes. An aggregate is a file with many songs."""
 
 import os
 import re
@@ -18,44 +18,48 @@ from reprise.lib.files import open_regular
 from reprise.lib.msd.datasets import Dataset
 from reprise.lib.msd.fields import FIELDS, MATRIX_WIDTH, SEGMENTS, TABLES, Field
 from reprise.lib.msd.hdf5_structure import Hdf5File
-from reprise.lib.msd.track_structure import Image, Unusual
+from reprise.lib.msd.track_structure import TrackStructure, UnsupportedLayout
 
 MAX_SONG_BYTES = 64 << 20
-"""Most bytes that the wanted columns of one song may declare; the largest real song has 1 MB."""
+"""Largest accepted size of one song's requested columns in bytes. The largest real song has 1 MB."""
 
-MAX_CONTENT = 64 << 20
-"""Largest file that is read into memory whole; a larger one is an aggregate, of which HDF5 reads what is wanted."""
+MAX_CONTENT_BYTES = 64 << 20
+"""Largest size of a file that is read whole into memory. Of larger files, h5py reads only the needed parts."""
 
 MAX_RATIO = 64
-"""Most bytes declared by a read for each byte of the file; real tracks have 1.4, aggregates of scalars under 20."""
+"""Largest accepted ratio of the declared size of the rows in one read to the size of the file.
+
+The ratio is 1.4 in real track files and below 20 in aggregates that contain only scalars.
+"""
 
 _OBJECT_BYTES = 100
-"""What a row is counted as at least where it becomes a Python object."""
+"""Minimum size in bytes that is assumed for a row that becomes a Python object."""
 
 _TRACK_ID = re.compile(r"TR[A-Z0-9]{16}")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FLOATS = frozenset({"floats", "matrix"})
 _INT32 = range(-(2**31), 2**31)
 
-# what h5py raises on crafted files, and what numpy and Python raise on the values that come out of them
-_HOSTILE = (RuntimeError, OSError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError)
+# raised by h5py for hostile files, and by numpy and Python for the values in these files
+_READ_ERRORS = (RuntimeError, OSError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError)
 
 
 def open_msd(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> "AbstractContextManager[MsdFile]":
-    """Open a file of the Million Song Dataset's format for reading; use it in a ``with`` statement.
+    """Open a Million Song Dataset file for reading, for use in a ``with`` statement.
 
     Parameters
     ----------
     source
         Path of the file, or its whole content.
     name
-        What messages call the file; by default its path.
+        Name of the file in error messages; by default its path.
 
     Raises
     ------
     InputError
         ``not_a_file``, ``empty_file``, ``not_hdf5``, ``truncated``, ``unreadable``, ``missing_group``,
-        ``missing_dataset``, ``unsafe_link`` and what `Dataset` raises for the table ``/analysis/songs``.
+        ``missing_dataset``, ``unsafe_link``, ``no_songs`` and the errors of `Dataset` for the table
+        ``/analysis/songs``.
     """
     return MsdFile(source, name=name)
 
@@ -67,92 +71,96 @@ def read(
     expect_id: str | None = None,
     name: str | None = None,
 ) -> dict[str, list[Any]]:
-    """Read all songs of one file at once.
+    """Read all songs of one file.
 
     Parameters
     ----------
     source, name
-        As for `open_msd`.
+        As in `open_msd`.
     columns
-        Names out of `FIELDS`; by default all of them.
+        Names from `FIELDS`; by default all of them.
     expect_id
-        The track id that a file of one song must hold, usually its file name.
+        Track id that a file with one song must contain, usually the file name. It is not checked in aggregates.
 
     Returns
     -------
     dict
-        As `MsdFile.read`.
+        As returned by `MsdFile.read`.
 
     Raises
     ------
     InputError
-        As `open_msd` and `MsdFile.read`; ``id_mismatch`` where the song is not ``expect_id``.
+        The errors of `open_msd` and `MsdFile.read`; ``id_mismatch`` if the song's track id is not ``expect_id``.
     """
     with open_msd(source, name=name) as file:
         if expect_id is not None and file.n_songs == 1:
             found = file.read(["track_id"])["track_id"][0]
             if found != expect_id:
-                raise InputError("id_mismatch", f"{file.name}: holds track {found}, expected {expect_id}")
+                raise InputError("id_mismatch", f"{file.name}: contains track {found}, expected {expect_id}")
         return file.read(columns)
 
 
 def track_path(track_id: str) -> PurePosixPath:
-    """Path of a track's file under the dataset's root: ``A/B/C/TRABC….h5``, after its third to fifth letters.
+    """Return the path of a track's file relative to the dataset's root: ``A/B/C/TRABC….h5``.
+
+    The folders are the third, fourth and fifth character of the id.
 
     Raises
     ------
     InputError
-        ``bad_track_id``.
+        ``bad_track_id`` if ``track_id`` is not a valid track id.
     """
     if not _TRACK_ID.fullmatch(track_id):
-        raise InputError("bad_track_id", f"{track_id!r} is not TR and 16 capital letters or digits")
+        raise InputError(
+            "bad_track_id", f"{track_id!r} is not a track id: expected TR and 16 capital letters or digits"
+        )
     return PurePosixPath(track_id[2], track_id[3], track_id[4], f"{track_id}.h5")
 
 
 class MsdFile:
-    """An open file of one song or many; made by `open_msd`.
+    """An open file with one song or many songs, returned by `open_msd`.
 
     Attributes
     ----------
     name
-        What messages call the file.
+        Name of the file in error messages.
     n_songs
-        Rows of its tables.
+        Number of songs, equal to the number of rows of each table.
     """
 
     def __init__(self, source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> None:
         self.name = name or ("<bytes>" if isinstance(source, bytes) else os.fspath(source))
         self._datasets: dict[str, Dataset] = {}
         self._source, self._size = _load(source)
-        with self._guarded():
+        with self._convert_errors():
             try:
                 if not self._source:
-                    raise InputError("empty_file", "has no bytes")
-                self._structure: Image | Hdf5File | None = self._open_structure()
+                    raise InputError("empty_file", "is empty: get the file again or remove it")
+                self._structure: TrackStructure | Hdf5File | None = self._open_structure()
                 self.n_songs = self._dataset(FIELDS["track_id"]).rows
                 if not self.n_songs:
-                    raise InputError("no_songs", "its tables have no rows")
+                    raise InputError("no_songs", "its tables have no rows: get the file again or remove it")
             except BaseException:
                 self.close()
                 raise
 
-    def _open_structure(self) -> Image | Hdf5File:
+    def _open_structure(self) -> TrackStructure | Hdf5File:
         if isinstance(self._source, bytes):
             try:
-                return Image(self._source)
-            except Unusual:
+                return TrackStructure(self._source)
+            except UnsupportedLayout:
                 pass
-        return self._open_library()
+        return self._open_hdf5()
 
-    def _open_library(self) -> Hdf5File:
+    def _open_hdf5(self) -> Hdf5File:
         try:
-            # through the handle, so that what was checked is what HDF5 opens
+            # open the file through its descriptor, so that HDF5 opens the same file that was checked
             return Hdf5File(self._source if isinstance(self._source, bytes) else f"/dev/fd/{self._source.fileno()}")
         except InputError:
             raise
-        except _HOSTILE as error:
+        except _READ_ERRORS as error:
             head = self._source[:8] if isinstance(self._source, bytes) else os.pread(self._source.fileno(), 8, 0)
-            raise _not_opened(error, head) from error
+            raise _open_error(error, head) from error
 
     def __enter__(self) -> Self:
         return self
@@ -163,7 +171,7 @@ class MsdFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file; the arrays that were read stay valid."""
+        """Close the file. Arrays returned by `read` stay valid."""
         self._datasets = {}
         self._structure = None
         if not isinstance(self._source, bytes):
@@ -173,109 +181,116 @@ class MsdFile:
     def read(
         self, columns: Collection[str] | None = None, start: int = 0, stop: int | None = None
     ) -> dict[str, list[Any]]:
-        """Read columns of the songs [start, stop); only the datasets that these need are touched.
+        """Read columns of the songs [start, stop). Only the datasets of these columns are read.
 
         Parameters
         ----------
         columns
-            Names out of `FIELDS`; by default all of them.
+            Names from `FIELDS`; by default all names.
         start, stop
-            Range of songs; by default all of them. Memory grows with the range, not with the file.
+            Range of songs; by default all songs. Memory use grows with the range, not with the size of the file.
 
         Returns
         -------
         dict
-            For each column one value a song. ``int``, ``float`` and ``text`` are Python values, None when missing
-            (NaN, −1 for the four catalogue ids, year 0, empty text). ``floats`` are float32 arrays of shape (n,),
-            ``matrix`` float32 (n, 12), ``ints`` int32 (n,), ``texts`` a list of str. Text that is not utf-8 is
-            decoded with replacement characters. Arrays keep the NaN that the file holds.
+            For each column, a list with one value per song. Fields of kind ``int``, ``float`` and ``text`` are Python
+            values, or None for a missing value (stored as NaN, as −1 for the four catalogue ids, as year 0 or as empty
+            text). ``floats`` are float32 arrays of
+            shape (n,), ``matrix`` float32 (n, 12), ``ints`` int32 (n,), ``texts`` a list of str. Invalid UTF-8 is
+            decoded with replacement characters. NaN inside arrays is kept.
 
         Raises
         ------
         ValueError
-            For a column that does not exist, or a range outside the file.
+            For an unknown column, or a range outside the file.
         InputError
-            For a file that cannot be used: what `Dataset` raises, and ``missing_field``, ``too_large``,
-            ``unequal_lengths`` (tables, or the seven segment arrays), ``not_monotone`` (a ``*_start`` that
-            decreases or is not finite), ``bad_index`` (``idx_*`` of an aggregate), ``bad_track_id``.
+            For an unusable file: the errors of `Dataset`, and ``missing_field``, ``too_large``, ``unequal_lengths``
+            (tables, or the seven segment arrays), ``not_monotone`` (a ``*_start`` array that decreases or is not
+            finite), ``bad_index`` (``idx_*`` of an aggregate), ``bad_track_id``.
         """
-        wanted = [FIELDS[name] for name in FIELDS if columns is None or name in columns]
-        if columns is not None and len(wanted) != len(set(columns)):
-            raise ValueError(f"no such fields: {sorted(set(columns) - set(FIELDS))}")
+        fields = [FIELDS[name] for name in FIELDS if columns is None or name in columns]
+        if columns is not None and len(fields) != len(set(columns)):
+            raise ValueError(f"unknown fields: {sorted(set(columns) - set(FIELDS))}; choose from msd.FIELDS")
         stop = self.n_songs if stop is None else stop
         if not 0 <= start <= stop <= self.n_songs:
-            raise ValueError(f"songs [{start}, {stop}) of a file that has {self.n_songs}")
+            raise ValueError(f"songs [{start}, {stop}) are outside {self.name}, which has {self.n_songs} songs")
         if self._structure is None:
-            raise ValueError(f"{self.name} is closed")
+            raise ValueError(f"{self.name} is closed: open it again with open_msd, or read inside the with block")
         if start == stop:
-            return {field.name: [] for field in wanted}
-        with self._guarded(), np.errstate(over="ignore", invalid="ignore"):
-            return _Slice(self, wanted, start, stop).read()
+            return {field.name: [] for field in fields}
+        with self._convert_errors(), np.errstate(over="ignore", invalid="ignore"):
+            return _Slice(self, fields, start, stop).read()
 
     def _dataset(self, field: Field) -> Dataset:
         dataset = self._datasets.get(field.path)
         if dataset is None:
             width = MATRIX_WIDTH if field.kind == "matrix" else 0
-            assert self._structure is not None  # noqa: S101 - read() has checked
+            assert self._structure is not None  # noqa: S101 - read() checks it
             try:
                 dataset = self._structure.open(field.path, width)
-            except Unusual:
-                self._structure = self._open_library()
+            except UnsupportedLayout:
+                self._structure = self._open_hdf5()
                 dataset = self._structure.open(field.path, width)
             self._datasets[field.path] = dataset
         return dataset
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """Every failure of a hostile file as one `InputError` that names the file."""
+    def _convert_errors(self) -> Iterator[None]:
+        """Convert every error caused by a hostile file to an `InputError`. Its message starts with the file name."""
         try:
             yield
         except InputError as error:
             raise InputError(error.kind, f"{self.name}: {error.message}") from error
-        except _HOSTILE as error:
+        except _READ_ERRORS as error:
             raise InputError("unreadable", f"{self.name}: HDF5 cannot read it: {_one_line(error)}") from error
 
 
 class _Slice:
-    """One read of a range of songs, with the memory that it may still declare."""
+    """One read of a range of songs. Memory use stays below a limit, even if the file declares huge sizes."""
 
-    def __init__(self, file: MsdFile, wanted: list[Field], start: int, stop: int) -> None:
+    def __init__(self, file: MsdFile, fields: list[Field], start: int, stop: int) -> None:
         self.file = file
-        self.wanted = wanted
-        # the arrays of the last song end where those of the next one start
-        self.reads_next = not all(field.is_scalar for field in wanted)
+        self.fields = fields
+        # the arrays of the last song end where those of the next song start. That song's table row has these indices
+        self.reads_next_song = not all(field.is_scalar for field in fields)
         self.start = start
         self.stop = stop
-        self.left = min(MAX_SONG_BYTES * (stop - start), MAX_SONG_BYTES + MAX_RATIO * file._size)
+        self.bytes_left = min(MAX_SONG_BYTES * (stop - start), MAX_SONG_BYTES + MAX_RATIO * file._size)
         self.tables: dict[str, dict[str, tuple[Any, ...]]] = {}
 
     def read(self) -> dict[str, list[Any]]:
-        if any(field.name in SEGMENTS for field in self.wanted):
+        if any(field.name in SEGMENTS for field in self.fields):
             self._check_segments()
-        result = {field.name: self._scalars(field) if field.is_scalar else self._arrays(field) for field in self.wanted}
+        result = {
+            field.name: self._read_scalars(field) if field.is_scalar else self._read_arrays(field)
+            for field in self.fields
+        }
         for track_id in result.get("track_id", ()):
             if not _TRACK_ID.fullmatch(track_id or ""):
-                raise InputError("bad_track_id", f"{track_id!r} is not TR and 16 capital letters or digits")
+                raise InputError(
+                    "bad_track_id", f"{track_id!r} is not a track id: expected TR and 16 capital letters or digits"
+                )
         return result
 
-    def _spend(self, dataset: Dataset, rows: int, least: int = _OBJECT_BYTES) -> None:
-        size = rows * max(dataset.row_bytes, least)
-        if size > self.left:
-            message = f"{dataset.path} declares {size} bytes, more than a file of {self.file._size} bytes may"
+    def _reserve(self, dataset: Dataset, rows: int, min_row_bytes: int = _OBJECT_BYTES) -> None:
+        """Subtract the rows' size from the bytes left for this read. Raise InputError if too few are left."""
+        size = rows * max(dataset.row_bytes, min_row_bytes)
+        if size > self.bytes_left:
+            message = f"{dataset.path} declares {size} bytes, too many for a file of {self.file._size} bytes: remove it"
             raise InputError("too_large", message)
-        self.left -= size
+        self.bytes_left -= size
 
     def _column(self, field: Field) -> tuple[Any, ...]:
-        """One field of a table for the songs of the slice and, where there is one, the song after it."""
+        """Return a scalar field's values for the songs of the slice. If arrays are read, add the next song's value."""
         columns = self.tables.get(field.path)
         if columns is None:
-            columns = self.tables[field.path] = self._table(field)
+            columns = self.tables[field.path] = self._read_table(field)
         values = columns.get(field.name)
         if values is None:
             raise InputError("missing_field", f"{field.path} has no field {field.name}")
         return values
 
-    def _table(self, field: Field) -> dict[str, tuple[Any, ...]]:
+    def _read_table(self, field: Field) -> dict[str, tuple[Any, ...]]:
         dataset = self.file._dataset(field)
         if dataset.rows != self.file.n_songs:
             message = f"{field.path} has {dataset.rows} rows, /analysis/songs has {self.file.n_songs}"
@@ -283,8 +298,8 @@ class _Slice:
         row = dataset.layout.dtype
         if row.names is None:
             raise InputError("wrong_type", f"{field.path} is not a table")
-        end = min(self.stop + self.reads_next, self.file.n_songs)
-        self._spend(dataset, end - self.start)
+        end = min(self.stop + self.reads_next_song, self.file.n_songs)
+        self._reserve(dataset, end - self.start)
         rows = dataset.read(self.start, end)
         names = list(row.names)
         if row != TABLES[field.path]:
@@ -294,7 +309,7 @@ class _Slice:
                 _check_kind(row[name], FIELDS[name])
         return dict(zip(names, zip(*rows.tolist(), strict=True), strict=True))
 
-    def _scalars(self, field: Field) -> list[Any]:
+    def _read_scalars(self, field: Field) -> list[Any]:
         values = self._column(field)[: self.stop - self.start]
         if field.kind == "text":
             return [value.decode("utf-8", "replace") or None for value in values]
@@ -304,18 +319,18 @@ class _Slice:
         return [None if value == field.missing else value for value in values]
 
     def _bounds(self, field: Field) -> list[int]:
-        """First row of every song of the slice in an array, and the end of the last one."""
+        """Return the index of each song's first row in the array ``field``, and then the end index of the last song."""
         rows = self.file._dataset(field).rows
         if self.file.n_songs == 1:
             return [0, rows]
-        assert field.index is not None  # noqa: S101 - every array has one
+        assert field.index is not None  # noqa: S101 - every array has an index
         index = FIELDS[field.index]
         bounds = list(self._column(index))
         _check_int32(bounds, index)
         if self.stop == self.file.n_songs:
             bounds.append(rows)
         if bounds[0] < 0 or bounds[-1] > rows or any(low > high for low, high in pairwise(bounds)):
-            raise InputError("bad_index", f"{index.name} decreases, or points outside the {rows} rows of {field.path}")
+            raise InputError("bad_index", f"{index.name} decreases or points outside the {rows} rows of {field.path}")
         return bounds
 
     def _check_segments(self) -> None:
@@ -323,14 +338,14 @@ class _Slice:
         rows = [self.file._dataset(FIELDS[name]).rows for name in SEGMENTS]
         if len(set(rows)) > 1 or any(other != bounds[0] for other in bounds):
             lengths = ", ".join(f"{name} {count}" for name, count in zip(SEGMENTS, rows, strict=True))
-            raise InputError("unequal_lengths", f"the segment arrays do not agree: {lengths}")
+            raise InputError("unequal_lengths", f"the segment arrays have different lengths: {lengths}")
 
-    def _arrays(self, field: Field) -> list[Any]:
+    def _read_arrays(self, field: Field) -> list[Any]:
         dataset = self.file._dataset(field)
         _check_kind(dataset.layout.dtype, field)
         bounds = self._bounds(field)
         first, last = bounds[0], bounds[-1]
-        self._spend(dataset, last - first, np.dtype(np.float32).itemsize if field.kind in _FLOATS else _OBJECT_BYTES)
+        self._reserve(dataset, last - first, np.dtype(np.float32).itemsize if field.kind in _FLOATS else _OBJECT_BYTES)
         values: Any
         if field.kind == "texts":
             values = [value.decode("utf-8", "replace") for value in dataset.read(first, last).tolist()]
@@ -355,35 +370,36 @@ def _check_kind(dtype: np.dtype[Any], field: Field) -> None:
 
 def _check_int32(values: Sequence[int], field: Field) -> None:
     if values and (min(values) not in _INT32 or max(values) not in _INT32):
-        raise InputError("wrong_type", f"{field.path}: {field.name} holds a number over 32 bits")
+        raise InputError("wrong_type", f"{field.path}: {field.name} contains an integer of more than 32 bits")
 
 
 def _check_monotone(starts: Float32Array, field: Field) -> None:
-    # comparisons with NaN are false, so that NaN and infinity anywhere fail one of these
+    # comparisons with NaN are false, so one NaN or infinity anywhere makes at least one of these conditions false
     if len(starts) and not (starts[0] > -np.inf and starts[-1] < np.inf and (starts[1:] >= starts[:-1]).all()):
-        raise InputError("not_monotone", f"{field.path} decreases or holds a value that is not finite")
+        raise InputError("not_monotone", f"{field.path} decreases, or contains NaN or infinite values")
 
 
 def _load(source: str | os.PathLike[str] | bytes) -> tuple[bytes | BufferedReader, int]:
-    """Content of a source, or the open file where that is large, and its size."""
+    """Return the content of a source, and its size in bytes. For a large file, return an open file, not its content."""
     if isinstance(source, bytes):
         return source, len(source)
     file = open_regular(source)
     size = os.fstat(file.fileno()).st_size
-    if size > MAX_CONTENT:
+    if size > MAX_CONTENT_BYTES:
         return file, size
     with file:
         content = file.read()
     return content, len(content)
 
 
-def _not_opened(error: BaseException, head: bytes) -> InputError:
+def _open_error(error: BaseException, head: bytes) -> InputError:
+    """Return the InputError for a file that h5py cannot open, from h5py's error and the first 8 bytes of the file."""
     reason = _one_line(error)
     if "truncated file" in reason:
-        return InputError("truncated", f"is shorter than it says: {reason}")
+        return InputError("truncated", f"is shorter than its header declares ({reason}): get the file again")
     if head != _SIGNATURE:
         return InputError("not_hdf5", "is not an HDF5 file")
-    return InputError("unreadable", f"HDF5 cannot open it: {reason}")
+    return InputError("unreadable", f"cannot be opened by HDF5 ({reason}): get the file again or remove it")
 
 
 def _one_line(error: BaseException) -> str:

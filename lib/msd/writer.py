@@ -1,4 +1,4 @@
-"""Writer of Million Song Dataset HDF5 files that h5py and PyTables read as they read the real ones."""
+"""Writer of Million Song Dataset HDF5 files that h5py and PyTables can read like the real files."""
 
 import math
 import os
@@ -19,30 +19,33 @@ from reprise.lib.msd.fields import FIELDS, GROUPS, MATRIX_WIDTH, SEGMENTS, TABLE
 
 _TRACK_CHUNK = 8 << 10
 _AGGREGATE_CHUNK = 64 << 10
-"""Bytes of a chunk, as in the real files of either kind."""
+"""Chunk sizes in bytes, as in the real track and aggregate files."""
 
-_numbers = count()
+_file_numbers = count()
 
-_LEVEL = 0
-"""igzip's fastest: a tenth larger than its level 1 and twice as fast. What a file declares is zlib's level 1."""
+_COMPRESSION_LEVEL = 0
+"""Fastest level of igzip: twice as fast as its level 1, with 10 % more bytes.
+
+The written files still declare level 1 of zlib, as the real files do.
+"""
 
 
 def write(path: str | os.PathLike[str], songs: Sequence[Mapping[str, Any]]) -> None:
-    """Write a file of one song (a track file) or of many (an aggregate), all of it or nothing.
+    """Atomically write a file with one song (a track file) or many songs (an aggregate).
 
     Parameters
     ----------
     path
-        Where to; an existing file is replaced, the folder must exist.
+        Path of the file to write. An existing file is replaced. The folder must exist.
     songs
-        As for `to_bytes`.
+        As in `to_bytes`.
 
     Raises
     ------
     ValueError
-        As `to_bytes`.
+        The errors of `to_bytes`.
     OSError
-        Where the file cannot be written.
+        If the file cannot be written.
     """
     content = to_bytes(songs)
     target = Path(path)
@@ -57,35 +60,35 @@ def write(path: str | os.PathLike[str], songs: Sequence[Mapping[str, Any]]) -> N
 
 
 def to_bytes(songs: Sequence[Mapping[str, Any]]) -> bytes:
-    """Make the content of a file of one song or many.
+    """Return the content of a file with one song or many songs.
 
     Parameters
     ----------
     songs
-        One mapping a song, from names out of `FIELDS` to values as `MsdFile.read` gives them. A field that is absent
-        or None is stored as missing, an array as empty. Arrays may have any number type; they are stored as float64
-        (int32 for counts). The ``idx_*`` are worked out here, and ignored where given.
+        One mapping per song, from names in `FIELDS` to values as returned by `MsdFile.read`. If a field is absent or
+        None, a scalar is stored as missing and an array as empty. Arrays of any numeric dtype are accepted. They are
+        stored as float64, and arrays of counts as int32. The ``idx_*`` fields are computed; given values are ignored.
 
     Raises
     ------
     ValueError
-        For no songs, a field that does not exist, text longer than its field, an array of another shape, or arrays
-        of unequal length that share their rows: the seven of the segments, terms, tags.
+        For an empty ``songs``, an unknown field, text that is too long for its field, an array of a wrong shape, or
+        unequal lengths of arrays that share rows (the seven segment arrays, terms, tags).
     """
     if not songs:
         raise ValueError("a file needs at least one song")
     for song in songs:
         if unknown := set(song) - set(FIELDS):
-            raise ValueError(f"no such fields: {sorted(unknown)}")
+            raise ValueError(f"unknown fields: {sorted(unknown)}; choose from msd.FIELDS")
     chunk_bytes = _TRACK_CHUNK if len(songs) == 1 else _AGGREGATE_CHUNK
-    arrays = {field.name: _arrays(field, songs) for field in FIELDS.values() if not field.is_scalar}
+    arrays = {field.name: _make_arrays(field, songs) for field in FIELDS.values() if not field.is_scalar}
     _check_segments(arrays)
-    tables = {group: _table(group, songs, arrays) for group in GROUPS}
+    tables = {group: _make_table(group, songs, arrays) for group in GROUPS}
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_fapl_core(1 << 20, backing_store=False)
-    access.set_file_image(template(chunk_bytes))
-    # HDF5 takes two files in memory for one and the same when their names are equal
-    file = h5f.open(f"writing {next(_numbers)}".encode(), h5f.ACC_RDWR, access)
+    access.set_file_image(make_empty_file(chunk_bytes))
+    # HDF5 treats two in-memory files with equal names as the same file
+    file = h5f.open(f"writing {next(_file_numbers)}".encode(), h5f.ACC_RDWR, access)
     for group in GROUPS:
         parent = h5g.open(file, group.encode())
         _write_rows(parent, "songs", tables[group], chunk_bytes)
@@ -97,8 +100,8 @@ def to_bytes(songs: Sequence[Mapping[str, Any]]) -> bytes:
     return content
 
 
-def _arrays(field: Field, songs: Sequence[Mapping[str, Any]]) -> list[npt.NDArray[Any]]:
-    """One array a song, in the stored type."""
+def _make_arrays(field: Field, songs: Sequence[Mapping[str, Any]]) -> list[npt.NDArray[Any]]:
+    """Return one array per song for ``field``, in the stored dtype."""
     shape = (0, MATRIX_WIDTH) if field.kind == "matrix" else (0,)
     parts = []
     for song in songs:
@@ -106,7 +109,7 @@ def _arrays(field: Field, songs: Sequence[Mapping[str, Any]]) -> list[npt.NDArra
         if value is None:
             value = np.empty(shape)
         elif field.kind == "texts":
-            value = [_encoded(text, field) for text in value]
+            value = [_encode(text, field) for text in value]
         part = np.asarray(value, field.dtype)
         if part.shape[1:] != shape[1:] or part.ndim != len(shape):
             raise ValueError(f"{field.name} has shape {part.shape}, expected {('n', *shape[1:])}")
@@ -114,41 +117,42 @@ def _arrays(field: Field, songs: Sequence[Mapping[str, Any]]) -> list[npt.NDArra
     return parts
 
 
-def _encoded(text: str, field: Field) -> bytes:
+def _encode(text: str, field: Field) -> bytes:
     value = text.encode()
     if len(value) > np.dtype(field.dtype).itemsize or value.endswith(b"\0"):
-        raise ValueError(f"{field.name}: {text!r} does not fit {field.dtype} as utf-8, or ends in a NUL")
+        raise ValueError(f"{field.name}: {text!r} is longer than {field.dtype} in UTF-8, or ends with NUL")
     return value
 
 
 def _check_segments(arrays: Mapping[str, list[npt.NDArray[Any]]]) -> None:
     for parts in zip(*(arrays[name] for name in SEGMENTS), strict=True):
         if len({len(part) for part in parts}) > 1:
-            raise ValueError(f"segment arrays of unequal length: {dict(zip(SEGMENTS, map(len, parts), strict=True))}")
+            lengths = dict(zip(SEGMENTS, map(len, parts), strict=True))
+            raise ValueError(f"the segment arrays have unequal lengths: {lengths}")
 
 
-def _table(
+def _make_table(
     group: str, songs: Sequence[Mapping[str, Any]], arrays: Mapping[str, list[npt.NDArray[Any]]]
 ) -> npt.NDArray[np.void]:
     table = np.zeros(len(songs), TABLES[f"/{group}/songs"])
     for name in table.dtype.names or ():
         field = FIELDS[name]
         if name.startswith("idx_"):
-            table[name] = _starts(name, arrays)
+            table[name] = _first_rows(name, arrays)
         elif field.kind == "text":
-            table[name] = [_encoded(song.get(name) or "", field) for song in songs]
+            table[name] = [_encode(song.get(name) or "", field) for song in songs]
         else:
             missing = np.nan if field.kind == "float" else field.missing or 0
             table[name] = [missing if song.get(name) is None else song[name] for song in songs]
     return table
 
 
-def _starts(index: str, arrays: Mapping[str, list[npt.NDArray[Any]]]) -> list[int]:
-    """First row of each song in the arrays that share an index."""
+def _first_rows(index: str, arrays: Mapping[str, list[npt.NDArray[Any]]]) -> list[int]:
+    """Return the index of each song's first row in the arrays that share the index field ``index``."""
     sharing = [name for name in arrays if FIELDS[name].index == index]
     lengths = [list(map(len, arrays[name])) for name in sharing]
     if any(other != lengths[0] for other in lengths):
-        raise ValueError(f"arrays that share {index} differ in length: {', '.join(sharing)}")
+        raise ValueError(f"arrays that share {index} have unequal lengths: {', '.join(sharing)}")
     return [0, *accumulate(lengths[0][:-1])]
 
 
@@ -159,12 +163,15 @@ def _write_rows(group: h5g.GroupID, name: str, rows: npt.NDArray[Any], chunk_byt
         h5a.open(dataset, b"NROWS").write(np.array(len(rows), np.int64))
     height = _chunk_rows(rows.dtype.itemsize * math.prod(rows.shape[1:]), chunk_bytes)
     rest = (0,) * (rows.ndim - 1)
-    for place, chunk in enumerate(_shuffled(rows, height)):
-        dataset.write_direct_chunk((place * height, *rest), isal_zlib.compress(chunk, _LEVEL))
+    for number, chunk in enumerate(_shuffle_chunks(rows, height)):
+        dataset.write_direct_chunk((number * height, *rest), isal_zlib.compress(chunk, _COMPRESSION_LEVEL))
 
 
-def _shuffled(rows: npt.NDArray[Any], height: int) -> UInt8Array:
-    """Rows as chunks of ``height`` rows, the last one filled up with zeros: shape (chunks, itemsize, elements)."""
+def _shuffle_chunks(rows: npt.NDArray[Any], height: int) -> UInt8Array:
+    """Return byte-shuffled chunks of ``height`` rows, as an array of shape (chunks, itemsize, elements).
+
+    The last chunk is padded with zeros.
+    """
     count = -(-len(rows) // height)
     filled = np.zeros((count * height, *rows.shape[1:]), rows.dtype)
     filled[: len(rows)] = rows
@@ -177,32 +184,37 @@ def _chunk_rows(row_bytes: int, chunk_bytes: int) -> int:
 
 
 @cache
-def template(chunk_bytes: int = _TRACK_CHUNK) -> bytes:
-    """Make a file with every group, dataset and attribute, and no rows; tables say one row, as in a track file."""
+def make_empty_file(chunk_bytes: int = _TRACK_CHUNK) -> bytes:
+    """Return the content of a file with all groups, datasets and attributes, but without rows.
+
+    In its tables, the attribute NROWS is already 1, as in a track file.
+    """
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_fapl_core(1 << 20, backing_store=False)
     access.set_libver_bounds(h5f.LIBVER_EARLIEST, h5f.LIBVER_LATEST)
     file = h5f.create(f"template {chunk_bytes}".encode(), h5f.ACC_TRUNC, fapl=access)
     root = h5g.open(file, b"/")
-    _attributes(root, {"CLASS": "GROUP", "PYTABLES_FORMAT_VERSION": "2.0", "TITLE": "H5 Song File", "VERSION": "1.0"})
+    _write_attributes(
+        root, {"CLASS": "GROUP", "PYTABLES_FORMAT_VERSION": "2.0", "TITLE": "H5 Song File", "VERSION": "1.0"}
+    )
     for name in GROUPS:
         group = h5g.create(root, name.encode())
-        _attributes(group, {"CLASS": "GROUP", "TITLE": name, "VERSION": "1.0"})
+        _write_attributes(group, {"CLASS": "GROUP", "TITLE": name, "VERSION": "1.0"})
         table = TABLES[f"/{name}/songs"]
-        dataset = _create(group, "songs", _table_type(table), table.itemsize, chunk_bytes)
-        _attributes(dataset, dict(_table_attributes(name, table)))
+        dataset = _create_dataset(group, "songs", _table_type(table), table.itemsize, chunk_bytes)
+        _write_attributes(dataset, dict(_table_attributes(name, table)))
         for field in FIELDS.values():
             if field.group == name and not field.is_scalar:
                 width = MATRIX_WIDTH if field.kind == "matrix" else 0
                 tid = _element_type(np.dtype(field.dtype))
-                dataset = _create(group, field.name, tid, tid.get_size(), chunk_bytes, width)
-                _attributes(dataset, {"CLASS": "EARRAY", "EXTDIM": 0, "TITLE": field.name, "VERSION": "1.0"})
+                dataset = _create_dataset(group, field.name, tid, tid.get_size(), chunk_bytes, width)
+                _write_attributes(dataset, {"CLASS": "EARRAY", "EXTDIM": 0, "TITLE": field.name, "VERSION": "1.0"})
     h5f.flush(file)
     content: bytes = file.get_file_image()
     return content
 
 
-def _create(
+def _create_dataset(
     group: h5g.GroupID, name: str, tid: h5t.TypeID, itemsize: int, chunk_bytes: int, width: int = 0
 ) -> h5d.DatasetID:
     columns = (width,) if width else ()
@@ -210,7 +222,7 @@ def _create(
     properties.set_chunk((_chunk_rows(itemsize * (width or 1), chunk_bytes), *columns))
     properties.set_shuffle()
     properties.set_deflate(1)
-    properties.set_obj_track_times(track_times=False)  # the same songs give the same bytes
+    properties.set_obj_track_times(track_times=False)  # with timestamps, equal songs would give different bytes
     space = h5s.create_simple((0, *columns), (h5s.UNLIMITED, *columns))
     return h5d.create(group, name.encode(), tid, space, properties)
 
@@ -232,12 +244,12 @@ def _table_type(dtype: np.dtype[np.void]) -> h5t.TypeID:
 
 def _table_attributes(group: str, dtype: np.dtype[np.void]) -> Iterator[tuple[str, Any]]:
     yield from {"CLASS": "TABLE", "TITLE": f"{group} of the songs", "VERSION": "2.6", "NROWS": np.int64(1)}.items()
-    for place, name in enumerate(dtype.names or ()):
-        yield f"FIELD_{place}_NAME", name
-        yield f"FIELD_{place}_FILL", "" if dtype[name].kind == "S" else dtype[name].type(0)
+    for position, name in enumerate(dtype.names or ()):
+        yield f"FIELD_{position}_NAME", name
+        yield f"FIELD_{position}_FILL", "" if dtype[name].kind == "S" else dtype[name].type(0)
 
 
-def _attributes(owner: h5g.GroupID | h5d.DatasetID, values: Mapping[str, Any]) -> None:
+def _write_attributes(owner: h5g.GroupID | h5d.DatasetID, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         array = np.array(value.encode() or b"\0", "S") if isinstance(value, str) else np.asarray(value)
         if array.dtype == np.int64 and name != "NROWS":

@@ -1,1 +1,1 @@
-"""Composed music: notes, their sound, and a synthetic dataset made of both."""
+"""Synthetic music: composition of notes, rendering to audio, and a synthetic dataset made from both."""

@@ -1,15 +1,16 @@
-"""Playlists and listening histories: their readers, where their paths point to, and which known tracks they name.
+"""Playlists and listening histories: readers, resolution of paths, and matching with known tracks.
 
-`detect` tells the format of a file, ``format.read(stream)`` yields `Entry` objects and, for each line that cannot be
-used, a `Reject`; the rest goes on. Streams are plain bytes; nothing but the stream is opened. A file that is nothing
-known raises InputError. Memory is bounded by the number of different songs.
+`detect` returns the format of a file. ``format.read(stream)`` yields `Entry` objects and, for each unusable line, a
+`Reject`; reading continues with the next line. A stream must contain uncompressed bytes. The readers do not open the
+files to which entries point. They raise InputError for a stream in another format. Memory use grows with the number of
+different songs, not with the number of plays.
 """
 
 from reprise.lib.annotations.stream import Reject
 from reprise.lib.playlists.entries import Entry
 from reprise.lib.playlists.formats import HEAD_BYTES, SUFFIXES, Format, detect
 from reprise.lib.playlists.matching import Match, Matcher, Track, entry_key, match_keys, normalise
-from reprise.lib.playlists.paths import Tails, resolve
+from reprise.lib.playlists.paths import PathIndex, resolve
 
 __all__ = [
     "HEAD_BYTES",
@@ -18,8 +19,8 @@ __all__ = [
     "Format",
     "Match",
     "Matcher",
+    "PathIndex",
     "Reject",
-    "Tails",
     "Track",
     "detect",
     "entry_key",

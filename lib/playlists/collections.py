@@ -1,7 +1,7 @@
-"""Whole collections with play counts and playlists: iTunes (and Apple's Music), rekordbox.
+"""Collections exported by iTunes (or Apple's Music app) and rekordbox. They contain play counts and playlists.
 
-A track becomes one entry when it was played, with its play count, or when it stands in a playlist that a person made,
-with a count of 1. Tracks that are only there are no sign of taste and become nothing.
+A played track becomes one entry with its play count. An unplayed track in a playlist made by the user becomes one entry
+with a count of 1. The remaining tracks give no information about taste and are skipped.
 """
 
 from collections.abc import Iterator
@@ -20,47 +20,47 @@ from reprise.lib.playlists.entries import (
 )
 from reprise.lib.playlists.markup import Element, read_xml
 
-_NOT_MUSIC = ("Podcast", "Movie", "TV Show")
-# the whole library, folders (their lists follow), and lists that iTunes fills by a rule
-_NOT_CHOSEN = ("Master", "Distinguished Kind", "Folder", "Smart Info", "Smart Criteria")
+_NON_MUSIC_MARKS = ("Podcast", "Movie", "TV Show")
+# keys that mark lists not filled by the user: the whole collection, folders (their playlists follow), smart playlists
+_AUTOMATIC_MARKS = ("Master", "Distinguished Kind", "Folder", "Smart Info", "Smart Criteria")
 
 
 def read_itunes(stream: BinaryIO) -> Iterator[Entry | Reject]:
-    """Read ``iTunes Music Library.xml`` or an XML export of a playlist, from iTunes or Apple's Music.
+    """Read ``iTunes Music Library.xml`` or an XML export of a playlist, from iTunes or Apple's Music app.
 
-    Podcasts and films are left out, and so are smart playlists, which rules and no listener fill. Reject
-    ``bad_count``: a play count that is no number, taken as none.
+    Podcasts and films are skipped. Smart playlists are skipped too, because rules fill them, not the listener. A play
+    count that is not a number is read as 0 and yields a reject ``bad_count``.
 
     Raises
     ------
     InputError
-        ``unknown_format`` for XML that is no such library; else as `reprise.lib.playlists.markup.read_xml`.
+        ``unknown_format`` for other XML, and the errors of `reprise.lib.playlists.markup.read_xml`.
     """
     return read_xml(stream, _ItunesReader())
 
 
 def read_rekordbox(stream: BinaryIO) -> Iterator[Entry | Reject]:
-    """Read a collection that rekordbox exported as XML.
+    """Read a collection exported by rekordbox as XML.
 
-    Playlists name tracks by ``TrackID`` (KeyType 0) or by ``Location`` (KeyType 1). Rejects and errors as
-    `read_itunes`. Source: rekordbox' "XML format list" (Pioneer DJ, 2015).
+    Playlists identify tracks by ``TrackID`` (KeyType 0) or by ``Location`` (KeyType 1). The rejects and errors
+    are those of `read_itunes`. Source: rekordbox' "XML format list" (Pioneer DJ, 2015).
     """
     return read_xml(stream, _RekordboxReader())
 
 
 class _Collection:
-    """Tracks by their key, and which of them stand in playlists."""
+    """Tracks of a collection by key, and the keys of the tracks that are in playlists."""
 
     def __init__(self) -> None:
         self.tracks: dict[str, Entry] = {}
         self.counts: dict[str, int] = {}
-        self.listed: set[str] = set()
+        self.in_playlists: set[str] = set()
         self.ready: list[Entry | Reject] = []
 
     def add(self, key: str, entry: Entry, play_count: str | None) -> None:
         count = clean_count(play_count)
         if count is None:
-            message = f"expected a whole number of plays, got {(play_count or '')[:40]!r}"
+            message = f"expected the number of plays as an integer, got {(play_count or '')[:40]!r}"
             self.ready.append(Reject(entry.position, "bad_count", message, ""))
         self.tracks[key] = entry
         self.counts[key] = count or 0
@@ -72,25 +72,26 @@ class _Collection:
 
     def close(self) -> Iterator[Entry | Reject]:
         for key, entry in self.tracks.items():
-            if self.counts[key] or self._is_listed(key, entry):
+            if self.counts[key] or self._is_in_playlist(key, entry):
                 yield replace(entry, play_count=max(self.counts[key], 1))
 
-    def _is_listed(self, key: str, _entry: Entry) -> bool:
-        return key in self.listed
+    def _is_in_playlist(self, key: str, _entry: Entry) -> bool:
+        return key in self.in_playlists
 
 
 class _ItunesReader(_Collection):
-    """A property list: ``<key>`` elements name the values that follow them.
+    """Reader of an Apple property list, in which each ``<key>`` element contains the name of the value after it.
 
-    plist/dict/key "Tracks"/dict/key id/dict: one track; plist/dict/key "Playlists"/array/dict: one playlist.
+    The value of "Tracks" is a ``<dict>`` with one ``<dict>`` for each track. The value of "Playlists" is an ``<array>``
+    with one ``<dict>`` for each playlist.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.keys: dict[int, str] = {}  # the last key at each depth
+        self.keys: dict[int, str] = {}  # last key at each depth
         self.has_tracks = False
-        self.values: dict[str, str] = {}  # of the track or playlist that is open
-        self.items: list[str] = []
+        self.values: dict[str, str] = {}  # values of the current track or playlist, by key
+        self.items: list[str] = []  # track ids in the current playlist
 
     def start(self, element: Element) -> None:
         depth, name = len(element.path), element.path[-1]
@@ -105,26 +106,29 @@ class _ItunesReader(_Collection):
         if name == "key":
             self.keys[depth] = element.text
         elif depth == 1 and not self.has_tracks:
-            raise InputError("unknown_format", "is a property list, but no iTunes library: has no Tracks")
+            raise InputError(
+                "unknown_format",
+                "is a property list without Tracks, expected an iTunes library: export it again from iTunes",
+            )
         elif depth == 5:
             self.values[self.keys.get(5, "")] = name if name in ("true", "false") else element.text
         elif depth == 7 and self.keys.get(5) == "Playlist Items" and self.keys.get(7) == "Track ID":
             self.items.append(element.text)
             check_song_count(len(self.items))
         elif depth == 4 and name == "dict" and self.keys.get(3) == "Tracks":
-            self._track(element.line)
+            self._add_track(element.line)
         elif depth == 4 and name == "dict" and self.keys.get(3) == "Playlists":
-            chosen = not any(self.values.get(mark, "false") != "false" for mark in _NOT_CHOSEN)
-            self.listed.update(self.items if chosen else ())
-            check_song_count(len(self.listed))
+            is_automatic = any(self.values.get(mark, "false") != "false" for mark in _AUTOMATIC_MARKS)
+            self.in_playlists.update(() if is_automatic else self.items)
+            check_song_count(len(self.in_playlists))
 
-    def _track(self, line: int) -> None:
+    def _add_track(self, line: int) -> None:
         values = self.values
-        if any(values.get(mark) == "true" for mark in _NOT_MUSIC):
+        if any(values.get(mark) == "true" for mark in _NON_MUSIC_MARKS):
             return
         entry = Entry(
             position=line,
-            # iTunes 4 closed the locations of files with a slash
+            # iTunes 4 added a slash to the end of file locations
             path=path_of_location(values.get("Location", "").rstrip("/")),
             artist_name=clean_text(values.get("Artist")) or clean_text(values.get("Album Artist")),
             title=clean_text(values.get("Name")),
@@ -135,12 +139,12 @@ class _ItunesReader(_Collection):
 
 
 class _RekordboxReader(_Collection):
-    """DJ_PLAYLISTS/COLLECTION/TRACK: one track; DJ_PLAYLISTS/PLAYLISTS/NODE…/TRACK: an entry of a playlist."""
+    """Reader of DJ_PLAYLISTS/COLLECTION/TRACK (one track) and DJ_PLAYLISTS/PLAYLISTS/NODE…/TRACK (playlist entry)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.key_types: list[str] = []
-        self.locations: set[str] = set()  # of tracks that playlists name by it
+        self.key_types: list[str] = []  # KeyType of each node from the root to the current one
+        self.locations: set[str] = set()  # locations of tracks that are in playlists with KeyType 1
 
     def start(self, element: Element) -> None:
         name, attributes = element.path[-1], element.attributes
@@ -149,19 +153,19 @@ class _RekordboxReader(_Collection):
         if name == "NODE":
             self.key_types.append(attributes.get("KeyType", "0"))
         elif element.path == ("DJ_PLAYLISTS", "COLLECTION", "TRACK"):
-            self._track(attributes, element.line)
+            self._add_track(attributes, element.line)
         elif name == "TRACK" and self.key_types and "Key" in attributes:
             if self.key_types[-1] == "1":
                 self.locations.add(path_of_location(attributes["Key"]) or "")
             else:
-                self.listed.add(attributes["Key"])
-            check_song_count(len(self.listed) + len(self.locations))
+                self.in_playlists.add(attributes["Key"])
+            check_song_count(len(self.in_playlists) + len(self.locations))
 
     def end(self, element: Element) -> None:
         if element.path[-1] == "NODE":
             self.key_types.pop()
 
-    def _track(self, attributes: dict[str, str], line: int) -> None:
+    def _add_track(self, attributes: dict[str, str], line: int) -> None:
         entry = Entry(
             position=line,
             path=path_of_location(attributes.get("Location")),
@@ -172,5 +176,5 @@ class _RekordboxReader(_Collection):
         )
         self.add(attributes.get("TrackID") or f"line {line}", entry, attributes.get("PlayCount"))
 
-    def _is_listed(self, key: str, entry: Entry) -> bool:
-        return key in self.listed or entry.path in self.locations
+    def _is_in_playlist(self, key: str, entry: Entry) -> bool:
+        return key in self.in_playlists or entry.path in self.locations

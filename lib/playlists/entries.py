@@ -1,4 +1,4 @@
-"""Entries of playlists and listening histories, and how their fields are made sound."""
+"""Entries of playlists and listening histories, and validation of their fields."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from reprise.lib.annotations.stream import MAX_INT
 from reprise.lib.errors import InputError
 
 MAX_SONGS = 1_000_000
-"""Different songs of one file, all of them held in memory: some 500 bytes each."""
+"""Largest number of different songs in one file. Each song takes about 500 bytes of memory."""
 
 _MBID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
@@ -22,23 +22,23 @@ _DRIVE = re.compile(r"/[A-Za-z][:|](?=/|$)")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A song as a playlist or a history names it; what the source does not say is None.
+    """A song in a playlist or listening history. Fields that are missing in the source are None.
 
     Attributes
     ----------
     position
-        Line (in a JSON array: item) where it stands first, from 1.
+        Line number of the song's first occurrence, counted from 1. In a JSON array, the item number instead.
     path
-        File as the source writes it, out of its URL where that is a ``file:`` one; any other URL stays. Not to be
-        opened before `reprise.lib.playlists.resolve` has looked at it.
+        Path of the file as written in the source. A ``file:`` URL is decoded to a path; other URLs are kept. The path
+        is not trusted: open it only through `reprise.lib.playlists.resolve`.
     artist_name, title, release
-        As written.
+        Names as written in the source.
     recording_mbid, isrc
         MusicBrainz recording id in lower case; ISRC in capitals without hyphens.
     duration_s
-        Length in s.
+        Duration in s.
     play_count
-        Plays, at least 1; 1 for an entry of a playlist.
+        Number of plays, at least 1; always 1 for an entry of a playlist.
     """
 
     position: int
@@ -52,21 +52,21 @@ class Entry:
     play_count: int = 1
 
 
-class Tally:
-    """Plays of a history counted per song, so that memory follows the number of songs, not of plays."""
+class PlayCounter:
+    """Counter of plays per song of a history. Memory use grows with the number of songs, not with that of plays."""
 
     def __init__(self) -> None:
         self._songs: dict[tuple[str | None, ...], _Plays] = {}
 
     def add(self, entry: Entry) -> None:
-        """Count one play; raises InputError ``too_many_songs`` beyond `MAX_SONGS`."""
+        """Count one play. Raise InputError ``too_many_songs`` if there are more than `MAX_SONGS` songs."""
         song = (entry.artist_name, entry.title, entry.release, entry.recording_mbid, entry.isrc)
         plays = self._songs.setdefault(song, _Plays(entry.position, entry.duration_s))
         plays.count += 1
         check_song_count(len(self._songs))
 
     def entries(self) -> Iterator[Entry]:
-        """Yield each song once, in the order of first plays, with the position and length of the first."""
+        """Yield one entry per song, ordered by first play. Position and duration are those of the first play."""
         for (artist_name, title, release, recording_mbid, isrc), plays in self._songs.items():
             yield Entry(
                 position=plays.position,
@@ -88,13 +88,13 @@ class _Plays:
 
 
 def check_song_count(count: int) -> None:
-    """Raise InputError ``too_many_songs`` beyond `MAX_SONGS`, so that no file can fill the memory."""
+    """Raise InputError ``too_many_songs`` if ``count`` exceeds `MAX_SONGS`. This limits the use of memory."""
     if count > MAX_SONGS:
         raise InputError("too_many_songs", f"expected at most {MAX_SONGS:,} different songs in one file: split it")
 
 
 def clean_text(value: object) -> str | None:
-    """Text without control characters, lone surrogates and outer blanks; None when nothing or no text is left."""
+    """Replace control characters and lone surrogates, and strip the text. Return None if no text remains."""
     if not isinstance(value, str):
         return None
     if not value.isprintable():
@@ -106,19 +106,22 @@ _SUBSTITUTES = {"Cc": " ", "Cs": "\N{REPLACEMENT CHARACTER}"}
 
 
 def clean_mbid(value: object) -> str | None:
-    """MusicBrainz id in lower case; None for what is none."""
+    """Return a MusicBrainz id in lower case, or None for an invalid one."""
     text = value.strip().lower() if isinstance(value, str) else ""
     return text if _MBID.fullmatch(text) else None
 
 
 def clean_isrc(value: object) -> str | None:
-    """ISRC in capitals without hyphens; None for what is none."""
+    """Return an ISRC in capitals without hyphens, or None for an invalid one."""
     text = value.strip().upper().replace("-", "") if isinstance(value, str) else ""
     return text if _ISRC.fullmatch(text) else None
 
 
 def clean_duration(value: object, *, per_second: float = 1.0) -> float | None:
-    """Length in s of a number or its digits, of which ``per_second`` make one; None unless positive and finite."""
+    """Convert a duration to s. ``value`` is a number, or a string with a number, in units of 1/``per_second`` s.
+
+    Return None if the value is not a number, not above 0, or at least 1e15.
+    """
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
@@ -127,7 +130,10 @@ def clean_duration(value: object, *, per_second: float = 1.0) -> float | None:
 
 
 def clean_count(value: str | None) -> int | None:
-    """Number of plays written in digits, 0 where nothing is written; None for what is no such number."""
+    """Convert a string of digits to a number of plays.
+
+    An empty string and None become 0. An invalid string and a number over 2³¹−1 become None.
+    """
     text = (value or "").strip() or "0"
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         return None
@@ -135,7 +141,7 @@ def clean_count(value: str | None) -> int | None:
 
 
 def path_of_location(location: str | None) -> str | None:
-    """Path of a ``file:`` URL, else the location itself; None for an empty one.
+    """Return the path of a ``file:`` URL. Return any other location unchanged, and None for an empty location.
 
     ``file://localhost/C:/a%20b.mp3`` → ``C:/a b.mp3``; ``file://nas/music/a.mp3`` → ``//nas/music/a.mp3``.
     """

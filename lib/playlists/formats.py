@@ -1,4 +1,4 @@
-"""Which format a playlist or a history is in, told by its content first: names vary, contents do not."""
+"""Detection of the format of a playlist or history, first by its content, then by its file name."""
 
 import codecs
 import re
@@ -15,12 +15,16 @@ from reprise.lib.playlists.m3u import read_m3u
 from reprise.lib.playlists.xspf import read_xspf
 
 HEAD_BYTES = 1 << 16
-"""How much of a file `detect` wants to see."""
+"""Number of bytes that `detect` uses from the start of a file."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format: its name, whether it counts plays (histories, libraries) or lists songs (playlists), and its reader."""
+    """A format and its reader.
+
+    ``counts_plays`` is True for histories and collections, because they contain numbers of plays. It is False for
+    playlists.
+    """
 
     name: str
     counts_plays: bool
@@ -35,33 +39,35 @@ LISTENBRAINZ = Format("listenbrainz", True, read_listenbrainz)
 LASTFM = Format("lastfm", True, read_lastfm)
 
 SUFFIXES = frozenset({".m3u", ".m3u8", ".xspf", ".xml", ".json", ".jsonl", ".listens", ".csv", ".tsv", ".txt"})
-"""Suffixes, in lower case, of files that may be one."""
+"""Suffixes, in lower case, of files that can be playlists or histories."""
 
 _PROLOGUE = re.compile(r"(?:\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>)*", re.DOTALL)
 _ROOTS = {"playlist": XSPF, "plist": ITUNES, "DJ_PLAYLISTS": REKORDBOX}
 _ROOT = re.compile(r"<([A-Za-z_][\w.-]*)")
 _LISTEN = re.compile(r'"(?:track_metadata|listens)"\s*:')
-# of a video stream's playlist, whose lines are pieces of one recording
+# tags of HTTP Live Streaming (HLS). Each entry of an HLS playlist is a piece of one recording, not a song
 _STREAM = re.compile(r"(?m)^#EXT-X-")
 _BY_SUFFIX = ((".m3u", M3U), (".m3u8", M3U), (".xspf", XSPF))
 
 
 def detect(name: str, head: bytes) -> Format | None:
-    """Format of a file, from its first bytes and, where these do not tell, the suffix of its name.
+    """Return the format of a file, detected by its first bytes or, if these are not sufficient, by its suffix.
 
     Parameters
     ----------
     name
-        File name; only an M3U without ``#EXTM3U`` and files that begin as nothing known need it.
+        File name. The suffix is used if the first bytes are text that does not identify a format, e.g. an M3U file
+        without ``#EXTM3U``.
     head
-        First bytes of the file, at best `HEAD_BYTES`.
+        First bytes of the file; up to `HEAD_BYTES` of them are used.
 
     Returns
     -------
     Format or None
-        None for what is neither a playlist nor a history: property lists of other programs are found out by reading.
+        None for a file that is neither a playlist nor a history. The property list of another program is detected as
+        iTunes; reading it raises InputError.
     """
-    text = _decoded(head).lstrip("\ufeff").lstrip()
+    text = _decode(head).lstrip("\ufeff").lstrip()
     if text.startswith("<"):
         root = _ROOT.match(text, _PROLOGUE.match(text).end())  # type: ignore[union-attr]
         if root and root[1] in _ROOTS:
@@ -81,6 +87,6 @@ def detect(name: str, head: bytes) -> Format | None:
     return next((format_ for suffix, format_ in _BY_SUFFIX if lower.endswith(suffix)), None)
 
 
-def _decoded(head: bytes) -> str:
+def _decode(head: bytes) -> str:
     is_utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return head[:HEAD_BYTES].decode("utf-16" if is_utf16 else "utf-8", "replace")

@@ -1,12 +1,12 @@
-"""Listening histories from Last.fm, whose own site exports none: as the usual exporters write them.
+"""Listening histories from Last.fm in the formats of common exporters. Last.fm itself has no export.
 
-- lastfm.ghan.nl (formerly mainstream.ghan.nl): ``uts,utc_time,artist,artist_mbid,album,album_mbid,track,track_mbid``,
-  all but the header quoted;
-- other exporters with a header that names artist, track and time;
-- lastfm-to-csv (benjaminbenben.com): no header, nothing quoted, ``artist,album,title,22 Mar 2021 16:55``; commas and
-  quotation marks are left out of the names;
-- lastexport.py (``exported_tracks.txt``): no header, between tabs time, title, artist, album and the MusicBrainz ids of
-  recording, artist and album.
+- lastfm.ghan.nl (formerly mainstream.ghan.nl). The header is
+  ``uts,utc_time,artist,artist_mbid,album,album_mbid,track,track_mbid``. All fields below the header are quoted.
+- Other exporters whose header contains columns for artist, track and time.
+- lastfm-to-csv (benjaminbenben.com): ``artist,album,title,22 Mar 2021 16:55`` without a header and without quotes. The
+  exporter removes commas and quotation marks from names.
+- lastexport.py (``exported_tracks.txt``): no header; time, title, artist, album and the MusicBrainz ids of recording,
+  artist and album, separated by tabs.
 """
 
 import csv
@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from reprise.lib.annotations.stream import Reject, blocks, excerpt, sound_line
+from reprise.lib.annotations.stream import Reject, check_line, excerpt, read_blocks
 from reprise.lib.errors import InputError
-from reprise.lib.playlists.entries import Entry, Tally, clean_mbid, clean_text
+from reprise.lib.playlists.entries import Entry, PlayCounter, clean_mbid, clean_text
 
 _DATE = re.compile(r"[0-9]{1,2} [A-Z][a-z]{2} [0-9]{4},? [0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 _SECONDS = re.compile(r"[0-9]{1,13}")
-_NAMES = {
+_COLUMN_NAMES = {
     "artist": ("artist", "artist_name", "artistname"),
     "title": ("track", "title", "track_name", "trackname", "song", "name"),
     "release": ("album", "album_name", "albumname", "release"),
@@ -32,7 +32,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which column holds what; None for what the exporter does not write."""
+    """Column index of each field; None for a field that the exporter does not write."""
 
     separator: str
     width: int
@@ -44,61 +44,62 @@ class _Layout:
 
 
 def read_lastfm(stream: BinaryIO) -> Iterator[Entry | Reject]:
-    """Read a history; one entry a song, with its plays, after all rejects.
+    """Read a history. Yield all rejects, then one entry per song with its number of plays.
 
-    A line without a time is the track that was playing during the export: no play.
+    A line without a time is the track that was playing during the export. It is not counted.
     Rejects: ``bad_fields``, ``bad_play`` (no artist or no title), ``line_too_long``, ``nul_byte``.
 
     Raises
     ------
     InputError
-        ``unknown_format`` when the first line is like none of the above, ``empty_file`` when there is none,
-        ``too_many_songs`` beyond a million different ones.
+        ``unknown_format`` if the first line is not in a known format, ``empty_file`` for a file without lines,
+        ``too_many_songs`` for more than a million different songs.
     """
-    tally = Tally()
+    counter = PlayCounter()
     layout: _Layout | None = None
-    for block in blocks(stream):
+    for block in read_blocks(stream):
         if isinstance(block, Reject):
             yield block
             continue
         for number, line in block.lines():
             if layout is None:
-                layout, is_header = _layout(line)
+                layout, is_header = _detect_layout(line)
                 if is_header:
                     continue
             try:
-                entry = _entry(number, line, layout)
+                entry = _parse_play(number, line, layout)
             except InputError as error:
                 yield Reject(number, error.kind, error.message, excerpt(line))
                 continue
             if entry is not None:
-                tally.add(entry)
+                counter.add(entry)
     if layout is None:
-        raise InputError("empty_file", "has no line: export the history again or remove the file")
-    yield from tally.entries()
+        raise InputError("empty_file", "is empty: export the history again or remove the file")
+    yield from counter.entries()
 
 
 def looks_like_lastfm(line: bytes) -> bool:
-    """Whether a file's first line is one of a history from Last.fm."""
+    """Return whether ``line`` can be the first line of a history from Last.fm."""
     try:
-        _layout(line)
+        _detect_layout(line)
     except InputError:
         return False
     return True
 
 
-def _layout(line: bytes) -> tuple[_Layout, bool]:
-    """Layout that the first line shows, and whether that line is a header."""
-    text = sound_line(line).decode("utf-8", "replace")
+def _detect_layout(line: bytes) -> tuple[_Layout, bool]:
+    """Return the layout of a file with this first line, and whether the line is a header."""
+    text = check_line(line).decode("utf-8", "replace")
     for separator in ",;\t":
-        fields = _fields(text, separator)
+        fields = _split_fields(text, separator)
         names = [re.sub(r"\W+", "_", field.strip().lower()) for field in fields]
         columns = {
-            field: next((names.index(name) for name in known if name in names), None) for field, known in _NAMES.items()
+            field: next((names.index(name) for name in known if name in names), None)
+            for field, known in _COLUMN_NAMES.items()
         }
         if None not in (columns["artist"], columns["title"], columns["played_at"]):
             return _Layout(separator, len(fields), columns), True
-    fields = _fields(text, ",")
+    fields = _split_fields(text, ",")
     if len(fields) == 4 and (not fields[3].strip() or _DATE.fullmatch(fields[3].strip())):
         columns = {"artist": 0, "release": 1, "title": 2, "played_at": 3, "recording_mbid": None}
         return _Layout(",", 4, columns), False
@@ -111,18 +112,18 @@ def _layout(line: bytes) -> tuple[_Layout, bool]:
     )
 
 
-def _fields(text: str, separator: str) -> list[str]:
-    if separator == "\t":  # nobody quotes what stands between tabs
+def _split_fields(text: str, separator: str) -> list[str]:
+    if separator == "\t":  # fields between tabs are never quoted
         return text.split("\t")
     try:
         return next(csv.reader([text], delimiter=separator), [])
     except csv.Error as error:
-        raise InputError("bad_fields", f"expected fields with {separator!r} between them: {error}") from None
+        raise InputError("bad_fields", f"expected fields separated by {separator!r}: {error}") from None
 
 
-def _entry(number: int, line: bytes, layout: _Layout) -> Entry | None:
-    """Entry of one play; None for the track that is only playing now."""
-    fields = _fields(sound_line(line).decode("utf-8", "replace"), layout.separator)
+def _parse_play(number: int, line: bytes, layout: _Layout) -> Entry | None:
+    """Return the entry of one play, or None for the track that is playing now."""
+    fields = _split_fields(check_line(line).decode("utf-8", "replace"), layout.separator)
     if len(fields) != layout.width:
         raise InputError("bad_fields", f"expected {layout.width} fields, got {len(fields)}")
     if not (layout.field(fields, "played_at") or "").strip():

@@ -1,4 +1,4 @@
-"""Listening histories from ListenBrainz: the JSON lines of its export and its dumps, and what its API answers.
+"""Listening histories from ListenBrainz: JSON lines of its exports and dumps, and responses of its API.
 
 Source: https://listenbrainz.readthedocs.io/en/latest/users/json.html.
 """
@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from reprise.lib.annotations.stream import MAX_LINE, Reject, blocks, excerpt, sound_line
+from reprise.lib.annotations.stream import MAX_LINE, Reject, check_line, excerpt, read_blocks
 from reprise.lib.errors import InputError
-from reprise.lib.playlists.entries import Entry, Tally, clean_duration, clean_isrc, clean_mbid, clean_text
+from reprise.lib.playlists.entries import Entry, PlayCounter, clean_duration, clean_isrc, clean_mbid, clean_text
 
 _READ_BYTES = 1 << 18
 _ARRAY = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"payload"\s*:\s*\{.*?"listens"\s*:\s*)?\[', re.DOTALL)
@@ -19,49 +19,50 @@ _GAPS = " \t\r\n,"
 
 
 def read_listenbrainz(stream: BinaryIO) -> Iterator[Entry | Reject]:
-    """Read a history; one entry a song, with its plays, after all rejects.
+    """Read a history. Yield all rejects, then one entry per song with its number of plays.
 
-    A line is a listen; or the whole file is an array of listens, as exports once were, or an answer of the API
-    (``{"payload": {…, "listens": […]}}``): then positions count items. The recording that the player named goes before
-    the one that ListenBrainz mapped. What is playing now is no listen yet and left out. Rejects: ``bad_json`` (in an
-    array it ends the reading), ``bad_listen``, ``line_too_long``, ``nul_byte``.
+    A file has one of three forms: one listen per line; one array of listens (older exports); or a response of the API
+    (``{"payload": {…, "listens": […]}}``). In an array or a response, `Entry.position` is an item number instead of a
+    line number. If the player sent a recording id, it is used instead of the id to which ListenBrainz mapped the
+    listen. The track that is playing now is skipped. Rejects: ``bad_json`` (in an array, reading stops there),
+    ``bad_listen``, ``line_too_long``, ``nul_byte``.
 
     Raises
     ------
     InputError
-        ``too_many_songs`` beyond a million different ones.
+        ``too_many_songs`` for more than a million different songs.
     """
-    tally = Tally()
+    counter = PlayCounter()
     for position, item in _items(stream):
         try:
-            entry = item if isinstance(item, Reject) else _entry(position, item)
+            entry = item if isinstance(item, Reject) else _parse_listen(position, item)
         except InputError as error:
             yield Reject(position, error.kind, error.message, "")
             continue
         if isinstance(entry, Reject):
             yield entry
         elif entry is not None:
-            tally.add(entry)
-    yield from tally.entries()
+            counter.add(entry)
+    yield from counter.entries()
 
 
 def _items(stream: BinaryIO) -> Iterator[tuple[int, Any]]:
-    """Number and JSON value of each line or, in an array, of each item."""
+    """Yield number and JSON value of each line or, in an array, of each item."""
     head = stream.read(_READ_BYTES)
     array = _ARRAY.match(head)
     if array:
         yield from _array_items(head[array.end() :], stream)
         return
-    for block in blocks(_Rejoined(head, stream)):  # type: ignore[arg-type]
+    for block in read_blocks(_PrefixedStream(head, stream)):  # type: ignore[arg-type]
         if isinstance(block, Reject):
             yield block.line, block
             continue
         for number, line in block.lines():
-            yield number, _parsed(number, line)
+            yield number, _parse_line(number, line)
 
 
-class _Rejoined:
-    """A stream whose first bytes were read already."""
+class _PrefixedStream:
+    """A stream that first returns ``head``, the bytes already read from ``stream``, and then the rest of ``stream``."""
 
     def __init__(self, head: bytes, stream: BinaryIO) -> None:
         self.head = head
@@ -75,18 +76,18 @@ class _Rejoined:
         return data
 
 
-def _parsed(number: int, line: bytes) -> Any:
+def _parse_line(number: int, line: bytes) -> Any:
     try:
-        return json.loads(sound_line(line))
+        return json.loads(check_line(line))
     except InputError as error:
         return Reject(number, error.kind, error.message, excerpt(line))
-    # the last two: numbers of thousands of digits, bad utf-8; brackets in brackets without end
+    # ValueError: invalid UTF-8, or a number with thousands of digits. RecursionError: deep nesting
     except (json.JSONDecodeError, ValueError, RecursionError):
         return Reject(number, "bad_json", "expected one JSON object on the line", excerpt(line))
 
 
 def _array_items(head: bytes, stream: BinaryIO) -> Iterator[tuple[int, Any]]:
-    """Number and value of each item of one long array, from its first on, held one piece at a time."""
+    """Yield the number and value of each item of an array. Only one piece of the file is kept in memory."""
     decoder, scanner = codecs.getincrementaldecoder("utf-8")("replace"), json.JSONDecoder()
     text = decoder.decode(head)
     start, number = 0, 0
@@ -103,21 +104,21 @@ def _array_items(head: bytes, stream: BinaryIO) -> Iterator[tuple[int, Any]]:
         except (ValueError, RecursionError) as error:
             piece = stream.read(_READ_BYTES) if len(text) - start <= MAX_LINE else b""
             if not piece or isinstance(error, RecursionError):
-                message = "expected another JSON object of at most 64 KiB, or the array's end"
+                message = "expected another JSON object of at most 64 KiB, or the end of the array"
                 yield number + 1, Reject(number + 1, "bad_json", message, text[start : start + 200])
                 return
             text, start = text[start:] + decoder.decode(piece), 0
 
 
-def _entry(position: int, listen: object) -> Entry | None:
-    """Entry of one listen; None for what is only playing now."""
+def _parse_listen(position: int, listen: object) -> Entry | None:
+    """Return the entry of one listen, or None for the track that is playing now."""
     track = listen.get("track_metadata") if isinstance(listen, dict) else None
     if not isinstance(listen, dict) or not isinstance(track, dict):
         raise InputError("bad_listen", "expected an object with track_metadata")
     if listen.get("playing_now") is True:
         return None
-    info = _object(track, "additional_info")
-    mapped = _object(track, "mbid_mapping")
+    info = _get_object(track, "additional_info")
+    mapped = _get_object(track, "mbid_mapping")
     entry = Entry(
         position=position,
         artist_name=clean_text(track.get("artist_name")),
@@ -132,6 +133,6 @@ def _entry(position: int, listen: object) -> Entry | None:
     return entry
 
 
-def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
+def _get_object(parent: dict[str, Any], name: str) -> dict[str, Any]:
     value = parent.get(name)
     return value if isinstance(value, dict) else {}

@@ -1,26 +1,26 @@
-"""XML from anywhere, read as a stream: no entities, nothing fetched, bounded depth, size and tokens."""
+"""Streaming reader of untrusted XML: rejects entities, opens no external files, limits depth, size and tokens."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
-from xml.parsers import expat  # its handlers below refuse what makes XML dangerous
+from xml.parsers import expat  # the handlers below reject entities and other dangerous XML
 
 from reprise.lib.annotations.stream import Reject
 from reprise.lib.errors import InputError
 from reprise.lib.playlists.entries import Entry
 
 MAX_BYTES = 512 << 20
-"""An iTunes library of 100,000 tracks has about 150 MB."""
+"""Largest size of a document in bytes. An iTunes collection of 100,000 tracks has about 150 MB."""
 MAX_DEPTH = 128
 MAX_TEXT = 1 << 16
-"""Characters kept of an element's text; the rest of a longer one is dropped."""
+"""Largest number of characters in an element's text. Longer text is truncated."""
 _READ_BYTES = 1 << 16
 _MAX_TOKEN = 1 << 20
 
 
 @dataclass
 class Element:
-    """An element: the names from the root down to itself, its attributes, first line and, at its end, its own text."""
+    """An element: names from the root to itself, attributes, first line and, when the element ends, its text."""
 
     path: tuple[str, ...]
     attributes: dict[str, str]
@@ -29,41 +29,46 @@ class Element:
 
 
 class XmlReader(Protocol):
-    """What makes entries of elements."""
+    """Interface of classes that convert elements to entries."""
 
     def start(self, element: Element) -> None:
-        """Take the start of an element; raises InputError for a root that is not this reader's."""
+        """Handle the start of an element. Raise InputError for the root element of another format."""
 
     def end(self, element: Element) -> None:
-        """Take the end of an element."""
+        """Handle the end of an element."""
 
     def take(self) -> list[Entry | Reject]:
-        """Hand over, once, what is ready."""
+        """Return the entries and rejects that are ready, and remove them from this reader."""
 
     def close(self) -> Iterator[Entry | Reject]:
-        """Yield what could only be known at the end."""
+        """Yield the entries and rejects that are known only at the end of the document."""
 
 
 def read_xml(stream: BinaryIO, reader: XmlReader) -> Iterator[Entry | Reject]:
-    """Entries and rejects that ``reader`` makes of a document; one that breaks off gives what came before, and why.
+    """Yield the entries and rejects of a document. If it is truncated, yield one reject at the end.
 
     Raises
     ------
     InputError
-        ``xml_entities`` for a document that declares anything of its own, ``xml_too_large``, ``xml_too_deep``;
-        ``broken_xml`` when it breaks before there is anything to give.
+        ``xml_entities`` for a document with an internal DTD subset, ``xml_too_large``, ``xml_too_deep``;
+        ``broken_xml`` for a document with invalid XML before its first item.
     """
-    events = _Events(reader)
+    parser = _ExpatParser(reader)
     is_empty = True
     try:
-        for _ in events.feed(stream):
+        for _ in parser.feed(stream):
             for item in reader.take():
                 is_empty = False
                 yield item
         fault = None
-    except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: encodings that are none
-        text = f"is no whole XML from line {events.parser.CurrentLineNumber} on: {str(error).split(':')[0]}"
-        fault = Reject(events.parser.CurrentLineNumber, "broken_xml", text, "")
+    except (expat.ExpatError, ValueError, LookupError) as error:  # unknown encodings: ValueError or LookupError
+        line = parser.expat.CurrentLineNumber
+        fault = Reject(
+            line,
+            "broken_xml",
+            f"is not valid XML from line {line} on ({str(error).split(':')[0]}): export it again",
+            "",
+        )
     for item in (*reader.take(), *reader.close()):
         is_empty = False
         yield item
@@ -73,44 +78,45 @@ def read_xml(stream: BinaryIO, reader: XmlReader) -> Iterator[Entry | Reject]:
         yield fault
 
 
-class _Events:
-    """Expat's events, checked and turned into those of an XmlReader."""
+class _ExpatParser:
+    """Expat parser that checks the limits and passes elements to an XmlReader."""
 
     def __init__(self, reader: XmlReader) -> None:
         self.reader = reader
         self.open: list[Element] = []
-        self.parser = expat.ParserCreate()
-        self.parser.buffer_text = True
-        self.parser.StartDoctypeDeclHandler = self._doctype
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._text
+        self.expat = expat.ParserCreate()
+        self.expat.buffer_text = True
+        self.expat.StartDoctypeDeclHandler = self._doctype
+        self.expat.StartElementHandler = self._start
+        self.expat.EndElementHandler = self._end
+        self.expat.CharacterDataHandler = self._text
 
     def feed(self, stream: BinaryIO) -> Iterator[None]:
-        """Parse a stream piece by piece; yields after each."""
+        """Parse a stream piece by piece. Yield None after each piece."""
         size = 0
         while piece := stream.read(_READ_BYTES):
             size += len(piece)
             if size > MAX_BYTES:
-                raise InputError("xml_too_large", f"expected at most {MAX_BYTES >> 20} MiB of XML")
-            self.parser.Parse(piece, False)
-            # expat scans an unfinished token again with every piece: without a bound that is quadratic
-            if size - max(self.parser.CurrentByteIndex, 0) > _MAX_TOKEN:
-                raise InputError("broken_xml", f"expected no tag or comment of more than {_MAX_TOKEN >> 20} MiB")
+                raise InputError("xml_too_large", f"expected at most {MAX_BYTES >> 20} MiB of XML: export fewer tracks")
+            self.expat.Parse(piece, False)
+            # expat scans an unfinished token again with each piece: without a limit, the time would be quadratic
+            if size - max(self.expat.CurrentByteIndex, 0) > _MAX_TOKEN:
+                raise InputError("broken_xml", f"expected each tag or comment to have at most {_MAX_TOKEN >> 20} MiB")
             yield
-        self.parser.Parse(b"", True)
+        self.expat.Parse(b"", True)
         yield
 
     def _doctype(self, _name: str, _system_id: str | None, _public_id: str | None, has_own: int) -> None:
-        # iTunes names Apple's DTD, which expat does not fetch; declarations in the file itself only serve attacks
+        # A reference to Apple's DTD, as iTunes writes, is allowed: expat does not fetch it. Declarations inside the
+        # file are rejected: playlists do not need them, and attacks use them
         if has_own:
-            raise InputError("xml_entities", "expected XML without declarations of its own (<!DOCTYPE … [ … ]>)")
+            raise InputError("xml_entities", "contains its own declarations (<!DOCTYPE … [ … ]>): remove them")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         path = (*self.open[-1].path, name) if self.open else (name,)
         if len(path) > MAX_DEPTH:
-            raise InputError("xml_too_deep", f"expected at most {MAX_DEPTH} elements in one another")
-        self.open.append(Element(path, attributes, self.parser.CurrentLineNumber))
+            raise InputError("xml_too_deep", f"expected at most {MAX_DEPTH} nested elements")
+        self.open.append(Element(path, attributes, self.expat.CurrentLineNumber))
         self.reader.start(self.open[-1])
 
     def _text(self, text: str) -> None:

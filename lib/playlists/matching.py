@@ -1,12 +1,14 @@
-"""Which known track an entry of a playlist or a history is: by MusicBrainz id, ISRC, or artist and title.
+"""Matching of playlist and history entries with known tracks by MusicBrainz id, ISRC, or artist and title.
 
-Names are compared after `normalise`, which drops what differs between two spellings of one recording, and keeps what
-tells two recordings apart:
+Names are compared after `normalise`. It removes the differences between two spellings of one recording and keeps the
+differences between two recordings:
 
-- dropped: case, accents, punctuation, a leading "the", guests ("feat. X"), and marks of an edition: remastered, mono,
-  stereo, explicit, clean, radio edit, single, album or LP version, original mix, bonus track;
-- kept: live, acoustic, demo, instrumental, extended, remix and whatever else stands in brackets or after a dash;
-- "&" and a "+" between names are "and". Scripts other than Latin stay, with the marks that make their letters.
+- removed: case, accents, punctuation, a leading "the", featured artists ("feat. X"), and edition marks: remastered,
+  mono, stereo, explicit, clean, radio edit, single, album or LP version, original mix, bonus track;
+- kept: words such as live, acoustic, demo, instrumental, extended and remix, and any other text in brackets or after a
+  dash;
+- replaced: "&", and "+" between spaces, become "and";
+- kept: non-Latin scripts, with the combining marks of their letters.
 """
 
 import re
@@ -19,26 +21,26 @@ from reprise.lib.playlists.entries import Entry, clean_isrc, clean_mbid
 _LETTERS = str.maketrans(
     {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "ŧ": "t", "ı": "i"}
 )
-# accents of Latin, Greek and Cyrillic; other scripts have their vowels and voicing marks elsewhere
+# accents of Latin, Greek and Cyrillic, but not the combining vowels and voicing marks of other scripts
 _ACCENTS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff]")
 _APOSTROPHES = re.compile("['’‘ʼ`´′]")
-# of initials: R.E.M. is REM, but J.Cole is J. Cole
+# dots of initials: R.E.M. becomes REM, but J.Cole becomes J Cole
 _DOTS = re.compile(r"(?<=\b\w)\.(?=\w\b|\W|$)")
 _AND = re.compile(r"&|(?<=\s)\+(?=\s)")
 _TRAILING_THE = re.compile(r",\s*the\s*$")
-_PARTS = re.compile(r"[()\[\]{}]|\s[-–—]\s")
-# from here on patterns for words with one blank between them
+_PART_SEPARATORS = re.compile(r"[()\[\]{}]|\s[-–—]\s")
+# the patterns below assume words separated by single spaces
 _LEADING_THE = re.compile(r"(?:the )+(?=\S)")
-_GUESTS = re.compile(r"(?:^|(?<= ))(?:feat|ft|featuring)(?: .*|$)")
-_MARKS = re.compile(
+_FEATURED_ARTISTS = re.compile(r"(?:^|(?<= ))(?:feat|ft|featuring)(?: .*|$)")
+_EDITION_MARKS = re.compile(
     r"\b(?:(?:\d{4} )?(?:digital(?:ly)? )?re ?master(?:ed|ing)?(?: \d{2,4})?|mono|stereo|explicit|amended|bonus track"
     r"|(?:radio|single|album|lp|original|clean|edited) (?:edit|version|mix)|^(?:edit|clean|original)$)(?= |$)"
 )
-_BESIDE_MARKS = re.compile(r"(?:(?:digital(?:ly)?|version|edition|edit|mix|\d+(?:th|st|nd|rd)?|anniversary)(?: |$))*")
+_EDITION_WORDS = re.compile(r"(?:(?:digital(?:ly)?|version|edition|edit|mix|\d+(?:th|st|nd|rd)?|anniversary)(?: |$))*")
 
 
 class Track(NamedTuple):
-    """A known track; what is not known of it is None."""
+    """A known track. Missing fields are None."""
 
     track_id: str
     recording_mbid: str | None
@@ -48,29 +50,30 @@ class Track(NamedTuple):
 
 
 class Match(NamedTuple):
-    """The track that an entry is, and by what: ``recording_mbid``, ``isrc`` or ``names``."""
+    """A matched track, and the kind of key that matched: ``recording_mbid``, ``isrc`` or ``names``."""
 
     track_id: str
-    how: str
+    matched_by: str
 
 
 class Matcher:
-    """Known tracks by what entries may say of them.
+    """Index of known tracks by the keys of `match_keys`.
 
     Parameters
     ----------
     tracks
-        Of several that agree with an entry in the same way, the first is taken: give them in a stable order.
+        Known tracks. If several tracks have the same key, the first track matches. Give them in a fixed order, so
+        that each run gives the same matches.
     """
 
     def __init__(self, tracks: Iterable[Track]) -> None:
         self._ids: dict[str, str] = {}
-        for track_id, *said in tracks:
-            for key in match_keys(*said):
+        for track_id, *fields in tracks:
+            for key in match_keys(*fields):
                 self._ids.setdefault(key, track_id)
 
     def match(self, entry: Entry) -> Match | None:
-        """Return the track that ``entry`` is: by MusicBrainz id, else ISRC, else names; None when none fits."""
+        """Return the track of ``entry``, matched by MusicBrainz id, then ISRC, then names; None without a match."""
         for key in match_keys(entry.recording_mbid, entry.isrc, entry.artist_name, entry.title):
             if key in self._ids:
                 return Match(self._ids[key], key.partition(":")[0])
@@ -78,9 +81,10 @@ class Matcher:
 
 
 def match_keys(recording_mbid: str | None, isrc: str | None, artist_name: str | None, title: str | None) -> list[str]:
-    """Keys of a recording, best first: ``recording_mbid:…``, ``isrc:…``, ``names:artist – title``, as far as known.
+    """Return the keys of a recording, best first: ``recording_mbid:…``, ``isrc:…``, ``names:artist – title``.
 
-    An entry and a track are the same when they share one; for joins where a `Matcher` would be too large.
+    A missing field gives no key. An entry and a track match if they have a key in common. Use the keys for joins if a
+    `Matcher` would not fit in memory.
     """
     keys = []
     if mbid := clean_mbid(recording_mbid):
@@ -94,7 +98,10 @@ def match_keys(recording_mbid: str | None, isrc: str | None, artist_name: str | 
 
 
 def entry_key(entry: Entry) -> str:
-    """Key that tells the entries of a source apart: the best of `match_keys`, else ``path:…``, else ``title:…``."""
+    """Return the key that identifies an entry in its source.
+
+    It is the first of `match_keys`. Without match keys it is ``path:…``. Without a path it is ``title:…``.
+    """
     keys = match_keys(entry.recording_mbid, entry.isrc, entry.artist_name, entry.title)
     if keys:
         return keys[0]
@@ -102,46 +109,47 @@ def entry_key(entry: Entry) -> str:
 
 
 def normalise(artist_name: str, title: str) -> tuple[str, str]:
-    """Artist and title as they are compared; equal for two spellings of one recording. See the module's text.
+    """Return normalised artist and title for comparison: equal results for two spellings of one recording.
 
-    What has neither letters nor digits ("!!!") stays as it is. Applying it twice changes nothing more.
+    The module's docstring lists the rules. A name without letters and digits ("!!!") is kept. The function is
+    idempotent.
     """
-    artist = _LEADING_THE.sub("", _without_guests(_words(_TRAILING_THE.sub("", _folded(artist_name)))))
-    name = _LEADING_THE.sub("", _title_words(_folded(title)))
-    return artist or " ".join(_folded(artist_name).split()), name or " ".join(_folded(title).split())
+    artist = _LEADING_THE.sub("", _drop_featured_artists(_split_words(_TRAILING_THE.sub("", _fold(artist_name)))))
+    name = _LEADING_THE.sub("", _title_words(_fold(title)))
+    return artist or " ".join(_fold(artist_name).split()), name or " ".join(_fold(title).split())
 
 
-def _folded(text: str) -> str:
-    """Text without case, accents and apostrophes, and with "and" for its signs."""
+def _fold(text: str) -> str:
+    """Remove case, accents and apostrophes from text, and replace the signs for "and"."""
     if not text.isascii():
         text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).translate(_LETTERS)
         text = _ACCENTS.sub("", text)
-    text = _AND.sub(" and ", _DOTS.sub("", _APOSTROPHES.sub("", text.casefold())))
+    text = _AND.sub(" and ", _DOTS.sub("", _APOSTROPHES.sub("", text.casefold())).strip())
     return unicodedata.normalize("NFC", text)
 
 
-def _words(text: str) -> str:
-    """Letters, digits and the marks that belong to letters, with one blank for all that is between them."""
+def _split_words(text: str) -> str:
+    """Keep letters, their combining marks, and digits. Replace each run of other characters with one space."""
     if not text.isascii():
         text = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in text)
         return " ".join(text.split())
     return " ".join(re.findall("[a-z0-9]+", text))
 
 
-def _without_guests(words: str) -> str:
-    return _GUESTS.sub("", words).rstrip() or words
+def _drop_featured_artists(words: str) -> str:
+    return _FEATURED_ARTISTS.sub("", words).rstrip() or words
 
 
 def _title_words(text: str) -> str:
-    """Words of a title: of its parts in brackets or after a dash, without guests and marks of an edition."""
-    first, *others = [words for part in _PARTS.split(text) if (words := _words(part))] or [""]
-    return " ".join(filter(None, [_without_guests(first), *map(_unmarked, others)]))
+    """Return the words of a title without featured artists, and without edition marks in brackets or after a dash."""
+    first, *others = [words for part in _PART_SEPARATORS.split(text) if (words := _split_words(part))] or [""]
+    return " ".join(filter(None, [_drop_featured_artists(first), *map(_drop_edition_marks, others)]))
 
 
-def _unmarked(words: str) -> str:
-    """What tells recordings apart in a part of a title, or nothing."""
-    words = _GUESTS.sub("", words).rstrip()
-    rest = " ".join(_MARKS.sub(" ", words).split())
-    if rest != words and _BESIDE_MARKS.fullmatch(rest):
+def _drop_edition_marks(words: str) -> str:
+    """Return a fragment of a title without featured artists and edition marks; empty if it has only edition marks."""
+    words = _FEATURED_ARTISTS.sub("", words).rstrip()
+    rest = " ".join(_EDITION_MARKS.sub(" ", words).split())
+    if rest != words and _EDITION_WORDS.fullmatch(rest):
         return ""
     return rest.removesuffix(" version")

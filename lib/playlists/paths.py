@@ -1,8 +1,9 @@
-r"""Where the paths of playlists point to: inside one folder, or nowhere.
+r"""Resolution of paths in playlists to files inside one folder.
 
-`resolve` follows a path as it is written, and gives only files under the root. `Tails` is for libraries that came from
-another computer, whose absolute paths (``C:\Users\ann\Music\Artist\Album\01 Song.mp3``) exist nowhere here: it
-compares the last parts of a path with files that are known to be there, and opens and looks up nothing.
+`resolve` follows a path as written and returns only files under the root. `PathIndex` is for libraries that were copied
+from another computer: their absolute paths (``C:\Users\ann\Music\Artist\Album\01 Song.mp3``) do not exist on this
+computer. `PathIndex` compares the last components of a path with those of known files. It does not access the file
+system.
 """
 
 import os
@@ -14,33 +15,36 @@ from urllib.parse import unquote
 
 from reprise.lib.playlists.entries import path_of_location
 
-LONGEST_TAIL = 8
-"""Parts of a path that are compared at most."""
-_SHORTEST_TAIL = 2
+MAX_PARTS = 8
+"""Largest number of path components that are compared."""
+_MIN_PARTS = 2
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def resolve(path: str, folder: Path, root: Path) -> Path | None:
-    """File that an entry of a playlist points to, if it exists under ``root``.
+    """Return the file of a playlist entry if it exists under ``root``.
 
-    The path is tried as written, then with the separators of Windows, its ``%20`` decoded (VLC writes such paths) and
-    its accents composed or decomposed (macOS writes them apart).
+    It tries the path as written, with backslashes replaced by slashes, with escapes such as ``%20`` decoded (VLC writes
+    them), and with both changes. It tries each of these paths with accents as written, composed, and decomposed (macOS
+    writes them decomposed).
 
     Parameters
     ----------
     path
-        As `Entry.path`, or a ``file:`` URL.
+        As in `Entry.path`, or a ``file:`` URL.
     folder
-        Where the playlist lies: relative paths start there.
+        Folder of the playlist. Relative paths start there.
     root
-        Folder that nothing may leave, by ``..``, as an absolute path or through a symbolic link.
+        Folder that must contain the file. Paths that leave it by ``..``, as absolute paths or through a symbolic link
+        are not followed.
 
     Returns
     -------
     Path or None
-        Regular file, with ``root`` as it was given and symbolic links below it followed. None for what leaves the
-        root, is not there, is no regular file, or is a network path, a path with a drive or any other URL.
+        Path of a regular file. It starts with ``root`` as given; symbolic links below ``root`` are resolved. None if
+        the path leaves the root, does not exist or is not a regular file. None also for a network path, a path with a
+        drive letter, and a URL with a scheme other than ``file``.
     """
     real_root = os.path.realpath(root)
     for candidate in _spellings(path_of_location(path) or ""):
@@ -51,13 +55,13 @@ def resolve(path: str, folder: Path, root: Path) -> Path | None:
             inside = real.relative_to(real_root)
             if real.is_file():
                 return root / inside
-        except (OSError, ValueError):  # outside the root, or a name that no file can have
+        except (OSError, ValueError):  # the path is outside the root, or the file name is invalid
             continue
     return None
 
 
 def _spellings(path: str) -> Iterator[str]:
-    """Ways to read a path, each once."""
+    """Yield each different spelling of a path that `resolve` tries."""
     decoded = unquote(path) if "%" in path else path
     seen: dict[str, None] = {}
     for text in (path, path.replace("\\", "/"), decoded, decoded.replace("\\", "/")):
@@ -65,40 +69,43 @@ def _spellings(path: str) -> Iterator[str]:
     yield from filter(None, seen)
 
 
-class Tails:
-    """Known files by the last parts of their paths, whatever the case of letters and the form of accents.
+class PathIndex:
+    """Index of known files by the last components of their paths. Case and the Unicode form of accents are ignored.
 
-    Two parts at least must agree, folder and file name, since many albums have an ``01 Intro.mp3``; where the longest
-    agreement fits several files, none is taken.
+    At least the file name and its folder must match, because many albums have a file ``01 Intro.mp3``. If several
+    files share the longest match, `find` returns None.
 
     Parameters
     ----------
     paths
-        Files, relative to one root, with ``/`` between the parts; sorted or not makes no difference.
+        Paths of the files relative to one root, with ``/`` between the components, in any order.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._known: dict[tuple[str, ...], str | None] = {}  # None where several files end so
+        self._known: dict[tuple[str, ...], str | None] = {}  # None if several files have this ending
         for path in paths:
-            parts = _parts(path)
-            for length in range(_SHORTEST_TAIL, len(parts) + 1):
-                tail = parts[-length:]
-                self._known[tail] = path if self._known.get(tail, path) == path else None
+            parts = _split_path(path)
+            for length in range(_MIN_PARTS, len(parts) + 1):
+                ending = parts[-length:]
+                self._known[ending] = path if self._known.get(ending, path) == path else None
 
     def find(self, path: str) -> str | None:
-        """Return the known file whose tail agrees longest with ``path``; None where none or several do."""
-        parts = _parts(path_of_location(path) or "")
-        for length in range(len(parts), _SHORTEST_TAIL - 1, -1):
-            tail = parts[-length:]
-            if tail in self._known:
-                return self._known[tail]
+        """Return the known file that has the most last components in common with ``path``.
+
+        Return None if no file matches, or if several files match equally.
+        """
+        parts = _split_path(path_of_location(path) or "")
+        for length in range(len(parts), _MIN_PARTS - 1, -1):
+            ending = parts[-length:]
+            if ending in self._known:
+                return self._known[ending]
         return None
 
 
-def _parts(path: str) -> tuple[str, ...]:
-    """Last parts of a path as they are compared; none for other URLs and for paths with ``..``."""
+def _split_path(path: str) -> tuple[str, ...]:
+    """Return the last path components, normalised for comparison; an empty tuple for URLs and paths with ``..``."""
     if _URL.match(path):
         return ()
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
     parts = [part for part in re.split(r"[/\\]", folded) if part not in ("", ".")]
-    return () if ".." in parts else tuple(parts[-LONGEST_TAIL:])
+    return () if ".." in parts else tuple(parts[-MAX_PARTS:])

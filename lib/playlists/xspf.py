@@ -14,24 +14,26 @@ from reprise.lib.playlists.entries import Entry, clean_duration, clean_mbid, cle
 from reprise.lib.playlists.markup import Element, read_xml
 
 _TRACK = ("playlist", "trackList", "track")
-# recordings were called tracks until 2011, and Picard's first users still have such lists
+# MusicBrainz used the URL part "track" for recordings until 2011, and old playlists of Picard contain it
 _RECORDING = re.compile(r"(?:https?://(?:\w+\.)?musicbrainz\.org/(?:recording|track)/|urn:uuid:)([-0-9a-fA-F]{36})\b")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
 def read_xspf(stream: BinaryIO) -> Iterator[Entry | Reject]:
-    """Read an XSPF playlist; one entry a track, in the order of the list.
+    """Read an XSPF playlist. Yield one entry per track, in the order of the list.
+
+    A track that has neither location nor title nor identifier yields a reject ``empty_track``.
 
     Raises
     ------
     InputError
-        ``unknown_format`` for other XML; else as `reprise.lib.playlists.markup.read_xml`.
+        ``unknown_format`` for other XML, and the errors of `reprise.lib.playlists.markup.read_xml`.
     """
-    return read_xml(stream, _Reader())
+    return read_xml(stream, _XspfReader())
 
 
-class _Reader:
-    """The track that is open: of several values for a field the first that can be used."""
+class _XspfReader:
+    """Converter of XML elements to entries. If a field of a track has several values, the first usable value counts."""
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
@@ -52,7 +54,7 @@ class _Reader:
             elif text:
                 self.fields.setdefault(name, text)
         elif element.path == _TRACK:
-            entry = self._entry(element.line)
+            entry = self._make_entry(element.line)
             message = "expected a location, a title or an identifier"
             is_empty = not (entry.path or entry.title or entry.recording_mbid)
             self.ready.append(Reject(element.line, "empty_track", message, "") if is_empty else entry)
@@ -64,9 +66,9 @@ class _Reader:
     def close(self) -> Iterator[Entry | Reject]:
         return iter(())
 
-    def _entry(self, line: int) -> Entry:
+    def _make_entry(self, line: int) -> Entry:
         location = self.fields.get("location", "")
-        # a location is always a URI: without a scheme it is a path, still with its escapes
+        # a location without a scheme is a relative URI: a path with %-escapes, which must be decoded
         path = path_of_location(location) if _SCHEME.match(location) else unquote(location)
         return Entry(
             position=line,

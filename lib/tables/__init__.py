@@ -1,8 +1,8 @@
-"""The contract of every table: name, grain, key, columns, comments, constraints. Declared once, and free of Spark.
+"""Contracts of all tables: name, grain, key, columns, comments and constraints. Spark is not needed to import them.
 
-From these come the tables themselves (``jobs/_engine/warehouse``), the Arrow schemas of the functions that fill them
-(``udfs/arrow.py``), the merge condition, the uniqueness test and the README's table list. A breaking change is a new
-table name with the suffix ``_v2``.
+These are derived from the contracts: the tables and the merge conditions (``jobs/_engine/warehouse``), the Arrow
+schemas (``udfs/arrow.py``), the uniqueness test and the README's table list. A breaking change needs a new table whose
+name has the suffix ``_v2``.
 """
 
 from collections.abc import Mapping

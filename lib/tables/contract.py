@@ -1,4 +1,4 @@
-"""What a contract says of a table, and the columns that many tables share."""
+"""Types of a table contract, and the columns that many tables share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,16 @@ Type = Literal["string", "int", "bigint", "float", "double", "timestamp", "array
 
 @dataclass(frozen=True)
 class Column:
-    """One column: Spark SQL type, a comment with unit and meaning, and whether NULL is allowed."""
+    """One column: Spark SQL type, a comment with unit and meaning, and whether NULL is allowed.
+
+    ``added`` marks a column that is absent from tables and files of earlier versions. There, it is read as NULL.
+    """
 
     name: str
     type: Type
     comment: str
     nullable: bool = True
+    added: bool = False
 
 
 @dataclass(frozen=True)
@@ -24,20 +28,22 @@ class Table:
     Parameters
     ----------
     name, doc, grain
-        Folder under the warehouse root; one line of purpose; what one row is.
+        Name of the table and of its folder under the warehouse root; purpose in one line; meaning of one row.
     key
-        Columns that identify a row. No two rows share them, and none of them is NULL.
+        Columns that identify a row. Their values are unique and not NULL.
     columns
-        In the order of storage: key and scalars first.
+        Columns in the order of storage: key first, then scalars, then arrays.
     checks
-        CHECK constraints, name to SQL condition. Delta enforces them on SQL writers; our own writer's rows satisfy
-        them by construction, which a test asserts.
+        CHECK constraints: SQL conditions by name. Delta enforces them only for rows that Spark writes. Rows of the
+        ``arrow`` writer satisfy them by construction, and a test checks this.
     writer
-        ``arrow``: workers write Parquet themselves and the driver commits it, for wide rows and for tables small
-        enough that one process can look up their keys. ``spark``: Spark's own Delta writer, for the rest.
+        ``arrow``: workers write Parquet files and the driver commits them. This writer is used for wide rows, and for
+        tables that are small enough for one process to look up the keys. ``spark``: Spark's Delta writer, used for the
+        remaining tables.
     owner
-        Column that names the input a row came from. A row with an owner is replaced only by the same input; the same
-        key from another input is refused and reported. NULL for tables where the last writer wins.
+        Column that identifies the input of a row. A row can be replaced only by rows of the same input. A row with the
+        same key from another input is rejected and reported. None for tables in which a later row replaces an earlier
+        row with the same key.
     """
 
     name: str
@@ -50,7 +56,7 @@ class Table:
     owner: str | None = None
 
     def column(self, name: str) -> Column:
-        """Look up one column by its name; KeyError when the table has none."""
+        """Return the column with this name. Raise KeyError if the table does not have it."""
         for column in self.columns:
             if column.name == name:
                 return column
@@ -58,7 +64,7 @@ class Table:
 
 
 def key(name: str, comment: str, type_: Type = "string") -> Column:
-    """Return a column of a key, which is never NULL."""
+    """Return a column that is never NULL, e.g. a key column."""
     return Column(name, type_, comment, nullable=False)
 
 

@@ -2,8 +2,8 @@
 
 from reprise.lib.tables.contract import RUN_ID, Column, Table, key
 
-_ANALYSIS_SHA256 = Column("sha256", "string", "SHA-256 of the file its analysis was read from", nullable=False)
-_CHROMA_STATUS = "ok, or why there is no patch: too_few_segments, too_few_beats, too_short_for_patches, silent"
+_ANALYSIS_SHA256 = Column("sha256", "string", "SHA-256 of the input file of the analysis", nullable=False)
+_CHROMA_STATUS = "ok, or the reason for no patch: too_few_segments, too_few_beats, too_short_for_patches, silent"
 
 BEAT_CHROMA = Table(
     name="beat_chroma",
@@ -14,10 +14,14 @@ BEAT_CHROMA = Table(
     columns=(
         key("track_id", "MSD or library track id"),
         Column("status", "string", _CHROMA_STATUS, nullable=False),
-        Column("n_beats", "int", "number of beats B, 0 when there is no chroma", nullable=False),
+        Column("n_beats", "int", "number of beats; 0 without chroma", nullable=False),
         _ANALYSIS_SHA256,
         RUN_ID,
-        Column("beat_chroma", "array<float>", "chroma C to B of each beat, row-major 12 x B, column maximum 1 or 0"),
+        Column(
+            "beat_chroma",
+            "array<float>",
+            "chroma, row-major 12 x n_beats; rows are the pitch classes C to B; maximum per beat 1 or 0",
+        ),
     ),
 )
 
@@ -30,10 +34,10 @@ CHROMA_PATCHES = Table(
     columns=(
         key("track_id", "MSD or library track id"),
         Column("status", "string", _CHROMA_STATUS, nullable=False),
-        Column("n_patches", "int", "patches the median is of: one a beat, the last 74 aside", nullable=False),
+        Column("n_patches", "int", "number of patches in the median: one per beat except the last 74", nullable=False),
         _ANALYSIS_SHA256,
         RUN_ID,
-        Column("median_patch", "array<float>", "the 451 distinct values of the 12 x 75 median; empty without a patch"),
+        Column("median_patch", "array<float>", "451 distinct values of the 12 x 75 median; empty without a patch"),
     ),
 )
 
@@ -45,31 +49,38 @@ COVER_VECTORS = Table(
     checks={},
     columns=(
         key("track_id", "MSD or library track id"),
-        key("model_id", "model that made the vector, see models"),
+        key("model_id", "model that computed the embedding, see models"),
         _ANALYSIS_SHA256,
         RUN_ID,
-        Column("vector", "array<float>", "the embedding, for Euclidean distance"),
+        Column("vector", "array<float>", "embedding; the distance measure is Euclidean"),
     ),
 )
 
 COVER_MATCHES = Table(
     name="cover_matches",
-    doc="Candidates for versions of the same work, best first.",
+    doc="Candidates for versions of the same work as a query track, ranked.",
     grain="one query and candidate",
     key=("query_id", "candidate_id"),
     checks={"rank_positive": "rank > 0", "probability_bounded": "probability >= 0 and probability <= 1"},
     columns=(
-        key("query_id", "track whose versions were sought"),
-        key("candidate_id", "track that was found"),
+        key("query_id", "query: track whose versions were searched for"),
+        key("candidate_id", "candidate: track that may be a version of the same work"),
         Column("rank", "int", "1 = best", nullable=False),
-        Column("model_id", "string", "model whose vectors were searched", nullable=False),
-        Column("reranker", "string", "measure that ordered the candidates, or none", nullable=False),
-        Column("distance", "double", "Euclidean distance of the vectors", nullable=False),
+        Column("model_id", "string", "model whose embeddings were searched", nullable=False),
+        Column(
+            "reranker", "string", "alignment measure that ranked the candidates; none if not reranked", nullable=False
+        ),
+        Column("distance", "double", "Euclidean distance of the embeddings", nullable=False),
         Column("alignment_distance", "double", "distance of the aligned chroma; NULL without a reranker"),
         Column("probability", "double", "calibrated probability of being a version of the same work"),
-        Column("transposition", "int", "semitones the candidate lies above the query, 0 to 11"),
-        Column("tempo_ratio", "double", "beats of the candidate for one beat of the query"),
-        Column("search_id", "string", "hash of model, vectors and settings: the same finds the same", nullable=False),
+        Column("transposition", "int", "semitones from the query up to the candidate, 0 to 11"),
+        Column("tempo_ratio", "double", "beats of the candidate per beat of the query"),
+        Column(
+            "search_id",
+            "string",
+            "hash of model, embeddings and settings; equal ids mean equal matches",
+            nullable=False,
+        ),
         RUN_ID,
     ),
 )

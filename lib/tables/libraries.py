@@ -1,4 +1,4 @@
-"""Tables of listeners' own music."""
+"""Tables of listeners' libraries."""
 
 from reprise.lib.tables.contract import RUN_ID, Column, Table, key
 from reprise.lib.tables.sources import MSD_ANALYSIS, MSD_TRACKS
@@ -16,13 +16,13 @@ _SCALARS = tuple(
 
 LIBRARY_TRACKS = Table(
     name="library_tracks",
-    doc="Tracks of listeners: scalars of their analysis, named as those of msd_tracks, and tags.",
+    doc="Library tracks of listeners: tags, and analysis scalars under the same names as in msd_tracks.",
     grain="one track",
     key=("track_id",),
     checks={"track_id_shape": "track_id like 'LB________________'", "mode_known": "mode is null or mode in (0, 1)"},
     columns=(
         _TRACK_ID,
-        Column("title", "string", "title tag; where there is none, the name of the file"),
+        Column("title", "string", "title tag; without one, the file name"),
         Column("artist_name", "string", "artist tag"),
         Column("album_artist", "string", "album artist tag"),
         Column("release", "string", "album tag"),
@@ -35,21 +35,23 @@ LIBRARY_TRACKS = Table(
         Column("recording_mbid", "string", "MusicBrainz recording id"),
         Column("artist_mbid", "string", "MusicBrainz id of the first artist"),
         Column("release_mbid", "string", "MusicBrainz release id"),
-        Column("bpm_tag", "double", "tempo tag in BPM, whoever wrote it"),
-        Column("codec", "string", "what the audio is coded in, e.g. flac, mp3, aac", nullable=False),
+        Column("bpm_tag", "double", "tempo tag in BPM, of unknown accuracy"),
+        Column("codec", "string", "audio codec, e.g. flac, mp3, aac", nullable=False),
         Column("sample_rate", "int", "sample rate of the file in Hz", nullable=False),
         Column("channel_count", "int", "channels of the file", nullable=False),
-        Column("declared_duration", "double", "length in s that the header says; NULL when it says none"),
+        Column(
+            "declared_duration", "double", "length in s according to the header; NULL if the header does not declare it"
+        ),
         Column("length_status", "string", "ok, shorter or longer than declared, or undeclared", nullable=False),
         _SHA256,
         RUN_ID,
-        Column("genre_tags", "array<string>", "genre tags, as they are written"),
+        Column("genre_tags", "array<string>", "genre tags, unchanged"),
     ),
 )
 
 LIBRARY_ANALYSIS = Table(
     name="library_analysis",
-    doc="Analysis arrays of library tracks, float32: the columns of msd_analysis.",
+    doc="Analysis arrays of library tracks, float32; the same arrays as in msd_analysis.",
     grain="one track",
     key=("track_id",),
     checks={"segments_agree": "cardinality(segments_pitches) = 12 * cardinality(segments_start)"},
@@ -58,14 +60,14 @@ LIBRARY_ANALYSIS = Table(
 
 LIBRARY_COPIES = Table(
     name="library_copies",
-    doc="Which listener has which track: of several copies in one library the first in the order of names.",
+    doc="Tracks in the library of each listener; of several copies of a track, only the first by path.",
     grain="one listener and track",
     key=("user_id", "track_id"),
     checks={},
     columns=(
-        key("user_id", "listener: the --user given, or the name of their folder"),
+        key("user_id", "listener: value of --user, or name of the folder of the listener"),
         key("track_id", "library track id"),
-        key("uri", "audio file of this listener"),
+        key("uri", "audio file in the library of this listener"),
         _SHA256,
         RUN_ID,
     ),
@@ -73,21 +75,21 @@ LIBRARY_COPIES = Table(
 
 UNMATCHED_PLAYS = Table(
     name="unmatched_plays",
-    doc="Entries of playlists and listening histories that no known track matches.",
+    doc="Entries of playlists and listening histories that match no known track.",
     grain="one listener and entry of one source",
     key=("user_id", "source", "entry"),
     checks={"play_count_positive": "play_count > 0"},
     columns=(
-        key("user_id", "listener whose list it is"),
-        key("source", "playlist or history it came from: see plays"),
-        key("entry", "what it was matched by: MusicBrainz id, ISRC, normalised artist and title, or file"),
-        Column("artist_name", "string", "artist as the source writes it"),
-        Column("title", "string", "title as the source writes it"),
-        Column("release", "string", "album as the source writes it"),
+        key("user_id", "listener to whom the playlist or history belongs"),
+        key("source", "playlist or history that contains the entry; equals source in plays"),
+        key("entry", "key of the entry: MusicBrainz id, ISRC, normalised artist and title, path, or title"),
+        Column("artist_name", "string", "artist as written in the source"),
+        Column("title", "string", "title as written in the source"),
+        Column("release", "string", "album as written in the source"),
         Column("recording_mbid", "string", "MusicBrainz recording id"),
         Column("isrc", "string", "ISRC"),
         Column("play_count", "int", "number of plays; 1 for an entry of a playlist", nullable=False),
-        key("uri", "file it came from"),
+        key("uri", "playlist or history file"),
         RUN_ID,
     ),
 )

@@ -1,8 +1,8 @@
-"""Tables of the Million Song Dataset and of what is annotated about its tracks."""
+"""Tables of the Million Song Dataset and its annotations."""
 
 from reprise.lib.tables.contract import RUN_ID, Column, Table, key
 
-_SOURCE = key("source", "annotation file it came from: the name without .txt, .cls and .gz")
+_SOURCE = key("source", "name of the annotation file without .txt, .cls and .gz")
 
 MSD_TRACKS = Table(
     name="msd_tracks",
@@ -13,19 +13,19 @@ MSD_TRACKS = Table(
     checks={"track_id_shape": "track_id like 'TR________________'", "mode_known": "mode is null or mode in (0, 1)"},
     columns=(
         key("track_id", "MSD track id: TR and 16 characters"),
-        Column("song_id", "string", "MSD song id: SO and 16 characters; several tracks may share one"),
+        Column("song_id", "string", "MSD song id: SO and 16 characters; several tracks can have the same"),
         Column("title", "string", "track title"),
         Column("artist_id", "string", "Echo Nest artist id: AR and 16 characters"),
         Column("artist_name", "string", "artist name"),
         Column("release", "string", "album title"),
-        Column("year", "int", "release year; NULL when MusicBrainz does not know it"),
+        Column("year", "int", "release year; NULL when unknown to MusicBrainz"),
         Column("duration", "double", "length in s"),
         Column("tempo", "double", "estimated tempo in BPM; 0 when no beat was found"),
         Column("key", "int", "estimated key, 0 = C to 11 = B"),
         Column("key_confidence", "double", "confidence of key, 0 to 1"),
         Column("mode", "int", "0 = minor, 1 = major"),
         Column("mode_confidence", "double", "confidence of mode, 0 to 1"),
-        Column("time_signature", "int", "beats a bar"),
+        Column("time_signature", "int", "beats per bar"),
         Column("time_signature_confidence", "double", "confidence of time_signature, 0 to 1"),
         Column("loudness", "double", "overall loudness in dB"),
         Column("end_of_fade_in", "double", "end of the fade-in in s from the start"),
@@ -41,9 +41,9 @@ MSD_TRACKS = Table(
         Column("artist_7digitalid", "int", "7digital artist id"),
         Column("release_7digitalid", "int", "7digital release id"),
         Column("track_7digitalid", "int", "7digital track id"),
-        Column("audio_md5", "string", "md5 of the audio that was analysed"),
+        Column("audio_md5", "string", "MD5 of the analysed audio"),
         Column("analysis_sample_rate", "int", "sample rate of the analysis in Hz"),
-        key("uri", "file the track was read from"),
+        key("uri", "file from which the track was read"),
         key("sha256", "SHA-256 of that file, hexadecimal"),
         RUN_ID,
         Column("artist_terms", "array<string>", "Echo Nest tags of the artist"),
@@ -64,7 +64,7 @@ MSD_ANALYSIS = Table(
     checks={"segments_agree": "cardinality(segments_pitches) = 12 * cardinality(segments_start)"},
     columns=(
         key("track_id", "MSD track id"),
-        key("uri", "file the track was read from"),
+        key("uri", "file from which the track was read"),
         key("sha256", "SHA-256 of that file, hexadecimal"),
         RUN_ID,
         Column("segments_start", "array<float>", "start of each of N segments in s"),
@@ -73,7 +73,7 @@ MSD_ANALYSIS = Table(
         Column("segments_timbre", "array<float>", "timbre coefficients of each segment, row-major N x 12"),
         Column("segments_loudness_start", "array<float>", "loudness at each segment start in dB, floor -60"),
         Column("segments_loudness_max", "array<float>", "peak loudness of each segment in dB"),
-        Column("segments_loudness_max_time", "array<float>", "time of that peak in s from the segment start"),
+        Column("segments_loudness_max_time", "array<float>", "time of the peak in s from the segment start"),
         Column("sections_start", "array<float>", "start of each section in s"),
         Column("sections_confidence", "array<float>", "confidence of each section, 0 to 1"),
         Column("beats_start", "array<float>", "time of each beat in s"),
@@ -87,7 +87,7 @@ MSD_ANALYSIS = Table(
 
 GENRE_LABELS = Table(
     name="genre_labels",
-    doc="Expert genre labels, one or two a track.",
+    doc="Expert genre labels, one or two per track.",
     grain="one label of one track",
     key=("track_id", "source", "rank"),
     checks={"rank_known": "rank in (0, 1)"},
@@ -95,7 +95,7 @@ GENRE_LABELS = Table(
         key("track_id", "MSD track id"),
         _SOURCE,
         key("rank", "0 = first genre, 1 = second", "int"),
-        Column("genre", "string", "genre name as the annotation writes it", nullable=False),
+        Column("genre", "string", "genre name as written in the annotation", nullable=False),
         RUN_ID,
     ),
 )
@@ -107,26 +107,26 @@ COVER_CLIQUES = Table(
     key=("clique_id", "track_id"),
     checks={},
     columns=(
-        key("clique_id", "identifies the clique over all lists"),
+        key("clique_id", "clique id, unique over all lists"),
         key("track_id", "MSD track id"),
         _SOURCE,
-        Column("title", "string", "title of one version, chosen by the list"),
+        Column("title", "string", "title of one version of the work, chosen by the authors of the list"),
         Column("artist_id", "string", "Echo Nest artist id of the version"),
-        Column("performance", "int", "SecondHandSongs performance; NULL where unknown"),
+        Column("performance", "int", "SecondHandSongs performance id; NULL when unknown"),
         RUN_ID,
-        Column("work_ids", "array<int>", "SecondHandSongs works of the clique; negative where unknown there"),
+        Column("work_ids", "array<int>", "SecondHandSongs work ids of the clique; negative for works unknown to it"),
     ),
 )
 
 PLAYS = Table(
     name="plays",
-    doc="How often a listener played a song.",
+    doc="Numbers of plays of songs by listeners.",
     grain="one listener and song in one source",
     key=("user_id", "song_id", "source"),
     writer="spark",
     checks={"play_count_positive": "play_count > 0"},
     columns=(
-        key("user_id", "listener, as the source names them"),
+        key("user_id", "listener id, as in the source"),
         key("song_id", "MSD song id; for a library track its track id"),
         _SOURCE,
         Column("play_count", "int", "number of plays", nullable=False),
@@ -136,7 +136,7 @@ PLAYS = Table(
 
 SONG_MISMATCHES = Table(
     name="song_mismatches",
-    doc="Pairs of song and track that the MSD wrongly joins: leave them out of taste data.",
+    doc="Pairs of song and track that are wrongly matched in the MSD; exclude them from taste data.",
     grain="one wrong pair",
     key=("song_id", "track_id"),
     checks={},
@@ -144,8 +144,8 @@ SONG_MISMATCHES = Table(
         key("song_id", "MSD song id"),
         key("track_id", "MSD track id"),
         _SOURCE,
-        Column("song_artist", "string", "artist the song id stands for"),
-        Column("song_title", "string", "title the song id stands for"),
+        Column("song_artist", "string", "artist of the song"),
+        Column("song_title", "string", "title of the song"),
         Column("track_artist", "string", "artist of the track"),
         Column("track_title", "string", "title of the track"),
         RUN_ID,
@@ -154,7 +154,7 @@ SONG_MISMATCHES = Table(
 
 UNIQUE_TRACKS = Table(
     name="unique_tracks",
-    doc="Every MSD track with its song id, from unique_tracks.txt: joins plays to tracks that are not ingested.",
+    doc="All MSD tracks with their song ids, from unique_tracks.txt; joins plays with tracks that are not ingested.",
     grain="one track",
     key=("track_id",),
     checks={},

@@ -1,6 +1,7 @@
-"""Views over the tables, in SQL that Spark and DuckDB both speak, and the same for every engine.
+"""Views of the tables. Spark and DuckDB run the same SQL.
 
-A view names tables and earlier views; one with parameters is a table function, as ``taste_overlap('a', 'b')``.
+A view can read tables and the views defined before it. A view with parameters is a table function, e.g.
+``taste_overlap('a', 'b')``.
 """
 
 from collections.abc import Mapping
@@ -14,13 +15,13 @@ class View:
     Parameters
     ----------
     name, doc
-        As people call it; one line of purpose.
+        Name in SQL, and purpose in one line.
     columns
-        In the order of ``sql``: name to comment.
+        Comments of the columns by column name, in the order of the query's result.
     sql
-        The query. Its parameters stand in it by their names.
+        The query. It refers to the parameters by their names.
     example
-        A query that shows what the view is for.
+        A query that shows a typical use of the view.
     parameters
         Names of the string parameters of a table function.
     """
@@ -35,28 +36,28 @@ class View:
 
 _TRACK = {
     "track_id": "MSD or library track id",
-    "song_id": "what plays name it by: the MSD song id, of a library track its track id",
+    "song_id": "song id as in plays: MSD song id, or track id of a library track",
     "title": "track title",
     "artist_name": "artist name",
     "release": "album title",
-    "year": "release year; NULL where unknown",
+    "year": "release year; NULL when unknown",
     "duration": "length in s",
-    "tempo": "tempo in BPM; NULL where no beat was found, or above 1000",
+    "tempo": "tempo in BPM; NULL when no beat was found or when above 1000",
     "key": "0 = C to 11 = B",
     "mode": "0 = minor, 1 = major",
     "loudness": "overall loudness in dB",
 }
 _GENRE = {
-    "genre": "expert label, else the likeliest genre of the model that was trained last",
-    "source": "annotation that says so, or the model",
-    "is_label": "an expert says so",
+    "genre": "expert label; without one, the most likely genre of the model trained last",
+    "source": "annotation or model from which the genre comes",
+    "is_label": "true for an expert label, false for a prediction",
 }
 
 ALL_TRACKS = View(
     name="all_tracks",
     doc="Tracks of the dataset and of listeners, one row each.",
     columns=_TRACK,
-    # NaN is above every number, in both engines
+    # in both engines NaN is greater than every number, so tempo <= 1000 excludes it
     sql="""
 SELECT track_id, song_id, title, artist_name, release, year, duration,
   CASE WHEN tempo > 0 AND tempo <= 1000 THEN tempo END AS tempo, key, mode, loudness
@@ -70,7 +71,7 @@ FROM library_tracks""",
 
 TRACK_GENRES = View(
     name="track_genres",
-    doc="The genre of each track that has one.",
+    doc="Genre of each track with an expert label or a prediction.",
     columns={"track_id": _TRACK["track_id"], **_GENRE},
     sql="""
 WITH said AS (
@@ -89,13 +90,13 @@ SELECT track_id, genre, source, place = 0 AS is_label FROM ordered WHERE choice 
 
 SONG_TRACKS = View(
     name="song_tracks",
-    doc="The one track that stands for each song, so that plays can be joined to tracks.",
+    doc="One track for each song, to join plays to tracks.",
     columns={
         "song_id": _TRACK["song_id"],
-        "track_id": "of several tracks of a song the one whose genre is known best",
-        "is_mismatch": "all tracks of the song are known to be another one's: leave it out",
+        "track_id": "track; of several tracks of a song, the one with the most reliable genre",
+        "is_mismatch": "true when all tracks of the song are known to belong to other songs; exclude the song",
         **_GENRE,
-        "genre": f"{_GENRE['genre']}; NULL where there is neither",
+        "genre": f"{_GENRE['genre']}; NULL without label and prediction",
         **{name: _TRACK[name] for name in ("year", "tempo", "key", "mode", "loudness")},
     },
     sql="""
@@ -123,12 +124,12 @@ WHERE o.choice = 1""",
 
 TASTE_POPULATION = View(
     name="taste_population",
-    doc="What all listeners together like.",
+    doc="Share of each genre in the taste of all listeners together.",
     columns={
         "genre": "genre of a track",
-        "share": "of the weight of all listeners; they sum to 1",
-        "listeners": "how many have played or own a track of it",
-        "plays": "their plays of it",
+        "share": "share of the weight of all listeners; the shares sum to 1",
+        "listeners": "number of listeners who have played or own a track of the genre",
+        "plays": "plays of the genre by all listeners",
     },
     sql="""
 SELECT genre, sum(weight) / sum(sum(weight)) OVER () AS share, count(*) AS listeners,
@@ -139,17 +140,17 @@ FROM taste_profiles GROUP BY genre""",
 
 TASTE_TOP_GENRES = View(
     name="taste_top_genres",
-    doc="The genres of each listener in order, of few plays drawn towards what all like.",
+    doc="Genres of each listener, ranked; shrunk towards the population when there are few plays.",
     columns={
         "user_id": "listener",
-        "rank": "1 = liked most",
+        "rank": "1 = genre with the highest taste",
         "genre": "genre of a track",
         "taste": "confidence x share + (1 - confidence) x population_share",
-        "share": "of the listener's weight",
-        "population_share": "of the weight of all listeners",
-        "confidence": "how much the listener's weight says, 0 to 1",
+        "share": "share of the listener's weight",
+        "population_share": "share of the weight of all listeners",
+        "confidence": "confidence of the listener's shares, 0 to 1",
         "plays": "plays of tracks of the genre",
-        "tracks": "different songs of the genre",
+        "tracks": "number of different songs of the genre",
     },
     sql="""
 WITH shrunk AS (
@@ -165,13 +166,13 @@ FROM shrunk""",
 
 TASTE_SIMILAR_LISTENERS = View(
     name="taste_similar_listeners",
-    doc="Listeners of like taste, of all who share a genre; name one user_id where there are many.",
+    doc="Pairs of listeners with a genre in common, by similarity; with many listeners, filter by one user_id.",
     columns={
         "user_id": "listener",
-        "other_user_id": "another who shares a genre",
-        "similarity": "cosine of their shares of genres, above 0 to 1",
-        "shared_genres": "how many both listen to",
-        "rank": "1 = most alike of those of user_id",
+        "other_user_id": "another listener with a genre in common",
+        "similarity": "cosine similarity of their genre shares, above 0 and up to 1",
+        "shared_genres": "number of genres to which both listen",
+        "rank": "1 = most similar to user_id",
     },
     sql="""
 WITH lengths AS (
@@ -192,12 +193,12 @@ FROM compared""",
 
 TASTE_OVERLAP = View(
     name="taste_overlap",
-    doc="What two listeners share: the overlaps sum to 1 for equal tastes, to 0 with nothing in common.",
+    doc="Overlap of two listeners by genre; the sum is 1 for equal tastes and 0 without a common genre.",
     columns={
-        "genre": "genre that one of them listens to",
-        "share_a": "of the first listener's weight",
-        "share_b": "of the second listener's weight",
-        "overlap": "the lesser of both",
+        "genre": "genre to which at least one of the two listens",
+        "share_a": "share of the first listener's weight",
+        "share_b": "share of the second listener's weight",
+        "overlap": "the smaller one of the two shares",
     },
     sql="""
 SELECT coalesce(a.genre, b.genre) AS genre, coalesce(a.share, 0) AS share_a, coalesce(b.share, 0) AS share_b,
@@ -210,10 +211,10 @@ FULL JOIN (SELECT genre, share FROM taste_profiles WHERE user_id = user_b) b ON 
 
 GENRE_TEMPO = View(
     name="genre_tempo",
-    doc="The tempo of each genre, over tracks.",
+    doc="Tempo statistics of the tracks of each genre.",
     columns={
         "genre": "genre of a track",
-        "tracks": "how many have a tempo",
+        "tracks": "number of tracks with a tempo",
         "tempo_mean": "mean tempo in BPM",
         "tempo_std": "standard deviation of the tempo in BPM",
         "tempo_median": "median tempo in BPM",
@@ -229,13 +230,13 @@ GROUP BY g.genre""",
 
 LIBRARY_OVERVIEW = View(
     name="library_overview",
-    doc="What music each listener has.",
+    doc="Overview of the library of each listener: size, years and tempo.",
     columns={
         "user_id": "listener",
-        "tracks": "different tracks",
-        "hours": "their length in h",
-        "artists": "different artist tags",
-        "releases": "different album tags",
+        "tracks": "number of different tracks",
+        "hours": "total length in h",
+        "artists": "number of different artist tags",
+        "releases": "number of different album tags",
         "first_year": "earliest release year",
         "last_year": "latest release year",
         "tempo_mean": "mean tempo in BPM",
@@ -251,14 +252,14 @@ GROUP BY c.user_id""",
 
 QUARANTINE_OVERVIEW = View(
     name="quarantine_overview",
-    doc="What was rejected and why.",
+    doc="Rejected inputs by job and kind of fault.",
     columns={
-        "stage": "job that rejected it",
-        "error_class": "short name of the fault",
-        "inputs": "how many were rejected",
-        "most_attempts": "how often one of them was tried",
-        "example_uri": "one of them",
-        "example_message": "what is wrong with that one, and what to do",
+        "stage": "job that rejected the inputs",
+        "error_class": "short name of the kind of fault",
+        "inputs": "number of rejected inputs",
+        "most_attempts": "highest number of attempts for one of these inputs",
+        "example_uri": "one of these inputs",
+        "example_message": "fault and remedy of example_uri",
     },
     sql="""
 SELECT stage, error_class, count(*) AS inputs, max(attempts) AS most_attempts, min(uri) AS example_uri,
@@ -282,4 +283,4 @@ VIEWS: Mapping[str, View] = {
         QUARANTINE_OVERVIEW,
     )
 }
-"""All views by their names, each after those that it names."""
+"""All views by name. Each view is defined after the views that it reads."""

@@ -1,1 +1,1 @@
-"""What listeners like, for people to look at."""
+"""Plots of the taste profiles of listeners."""

@@ -6,14 +6,13 @@ from collections import defaultdict
 
 import mir_eval
 import numpy as np
-import soxr
 from measuring import Row
 from threadpoolctl import threadpool_limits
 
+from reprise.jobs._shipped_models.fit_analysis_weights import render_mono, score_beats
 from reprise.lib.analysis.analyser import analyse
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
-from reprise.lib.music import render as synth
 from reprise.lib.music import sample
 from reprise.lib.music.compose.composition import DRUM_PART
 from reprise.lib.music.compose.plan import NORMAL
@@ -23,19 +22,6 @@ SEED = 32
 N_SONGS = 80
 OVERTONES = {7: 0.3, 4: 0.1}
 """Semitones above a note, as pitch classes, at which its third and fifth partials sound, and how strong."""
-
-
-def play(song: sample.Composition) -> Float32Array:
-    """A song's mix as the analysis takes it: mono at 22,050 Hz, rounded to 16 bits."""
-    mix = sum(synth.render(song).values()).mean(axis=1)
-    signal: Float32Array = np.round(soxr.resample(mix, 44_100, SAMPLE_RATE) * 32767).astype(np.float32) / 32768
-    return signal
-
-
-def score_beats(song: sample.Composition, beats_s: Float64Array) -> float:
-    """F-measure of beats within 70 ms of the truth, without the first 5 s, as mir_eval does by default."""
-    trim = mir_eval.beat.trim_beats
-    return float(mir_eval.beat.f_measure(trim(song.beat_s), trim(beats_s)))
 
 
 def score_chroma(song: sample.Composition, starts_s: Float64Array, pitches: Float64Array) -> float:
@@ -73,11 +59,11 @@ def score_sections(song: sample.Composition, starts_s: Float64Array) -> float:
 
 def measure_quality() -> list[Row]:
     """Figures by genre and of all."""
-    plan = sample.Plan(4000, seed=SEED)
+    plan = sample.SamplePlan(4000, seed=SEED)
     scores: dict[str, list[list[float]]] = defaultdict(list)
     for index in [i for i in range(plan.n_tracks) if plan.track(i).state == NORMAL][:N_SONGS]:
         song = sample.compose(plan, index)
-        found = analyse(play(song))
+        found = analyse(render_mono(song))
         track = song.track
         scores[sample.GENRE_NAMES[track.genre]].append([
             score_beats(song, found["beats_start"]),
@@ -108,8 +94,8 @@ _COLUMNS = (
 
 def measure_speed() -> list[Row]:
     """How many times faster than it plays a recording is analysed, on one core."""
-    plan = sample.Plan(40, seed=SEED)
-    signals = [play(sample.compose(plan, i)) for i in range(4)]
+    plan = sample.SamplePlan(40, seed=SEED)
+    signals = [render_mono(sample.compose(plan, i)) for i in range(4)]
     with threadpool_limits(1):
         analyse(signals[0])  # compiles
         spent = [statistics.median(_time(signal) for _ in range(5)) for signal in signals]

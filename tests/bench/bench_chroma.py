@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ def find_inputs() -> tuple[str, list[Inputs]]:
         with msd.open_msd(path) as file:
             read = file.read(set(INPUTS), 0, 1)
         inputs.append([np.asarray(read[name][0], dtype=np.float32) for name in INPUTS])
-    plan = sample.Plan(N_TRACKS, seed=1)
+    plan = sample.SamplePlan(N_TRACKS, seed=1)
     for index in range(0 if files else N_TRACKS):
-        fields = sample.analyse(sample.compose(plan, index))
+        fields = sample.compute_msd_columns(sample.compose(plan, index))
         inputs.append([np.asarray(fields[name], dtype=np.float32) for name in INPUTS])
     return "real" if files else "composed", [one for one in inputs if len(one[3]) >= PATCH_BEATS and len(one[2]) > 2]
 
@@ -75,7 +76,7 @@ def measure_patches() -> list[Row]:
     with threadpool_limits(1):
         for one in inputs:
             for name, way in ways.items():
-                times = [_time(lambda way=way, one=one: way(one)) for _ in range(ROUNDS)]
+                times = [_time(partial(way, one)) for _ in range(ROUNDS)]
                 spent[name].append(statistics.median(times))
     ours, literal = (1e3 * statistics.mean(spent[name]) for name in ways)
     segments = statistics.mean(len(one[2]) for one in inputs)
@@ -95,7 +96,7 @@ def measure_alignments() -> list[Row]:
     """Milliseconds a pair of each measure, at 500 beats by 500."""
     random = np.random.default_rng(1)
     chromas = [random.random((12, 500)).astype(np.float32) for _ in range(6)]
-    plan = sample.Plan(200, seed=1)
+    plan = sample.SamplePlan(200, seed=1)
     composed = [beat_chroma(*(fields[name] for name in INPUTS)) for fields in _analyse(plan, 12)]
     composed = [chroma for chroma in composed if chroma.shape[1] >= PATCH_BEATS]
     mean = statistics.mean(chroma.shape[1] for chroma in composed)
@@ -105,7 +106,7 @@ def measure_alignments() -> list[Row]:
             align(chromas[0], chromas[1])  # compiles
             spent[name] = {}
             for label, some in (("noise", chromas), ("composed", composed)):
-                times = [_time(lambda a=a, b=b, f=align: f(a, b)) for a in some[:6] for b in some[:6] if a is not b]
+                times = [_time(partial(align, a, b)) for a in some[:6] for b in some[:6] if a is not b]
                 spent[name][label] = 1e3 * statistics.median(times)
     fastest = min(figures["composed"] for figures in spent.values())
     return [
@@ -120,8 +121,8 @@ def measure_alignments() -> list[Row]:
     ]
 
 
-def _analyse(plan: sample.Plan, count: int) -> list[dict[str, Any]]:
-    return [sample.analyse(sample.compose(plan, index)) for index in range(count)]
+def _analyse(plan: sample.SamplePlan, count: int) -> list[dict[str, Any]]:
+    return [sample.compute_msd_columns(sample.compose(plan, index)) for index in range(count)]
 
 
 def _time(work: Callable[[], object]) -> float:

@@ -21,7 +21,7 @@ from reprise.lib.detect.search import NO_GROUP, MateRanks, measure_distances
 from reprise.lib.music import sample
 
 INPUTS = ("segments_pitches", "segments_loudness_start", "segments_start", "beats_start")
-SHS = sample.Plan(12_960, n_cliques=4_128, n_covers=12_960)
+SHS = sample.SamplePlan(12_960, n_cliques=4_128, n_covers=12_960)
 PATCHES_A_TRACK = 4
 N_COVERS = 2_400
 N_CANDIDATES = 50
@@ -30,7 +30,7 @@ METHODS = ("median_patch", "median_pca", "dictionary_lda", "learned")
 
 def compose(index: int) -> Float32Array:
     """Beat chroma of a track of the list."""
-    fields = sample.analyse(sample.compose(SHS, index))
+    fields = sample.compute_msd_columns(sample.compose(SHS, index))
     return beat_chroma(*(fields[name] for name in INPUTS))
 
 

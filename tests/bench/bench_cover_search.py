@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -52,7 +53,8 @@ def measure(
     names = [f"Q{row}" for row in range(n_queries)]
     shares = _split(n_queries, threads)
     spent = dict.fromkeys(("product", "reprise", "faiss"), 0.0)
-    found, held, peak = [], 0.0, 0.0
+    found: list[Any] = []
+    held, peak = 0.0, 0.0
     _search_little(queries, none)  # compiles
     with ThreadPoolExecutor(threads) as pool:
 
@@ -75,7 +77,7 @@ def measure(
             run("product", lambda share, part=gallery[items]: _multiply(queries[share], part), shares)
             run("reprise", lambda top, part=gallery[items], ids=ids: _search(top, part, ids, none), tops)
             found += run("faiss", lambda part: _search_faiss(index, part, k, threads), [queries[rows]])
-        matches = run("reprise", lambda top: top.matches(), tops)
+        matches: list[Any] = run("reprise", lambda top: top.matches(), tops)
     ours = np.concatenate([part.ids for part in matches])
     same = 0
     for row, theirs in enumerate(np.concatenate(found)):

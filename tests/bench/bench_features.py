@@ -22,10 +22,10 @@ CLIP = 30 * SAMPLE_RATE
 
 def play_clips() -> list[Any]:
     """Thirty seconds from the middle of composed songs, at 22,050 Hz."""
-    plan = sample.Plan(50, seed=1)
+    plan = sample.SamplePlan(50, seed=1)
     clips = []
     for index in range(SONGS):
-        song = sum(render(sample.compose(plan, index)).values()).mean(axis=1)
+        song = np.sum(list(render(sample.compose(plan, index)).values()), axis=0).mean(axis=1)
         halves = song[: len(song) // 2 * 2].reshape(-1, 2).mean(axis=1)
         clips.append(np.ascontiguousarray(halves[len(halves) // 3 :][:CLIP], dtype=np.float32))
     return clips

@@ -16,8 +16,8 @@ from reprise.lib.features.msd import ARRAYS, SCALARS, measure
 from reprise.lib.genres.feature_sets import FEATURE_SETS
 from reprise.lib.genres.learners import LEARNERS
 from reprise.lib.genres.models import fit_model
-from reprise.lib.genres.splits import align, folds, rare_genres
-from reprise.lib.music.sample import Plan, analyse, compose, truth
+from reprise.lib.genres.splits import find_rare_genres, reorder_columns, split_folds
+from reprise.lib.music.sample import SamplePlan, compose, compute_msd_columns, truth
 
 SHARED = GTZAN.parent
 COMPOSED, SEED = 4_000, 0
@@ -56,16 +56,16 @@ def gather(tracks: Iterator[tuple[Mapping[str, Any], str, str]], k: int) -> Labe
     """Measure songs, which come with their genre and artist; genres of fewer artists than folds are left out."""
     songs = [(measure({n: s[n] for n in SCALARS}, {n: s[n] for n in ARRAYS}), genre, who) for s, genre, who in tracks]
     genres, artists = (np.array([song[place] for song in songs], dtype=object) for place in (1, 2))
-    kept = ~np.isin(genres.astype(str), sorted(rare_genres(genres, artists, k)))
+    kept = ~np.isin(genres.astype(str), sorted(find_rare_genres(genres, artists, k)))
     names = FEATURE_SETS["msd"].columns
     features = {name: np.array([song[0][name] for song in songs], dtype=np.float32)[kept] for name in names}
     return Labelled(features, genres[kept], artists[kept], k)
 
 
 def _compose() -> Iterator[tuple[Mapping[str, Any], str, str]]:
-    plan = Plan(n_tracks=COMPOSED, seed=SEED)
+    plan = SamplePlan(n_tracks=COMPOSED, seed=SEED)
     for index in range(COMPOSED):
-        song = analyse(compose(plan, index))
+        song = compute_msd_columns(compose(plan, index))
         yield song, str(truth(plan, index)["genre"]), str(song["artist_id"])
 
 
@@ -87,12 +87,12 @@ def _tell(labelled: Labelled, learner: str, which: str) -> str:
     rows = np.column_stack([labelled.features[name] for name in columns])
     names = tuple(sorted(set(labelled.genres.tolist())))
     found = np.empty(len(rows), dtype=object)
-    for train, test in folds(labelled.genres, labelled.artists, labelled.k, SEED):
+    for train, test in split_folds(labelled.genres, labelled.artists, labelled.k, SEED):
         model = fit_model(
             learner, {}, rows[train], labelled.genres[train], labelled.artists[train],
             features=columns, feature_set=which, balanced=False, seed=SEED,
         )  # fmt: skip
-        told = align(model.predict(rows[test]), model.genres, names)
+        told = reorder_columns(model.predict(rows[test]), model.genres, names)
         found[test] = np.array(names, dtype=object)[told.argmax(axis=1)]
     truth_, said = labelled.genres.astype(str), found.astype(str)
     return f"{accuracy_score(truth_, said):.3f}, {f1_score(truth_, said, average='macro'):.3f}"

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
 from reprise.lib.genres.default_model import load_default
 from reprise.lib.genres.feature_sets import FEATURE_SETS, WHOLE_TRACK, WINDOW_S, pool
 from reprise.lib.genres.models import GenreModel, dump, fit_model
-from reprise.udfs.genre_scores import columns_of, score_tracks
+from reprise.udfs.genre_scores import input_columns, score_tracks
 
 ROUNDS = 5
 BATCH = 10_000  # rows that Spark gives at a time
@@ -54,7 +55,7 @@ def make_tracks(model: GenreModel) -> tuple[pa.RecordBatch, Float64Array]:
     track = np.repeat(np.arange(tracks), rows_each)
     values = make_rows(track % N_GENRES, len(model.features))
     ids = [f"TRAAAAA{number:011d}" for number in track]
-    columns = {"track_id": ids, "sha256": [f"{number:064x}" for number in track]}
+    columns: dict[str, Any] = {"track_id": ids, "sha256": [f"{number:064x}" for number in track]}
     columns |= {name: values[:, place] for place, name in enumerate(model.features)}
     frame = values.astype(np.float64)
     if is_audio:
@@ -65,7 +66,7 @@ def make_tracks(model: GenreModel) -> tuple[pa.RecordBatch, Float64Array]:
         frame[:, tempo] = np.repeat(frame[::rows_each, tempo], rows_each)
         inside = window != WHOLE_TRACK
         frame = pool(frame[inside], lengths_s[inside], model.features, starts=np.arange(tracks) * WINDOWS)
-    return pa.RecordBatch.from_pydict(columns).select(columns_of(model)), frame
+    return pa.RecordBatch.from_pydict(columns).select(input_columns(model)), frame
 
 
 def run_udf(rows: pa.RecordBatch, named: Mapping[str, str]) -> Float64Array:

@@ -14,7 +14,7 @@ from reprise.lib.arrays import Int64Array, ObjectArray
 from reprise.lib.genres.gtzan_table import COLUMNS, GtzanTable, read_list, read_table
 from reprise.lib.genres.learners import LEARNERS
 from reprise.lib.genres.models import GenreModel, fit_model
-from reprise.lib.genres.splits import folds, random_split
+from reprise.lib.genres.splits import split_at_random, split_folds
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "gtzan"
 LISTS = ("train_filtered.txt", "valid_filtered.txt", "test_filtered.txt")
@@ -47,13 +47,14 @@ def fit(table: GtzanTable, learner: str, params: Params, rows: Int64Array) -> Ge
 def answer(table: GtzanTable, learner: str, params: Params, train: Int64Array, test: Int64Array) -> ObjectArray:
     """Genres that a model of some rows tells of others."""
     model = fit(table, learner, params, train)
-    return np.array(model.genres, dtype=object)[model.predict(table.rows[test]).argmax(axis=1)]
+    genres: ObjectArray = np.array(model.genres, dtype=object)[model.predict(table.rows[test]).argmax(axis=1)]
+    return genres
 
 
 def choose(table: GtzanTable, learner: str, train: Int64Array) -> Params:
     """The candidate that does best in folds of the training rows."""
     grid = LEARNERS[learner].grid
-    splits = folds(table.genres[train], table.names[train], INNER, SEED)
+    splits = split_folds(table.genres[train], table.names[train], INNER, SEED)
     scores = []
     for params in grid:
         found = np.empty(len(train), dtype=object)
@@ -80,8 +81,8 @@ def _calm() -> None:
 
 
 def _start(pool: Any, table: GtzanTable, learner: str, parts: Sequence[Int64Array]) -> dict[str, Any]:
-    random = [random_split(table.genres, TESTED, seed) for seed in range(RANDOM_SPLITS)]
-    outer = folds(table.genres, table.names, FOLDS, SEED)
+    random = [split_at_random(table.genres, TESTED, seed) for seed in range(RANDOM_SPLITS)]
+    outer = split_folds(table.genres, table.names, FOLDS, SEED)
     known = np.sort(np.concatenate(parts[:2]))
     return {
         "random": [(test, pool.apply_async(answer, (table, learner, {}, train, test))) for train, test in random],

@@ -141,7 +141,7 @@ def measure_job(sizes: tuple[int, ...] = SIZES) -> list[Row]:
 def measure_sample() -> list[Row]:
     """The composer: tracks a second on one core, files written."""
     with tempfile.TemporaryDirectory() as folder:
-        plan = sample.Plan(1_000, seed=1)
+        plan = sample.SamplePlan(1_000, seed=1)
         for index in range(20):
             sample.write_track(plan, index, folder)
         start = time.perf_counter()

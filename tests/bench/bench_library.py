@@ -12,7 +12,7 @@ from measuring import PeakMemory, Row
 from reprise import conf
 from reprise.jobs import extract_genre_features, ingest_library, make_sample
 from reprise.jobs._engine.session import get_session
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import LIBRARY_TRACKS
 
 RECORDINGS = 40

@@ -98,7 +98,7 @@ def make(folder: Path, n_listeners: int) -> int:
     """Songs, and the table of plays as `ingest_annotations` leaves it; returns the count of its rows."""
     from reprise import conf
     from reprise.jobs._engine.session import get_session
-    from reprise.jobs._engine.warehouse.tables import Warehouse
+    from reprise.jobs._engine.warehouse import Warehouse
     from reprise.jobs.ingest_annotations import transform_plays
     from reprise.lib.tables import PLAYS
 
@@ -117,16 +117,16 @@ def aggregate_in_spark(folder: Path, out: Path) -> None:
 
     from reprise import conf
     from reprise.jobs._engine.session import get_session
-    from reprise.jobs._engine.warehouse.tables import Warehouse
-    from reprise.jobs._tastes.profiles import find_facts, gather_evidence, profile, tune
+    from reprise.jobs._engine.warehouse import Warehouse
+    from reprise.jobs._tastes.profiles import compute_profiles, gather_evidence, select_facts, tune_session
     from reprise.lib.tables import LIBRARY_COPIES, PLAYS, TASTE_PROFILES
 
     spark = get_session(conf.load()).newSession()
-    tune(spark)
+    tune_session(spark)
     warehouse = Warehouse(str(folder / "warehouse"))
     evidence = gather_evidence(warehouse.read(spark, PLAYS), warehouse.read(spark, LIBRARY_COPIES))
-    facts = find_facts(spark.read.parquet(str(folder / "songs.parquet")))
-    profiles = profile(evidence, facts, warehouse.sizes(PLAYS)[0])
+    facts = select_facts(spark.read.parquet(str(folder / "songs.parquet")))
+    profiles = compute_profiles(evidence, facts, warehouse.sizes(PLAYS)[0])
     profiles = profiles.withColumn("run_id", F.lit("bench"))
     Warehouse(str(out)).append(TASTE_PROFILES, profiles, transaction="bench")
 
@@ -268,7 +268,8 @@ def _describe(w: pl.Expr, s1: pl.Expr, s2: pl.Expr, name: str, units: int) -> tu
     # by a column: polars multiplies by the inverse of a constant, which has another last bit
     spread = (d2 / w - (d1 / w) * (d1 / w)).sqrt() / (units * w / w)
     mean = s1 / (units * w)
-    return tuple(pl.when(w > 0).then(v).alias(f"{name}_{what}") for v, what in ((mean, "mean"), (spread, "std")))
+    known = pl.when(w > 0)
+    return known.then(mean).alias(f"{name}_mean"), known.then(spread).alias(f"{name}_std")
 
 
 TOOLS: dict[str, Callable[[Path, Path], None]] = {
@@ -296,7 +297,8 @@ def in_a_process(what: str, *arguments: object) -> dict[str, float]:
     command = [sys.executable, __file__, what, *map(str, arguments)]
     environment = os.environ | {"POLARS_MAX_THREADS": "2"}
     ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
-    return json.loads(ran.stdout.splitlines()[-1]) | {"seconds": time.perf_counter() - start}
+    printed: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
+    return printed | {"seconds": time.perf_counter() - start}
 
 
 def measure_tastes(n_listeners: int = LISTENERS) -> list[Row]:

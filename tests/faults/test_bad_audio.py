@@ -4,7 +4,9 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -38,7 +40,7 @@ def encode(path: Path, codec: str, container: str, **options: str) -> Path:
     """A second and a half, tagged, by FFmpeg."""
     with av.open(path, "w", format=container, options=options) as out:
         out.metadata.update({"title": "Żółw", "artist": "Björk", "date": "2009-03-01"})
-        stream = out.add_stream(codec, rate=RATE, layout="stereo")
+        stream: Any = out.add_stream(codec, rate=RATE, layout="stereo")
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound(1.5).T), format="fltp", layout="stereo")
         frame.sample_rate, frame.pts = RATE, 0
         fitting = av.AudioResampler(stream.format, "stereo", RATE, frame_size=stream.codec_context.frame_size)
@@ -97,7 +99,7 @@ def cut(content: bytearray, random: np.random.Generator) -> bytearray:
 
 
 def zero(content: bytearray, random: np.random.Generator) -> bytearray:
-    place = random.integers(len(content))
+    place = int(random.integers(len(content)))
     run = min(int(random.integers(1, 5000)), len(content) - place)
     content[place : place + run] = bytes(run)
     return content
@@ -187,6 +189,10 @@ def with_table(m4a: bytes, name: bytes, count: int) -> bytes:
     return m4a[:place] + struct.pack(">I", count) + m4a[place + 4 :]
 
 
+def m4a_with_table(clips: dict[str, bytes], *, name: bytes, count: int) -> bytes:
+    return with_table(clips["m4a"], name, count)
+
+
 def alias_of(path: Path) -> bytes:
     """A data reference to another file, as QuickTime has it: of the Macintosh alias only volume and path count."""
     full = b"V" + str(path).replace("/", ":").encode()
@@ -237,7 +243,7 @@ BOMBS: dict[str, tuple[Callable[[dict[str, bytes]], bytes], set[str]]] = {
     "wav_of_0_channels": (lambda c: wav(4_000, channels=0, body=bytes(4_000)), {"bad_channels", "damaged", "no_audio"}),
     "wav_of_many_chunks": (lambda c: wav(0)[:36] + b"junk\0\0\0\0" * 200_000, KINDS),
     **{
-        f"m4a_{name.decode()}_{count:x}": (lambda c, name=name, count=count: with_table(c["m4a"], name, count), set())
+        f"m4a_{name.decode()}_{count:x}": (partial(m4a_with_table, name=name, count=count), set[str]())
         for name in (b"stsz", b"stts", b"stsc", b"stco")
         for count in (0, 0x0FFF_FFFF, 0x7FFF_FFFF, 0xFFFF_FFFF)
     },

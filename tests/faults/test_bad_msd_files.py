@@ -20,7 +20,8 @@ import pandas as pd
 import pytest
 
 from reprise.jobs import ingest_msd
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.listing import Listing
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 
 STARTS = "/analysis/segments_start"
@@ -112,7 +113,7 @@ class Bad(NamedTuple):
 
 
 BAD = {
-    "zero_bytes": Bad("empty_file", "no bytes", truncate(0)),
+    "zero_bytes": Bad("empty_file", "is empty", truncate(0)),
     "cut_in_the_signature": Bad("not_hdf5", "not an HDF5 file", truncate(7)),
     "cut_after_the_signature": Bad("unreadable|truncated", "HDF5", truncate(8)),
     "cut_in_the_superblock": Bad("truncated", "shorter", truncate(95)),
@@ -123,7 +124,7 @@ BAD = {
     "folder": Bad("not_a_file", "is a folder", instead(lambda path, _: path.mkdir())),
     "fifo": Bad("not_a_file", "not a regular file", instead(lambda path, _: os.mkfifo(path))),
     "socket": Bad("not_a_file", "not a regular file", instead(listen)),
-    "link_that_leaves": Bad("not_a_file", "leaves the tree", instead(lambda p, secret: p.symlink_to(secret))),
+    "link_that_leaves": Bad("not_a_file", "points outside the source", instead(lambda p, secret: p.symlink_to(secret))),
     "broken_link": Bad("not_a_file", "No such file", instead(lambda path, _: path.symlink_to("nowhere.h5"))),
     "link_to_itself": Bad("not_a_file", "Too many levels", instead(lambda path, _: path.symlink_to(path.name))),
     "gone_before_it_is_read": Bad("unreadable", "No such file", lambda path, _: None),
@@ -192,12 +193,12 @@ def uri_of(path: Path) -> str:
 def forget_one(path: Path) -> type:
     """Build a listing that loses one file between the look at it and its reading."""
 
-    class Listing(ingest_msd.Listing):
+    class Forgetful(Listing):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             path.unlink()
 
-    return Listing
+    return Forgetful
 
 
 def lay_out(root: Path, sample: list[Path]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -306,7 +307,7 @@ def test_the_tables_hold_nothing_else(result: Result) -> None:
 @pytest.mark.parametrize("case", ["link_that_leaves", "linked_folder"])
 def test_what_a_link_leads_to_outside_is_not_read(result: Result, case: str) -> None:
     row = result.rows(QUARANTINE, case).iloc[0]
-    assert "leaves the tree" in row["message"]
+    assert "points outside the source" in row["message"]
     assert row["sha256"] is None
 
 
@@ -350,17 +351,20 @@ def test_nan_becomes_null(result: Result) -> None:
     assert raw.isna().sum() == 1
 
 
-@pytest.mark.parametrize("path", ["TRAXLZU12903D05F94.empty_1040B.h5", "TRAAAAW128F429D538.not_msd_10048B.h5"])
 def test_files_of_other_people(
     shared_data: Path,
-    path: str,
     run_job: Callable[..., dict[str, Any]],
     warehouse: Warehouse,
     rows_of: Callable[..., pd.DataFrame],
+    tmp_path: Path,
 ) -> None:
-    summary = run_job(ingest_msd.main, "--source", shared_data / "msd_bad" / path, exit_code=3)
-    assert summary["counts"]["quarantined"] == 1
-    row = rows_of(warehouse, QUARANTINE).iloc[0]
-    assert row["error_class"] == "missing_group"
-    assert path in row["message"]
+    names = ["TRAAAAW128F429D538.not_msd_10048B.h5", "TRAXLZU12903D05F94.empty_1040B.h5"]
+    for name in names:
+        shutil.copy(shared_data / "msd_bad" / name, tmp_path)
+    summary = run_job(ingest_msd.main, "--source", tmp_path, exit_code=3)
+    assert summary["counts"]["quarantined"] == 2
+    rows = rows_of(warehouse, QUARANTINE)
+    assert rows["uri"].str.rpartition("/")[2].tolist() == names
+    assert rows["error_class"].tolist() == ["missing_group"] * 2
+    assert all(name in message for name, message in zip(names, rows["message"], strict=True))
     assert rows_of(warehouse, MSD_TRACKS).empty

@@ -16,7 +16,7 @@ import pytest
 from pyspark import cloudpickle
 
 from reprise.jobs import ingest_msd
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 from reprise.udfs.msd_files import read_files
 
@@ -63,7 +63,10 @@ def _impatient(spark: Any) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_impatient")
-@pytest.mark.parametrize(("fault", "count"), [("exit", 1), ("segmentation_fault", 1), ("killed", 2), ("hang", 1)])
+@pytest.mark.parametrize(
+    ("fault", "count"),
+    [("exit", 1), pytest.param("segmentation_fault", 1, marks=pytest.mark.exhaustive), ("killed", 2), ("hang", 1)],
+)
 def test_the_file_is_found_and_the_others_are_read(
     fault: str,
     count: int,
@@ -97,6 +100,8 @@ def test_the_file_is_found_and_the_others_are_read(
         assert "crashed or hung" in message
     for table in (MSD_TRACKS, MSD_ANALYSIS):
         assert rows_of(warehouse, table)["track_id"].tolist() == [p.stem for p in files if p.name not in names]
+    if fault != "exit":
+        return
     # the same file is not tried at every run; asked to, a mended reader reads it like any other
     assert run_job(ingest_msd.main, "--source", tree, exit_code=3)["counts"]["skipped"] == 8
     run_job(ingest_msd.main, "--source", tree, "--force")

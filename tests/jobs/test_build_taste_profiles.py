@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame
 
 from reprise import conf
-from reprise.jobs import build_taste_profiles, ingest_annotations, ingest_msd
-from reprise.jobs._engine.warehouse.tables import Warehouse
-from reprise.jobs._tastes.profiles import STATUSES, count_matches, find_facts, profile
+from reprise.jobs import build_taste_profiles, ingest_annotations
+from reprise.jobs._engine.warehouse import Warehouse
+from reprise.jobs._tastes.profiles import compute_profiles, count_matches, select_facts
 from reprise.lib.music import sample
 from reprise.lib.tables import (
     GENRE_LABELS,
@@ -31,9 +31,11 @@ from reprise.lib.tables import (
     TASTE_PROFILES,
     Table,
 )
+from reprise.lib.tables.taste_formulas import MATCH_STATUSES
 from reprise.udfs.arrow import arrow_schema
+from tests.jobs.chain import Real
 
-Run = Callable[..., dict[str, Any]]
+RunJob = Callable[..., dict[str, Any]]
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
 Play = tuple[str, str, int]
 Song = dict[str, Any]
@@ -65,8 +67,8 @@ def songs_frame(spark: Any, songs: Iterable[Song]) -> DataFrame:
     return frame
 
 
-def profiles_of(spark: Any, plays: Iterable[Play], songs: Iterable[Song]) -> Profile:
-    rows = profile(evidence_frame(spark, plays), find_facts(songs_frame(spark, songs)), len(plays)).collect()
+def profiles_of(spark: Any, plays: Sequence[Play], songs: Iterable[Song]) -> Profile:
+    rows = compute_profiles(evidence_frame(spark, plays), select_facts(songs_frame(spark, songs)), len(plays)).collect()
     found = {(row.user_id, row.genre): row.asDict() for row in rows}
     assert len(found) == len(rows)
     return found
@@ -211,7 +213,7 @@ def test_profiles_are_as_counted_by_hand(
 
 
 def test_what_never_varies_has_no_spread_and_opposite_keys_no_middle(spark: Any) -> None:
-    facts = {"tempo": 123.4, "key": 9, "mode": 0, "loudness": -7.31, "year": 1999}
+    facts: dict[str, Any] = {"tempo": 123.4, "key": 9, "mode": 0, "loudness": -7.31, "year": 1999}
     songs = [song("S0", **facts), song("S1", **facts), song("S2", "Pop", key=0), song("S3", "Pop", key=6)]
     songs += [song("S4", "Jazz", key=0, tempo=100.0), song("S5", "Jazz", key=3, tempo=NAN)]
     found = profiles_of(spark, [("ann", f"S{n}", 7) for n in range(6)], songs)
@@ -236,7 +238,7 @@ def test_no_evidence_and_no_songs(spark: Any) -> None:
     assert profiles_of(spark, [], [song("S0")]) == {}
     assert profiles_of(spark, [("ann", "S0", 1)], []) == {}
     none = count_matches(evidence_frame(spark, []), songs_frame(spark, [song("S0")]))
-    assert none == dict.fromkeys(["rows_read", *STATUSES], 0)
+    assert none == dict.fromkeys(["rows_read", *MATCH_STATUSES], 0)
 
 
 def put(warehouse: Warehouse, table: Table, *rows: Mapping[str, Any]) -> None:
@@ -257,7 +259,7 @@ def track_row(number: int, song_id: str, **facts: Any) -> dict[str, Any]:
 
 
 def test_strange_listeners_and_tracks_of_their_own(
-    spark: Any, warehouse: Warehouse, run_job: Run, rows_of: Rows
+    spark: Any, warehouse: Warehouse, run_job: RunJob, rows_of: Rows
 ) -> None:
     put(warehouse, MSD_TRACKS, track_row(0, "SO1", tempo=99.0), track_row(1, "SO2"))
     put(warehouse, LIBRARY_TRACKS, {"track_id": "LB0123456789abcdef", "tempo": 140.0})
@@ -271,36 +273,34 @@ def test_strange_listeners_and_tracks_of_their_own(
         "skipped": 0, "rows_read": 11, "counted": 9, "no_genre": 1, "mismatched": 0, "unmatched": 1,
         "users": len(USERS) + 1, "profiles": len(USERS) + 2, "users_touched": len(USERS) + 1,
     }  # fmt: skip
-    rows = rows_of(warehouse, TASTE_PROFILES).set_index(["user_id", "genre"])
+    rows: Any = rows_of(warehouse, TASTE_PROFILES).set_index(["user_id", "genre"])
     assert set(rows.index) == {*((u, "'); DROP") for u in USERS), ("0", "🎷"), ("owner", "🎷")}
     assert rows.loc[("0", "🎷")][["plays", "tracks", "weight", "share"]].tolist() == [3, 1, 2.0, 0.5]
     assert rows.loc[("owner", "🎷")][["plays", "tempo_mean", "confidence"]].tolist() == [1, 140.0, 1 / 11]
 
 
-def test_nothing_to_build_from_is_one_line(run_job: Run, warehouse: Warehouse) -> None:
-    said = run_job(build_taste_profiles.main, exit_code=2)["error"]
-    assert said.count("\n") == 1
-    assert "no plays and no libraries: run ingest-annotations" in said
+def test_tables_without_a_row_are_nothing_to_build_from(refusal: Callable[..., str], warehouse: Warehouse) -> None:
     warehouse.lookup(PLAYS, "user_id", "", "")  # makes the table
-    assert run_job(build_taste_profiles.main, exit_code=2)["error"] == said
+    said = refusal(build_taste_profiles)
+    assert said == "there are no plays and no library tracks: run ingest-annotations or ingest-library first"
     assert not warehouse.exists(TASTE_PROFILES)
 
 
 @pytest.mark.exhaustive
-def test_no_genre_is_no_profile(spark: Any, run_job: Run, warehouse: Warehouse) -> None:
+def test_no_genre_is_no_profile(spark: Any, run_job: RunJob, warehouse: Warehouse) -> None:
     play(warehouse, spark, ("ann", "SO1", 3))
     counts = run_job(build_taste_profiles.main)["counts"]
     assert (counts["rows_read"], counts["unmatched"], counts["profiles"], counts["users"]) == (1, 1, 0, 0)
     assert run_job(build_taste_profiles.main)["counts"]["skipped"] == 1
 
 
-def test_planted_tastes_are_found(tmp_path: Path, run_job: Run, warehouse: Warehouse, rows_of: Rows) -> None:
+def test_planted_tastes_are_found(tmp_path: Path, run_job: RunJob, warehouse: Warehouse, rows_of: Rows) -> None:
     """Of the sample that ``make-sample`` composes unless told otherwise."""
     annotations = tmp_path / "annotations"
-    sample.write_annotations(sample.Plan(500, seed=conf.load(environ={}).seed), annotations)
+    sample.write_annotations(sample.SamplePlan(500, seed=conf.load(environ={}).seed), annotations)
     run_job(ingest_annotations.main, "--source", annotations)
     counts = run_job(build_taste_profiles.main)["counts"]
-    assert counts["rows_read"] == sum(counts[name] for name in STATUSES) == len(rows_of(warehouse, PLAYS))
+    assert counts["rows_read"] == sum(counts[name] for name in MATCH_STATUSES) == len(rows_of(warehouse, PLAYS))
     rows = rows_of(warehouse, TASTE_PROFILES)
     top = rows.sort_values("share").groupby("user_id")["genre"].last()
     plays = rows.groupby("user_id")["plays"].sum()
@@ -311,18 +311,13 @@ def test_planted_tastes_are_found(tmp_path: Path, run_job: Run, warehouse: Wareh
     assert sum(top[user] == planted[user] for user in asked) >= 0.95 * len(asked)
 
 
-def test_real_triplets_are_counted_as_by_hand(
-    shared_data: Path, run_job: Run, warehouse: Warehouse, rows_of: Rows
-) -> None:
-    run_job(ingest_msd.main, "--source", shared_data / "msd")
-    for folder in ("annotations", "taste"):
-        run_job(ingest_annotations.main, "--source", shared_data / folder, "--max-bad", 1)
-    counts = run_job(build_taste_profiles.main)["counts"]
+def test_real_triplets_are_counted_as_by_hand(shared_data: Path, real: Real, rows_of: Rows) -> None:
+    counts = real.counts["profiles"]
     plays = pd.concat(
         pd.read_csv(path, sep="\t", names=["user_id", "song_id", "play_count"])
         for path in sorted((shared_data / "taste").glob("*.txt"))
     )
-    tracks = rows_of(warehouse, MSD_TRACKS)[["track_id", "song_id"]]
+    tracks = rows_of(real.warehouse, MSD_TRACKS)[["track_id", "song_id"]]
     labels = [line.split("\t") for line in (shared_data / "annotations/msd_tagtraum_cd1.cls").read_text().splitlines()]
     lines = (shared_data / "annotations/sid_mismatches.txt").read_text("utf-8").splitlines()
     wrong = {(line[8:26], line[27:45]) for line in lines}
@@ -339,5 +334,5 @@ def test_real_triplets_are_counted_as_by_hand(
         )
         expected[kind] += 1
     print(counts)
-    assert {name: counts[name] for name in STATUSES} == {name: expected[name] for name in STATUSES}
+    assert {name: counts[name] for name in MATCH_STATUSES} == {name: expected[name] for name in MATCH_STATUSES}
     assert counts["rows_read"] == len(plays) == sum(expected.values())

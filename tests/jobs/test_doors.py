@@ -3,25 +3,20 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyspark
 import pytest
 
-from reprise.jobs import ingest_msd
 from reprise.jobs._engine import jars as _jars
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import MSD_TRACKS
+from tests.jobs.chain import Chain
 
 
 @pytest.mark.exhaustive  # spark-sql is tried with all tables after register-tables
-def test_spark_sql_reads_tables_and_comments(
-    sample_dir: Path, run_job: Callable[..., dict[str, Any]], warehouse: Warehouse, tmp_path: Path
-) -> None:
-    run_job(ingest_msd.main, "--source", sample_dir / "msd")
-    table = f"delta.`{warehouse.uri(MSD_TRACKS)}`"
+def test_spark_sql_reads_tables_and_comments(chain: Chain, tmp_path: Path) -> None:
+    table = f"delta.`{Warehouse(str(chain.after('ingest-msd'))).uri(MSD_TRACKS)}`"
     done = subprocess.run(
         [
             str(Path(pyspark.__file__).parent / "bin/spark-sql"),
@@ -35,20 +30,20 @@ def test_spark_sql_reads_tables_and_comments(
         check=True,
     )
     first, *described = done.stdout.splitlines()
-    assert first.split() == ["60", "60"]
+    assert first.split() == ["80", "80"]
     comments = {line.split("\t")[0].strip(): line.split("\t")[2].strip() for line in described if line.count("\t") == 2}
     assert {c.name: comments.get(c.name) for c in MSD_TRACKS.columns} == {c.name: c.comment for c in MSD_TRACKS.columns}
 
 
 def test_set_up_has_put_the_five_jars_where_spark_finds_them() -> None:
-    assert len(_jars.coordinates()) == 5
-    assert _jars.missing_jars() == []
+    assert len(_jars.list_coordinates()) == 5
+    assert _jars.list_missing_jars() == []
 
 
 def test_missing_jars_are_told_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "jars").mkdir()
     monkeypatch.setattr(_jars, "SPARK_HOME", tmp_path)
-    assert _jars.missing_jars() == _jars.coordinates()
-    for coordinate in _jars.coordinates()[1:]:
+    assert _jars.list_missing_jars() == _jars.list_coordinates()
+    for coordinate in _jars.list_coordinates()[1:]:
         (tmp_path / "jars" / "{1}-{2}.jar".format(*coordinate.split(":"))).touch()
-    assert _jars.missing_jars() == _jars.coordinates()[:1]
+    assert _jars.list_missing_jars() == _jars.list_coordinates()[:1]

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 
 from reprise.jobs import explore_features
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.genres.feature_sets import FEATURE_SETS
-from reprise.lib.tables import GENRE_LABELS, JOB_RUNS, MSD_GENRE_FEATURES, MSD_TRACKS, Table
+from reprise.lib.tables import GENRE_LABELS, MSD_GENRE_FEATURES, MSD_TRACKS, Table
 from reprise.udfs.arrow import arrow_schema
+from tests.jobs.chain import versions
 
-Run = Callable[..., dict[str, Any]]
-MAIN = explore_features.main
+RunJob = Callable[..., dict[str, Any]]
 SCALARS = FEATURE_SETS["msd_scalars"].columns
 GENRES = ["Rock", "Rock", "<i>Pop</i>"]
 
@@ -44,7 +44,7 @@ def fill(warehouse: Warehouse, count: int = 24) -> pd.DataFrame:
         for n, i in enumerate(ids[:-1])
     ]
     put(warehouse, GENRE_LABELS, labels)
-    return frame.iloc[:-1].assign(genre=[label["genre"] for label in labels])
+    return frame.iloc[:-1].assign(genre=[str(label["genre"]) for label in labels])
 
 
 def read(path: Path) -> list[list[str]]:
@@ -52,15 +52,10 @@ def read(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def versions(warehouse: Warehouse) -> dict[str, int]:
-    found = Warehouse(warehouse.root).versions()
-    return {name: version for name, version in found.items() if name != JOB_RUNS.name}
-
-
-def test_a_page_about_the_tables(warehouse: Warehouse, run_job: Run, tmp_path: Path) -> None:
+def test_a_page_about_the_tables(warehouse: Warehouse, run_job: RunJob, tmp_path: Path) -> None:
     frame, before = fill(warehouse), versions(warehouse)
     out = tmp_path / "new" / "page"
-    summary = run_job(MAIN, "--features", "msd_scalars", "--labels", "tagtraum_cd1", "--out", out)
+    summary = run_job(explore_features.main, "--features", "msd_scalars", "--labels", "tagtraum_cd1", "--out", out)
     assert summary["counts"] == {"rows": 23, "genres": 2, "features": 15, "rows_explored": 23, "files_written": 15}
     assert versions(warehouse) == before
     page = (out / "index.html").read_text("utf-8")
@@ -74,26 +69,27 @@ def test_a_page_about_the_tables(warehouse: Warehouse, run_job: Run, tmp_path: P
 
 
 def test_a_page_about_a_sample_of_a_file(
-    warehouse: Warehouse, run_job: Run, tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+    prepare: Callable[..., Any], tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(explore_features, "MAX_ROWS", 40)
     table = shared_data / "gtzan" / "features_30_sec.csv"
     asked = ["--features", "gtzan", "--labels", "table", "--table", table]
-    summary = run_job(MAIN, *asked, "--out", tmp_path / "page")
-    assert summary["counts"] == {"rows": 1000, "genres": 10, "features": 57, "rows_explored": 40, "files_written": 15}
+    job, run = prepare(explore_features, *asked, "--out", tmp_path / "page")
+    job.body(run)
+    assert run.counts == {"rows": 1000, "genres": 10, "features": 57, "rows_explored": 40, "files_written": 15}
     page = (tmp_path / "page" / "index.html").read_text("utf-8")
     assert "gtzan × features_30_sec.csv" in page
-    assert "40 rows drawn" in page
+    assert "a sample of 40 rows" in page
     assert {row[1] for row in read(tmp_path / "page" / "balance.csv")[1:]} == {"100"}
 
 
-def test_what_cannot_be_explored(warehouse: Warehouse, run_job: Run, tmp_path: Path) -> None:
-    file = tmp_path / "a"
+def test_what_cannot_be_explored(refusal: Callable[..., str], tmp_path: Path) -> None:
+    file, page = tmp_path / "a", tmp_path / "page"
     file.write_text("")
-    assert "is a file: name a folder" in run_job(MAIN, "--out", file, exit_code=2)["error"]
-    asked = ("--labels", "tagtraum_cd1", "--out", tmp_path / "page")
-    assert "run extract-genre-features first" in run_job(MAIN, *asked, exit_code=2)["error"]
-    assert "--labels is missing" in run_job(MAIN, "--out", tmp_path / "page", exit_code=2)["error"]
-    error = run_job(MAIN, "--labels", "table", "--out", tmp_path / "page", exit_code=2)["error"]
-    assert "--table FILE and --labels table go together" in error
-    assert not (tmp_path / "page").exists()
+    assert "is a file: name a folder" in refusal(explore_features, "--out", file)
+    said = refusal(explore_features, "--labels", "tagtraum_cd1", "--out", page)
+    assert "run extract-genre-features first" in said
+    assert "--labels is missing" in refusal(explore_features, "--out", page)
+    said = refusal(explore_features, "--labels", "table", "--out", page)
+    assert "--table FILE and --labels table go together" in said
+    assert not page.exists()

@@ -1,7 +1,6 @@
 """Searches for versions: what is found is what brute force finds, and what a person sees of it."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,53 +10,44 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from reprise.jobs import find_covers, train_cover_index
-from reprise.jobs._engine.warehouse.tables import Warehouse
-from reprise.lib.detect.alignment import RERANKERS
+from reprise.jobs import find_covers
+from reprise.jobs._detection.models import find_embedding
+from reprise.jobs._engine.warehouse import Warehouse
+from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS
 from reprise.lib.detect.calibration import Calibration
+from reprise.lib.detect.plots import draw_alignment
 from reprise.lib.tables import (
     BEAT_CHROMA,
     CHROMA_PATCHES,
     COVER_CLIQUES,
     COVER_MATCHES,
     COVER_VECTORS,
-    JOB_RUNS,
     LIBRARY_TRACKS,
     MODELS,
     MSD_TRACKS,
     Table,
 )
 from reprise.udfs.arrow import arrow_schema
+from tests.jobs.chain import CHAIN, NUMBERS, Chain, copy_warehouse
 
-Run = Callable[..., dict[str, Any]]
+RunJob = Callable[..., dict[str, Any]]
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
 
-PCA = ("--method", "median_pca", "--param", "dimensions=10")
 PLAIN = ("--rerank", "none")
-
-
-@pytest.fixture(scope="session")
-def ingested(cover_states: dict[str, Path]) -> Path:
-    """Tracks and two clique lists."""
-    return cover_states["ingested"]
-
-
-@pytest.fixture(scope="session")
-def trained(cover_states: dict[str, Path]) -> Path:
-    """The same with chroma, a trained model, and its vectors."""
-    return cover_states["trained"]
+OF_LIST = CHAIN[NUMBERS["find-covers"]].arguments
+"""What the chain searches for: the tracks of the test list, by the reranker ``simple``."""
 
 
 @pytest.fixture
-def warehouse(trained: Path, tmp_path: Path) -> Warehouse:
-    """A copy of the trained warehouse."""
-    shutil.copytree(trained, tmp_path / "warehouse")
-    return Warehouse(str(tmp_path / "warehouse"))
+def warehouse(chain: Chain, tmp_path: Path) -> Warehouse:
+    """A copy of the warehouse with embeddings."""
+    return copy_warehouse(chain.after("train-cover-index"), tmp_path / "warehouse")
 
 
-def versions(warehouse: Warehouse) -> dict[str, int]:
-    found = Warehouse(warehouse.root).versions()
-    return {name: version for name, version in found.items() if name != JOB_RUNS.name}
+def add_matches(chain: Chain, warehouse: Warehouse) -> None:
+    """Give the copy the matches that the chain has found."""
+    found = Warehouse(str(chain.after("find-covers"))).lookup(COVER_MATCHES, "query_id", "", "~")
+    warehouse.merge(COVER_MATCHES, found)
 
 
 def put(warehouse: Warehouse, table: Table, rows: pd.DataFrame) -> None:
@@ -88,22 +78,55 @@ def matches(warehouse: Warehouse, rows_of: Rows, query_id: str) -> pd.DataFrame:
     return rows[rows["query_id"] == query_id].sort_values("rank").reset_index(drop=True)
 
 
-def test_plain_search_is_brute_force(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
+def assert_is_brute_force(
+    warehouse: Warehouse, rows_of: Rows, query_id: str, reranker: str, *, candidates: int, top: int
+) -> None:
+    """The matches of a query are those of all its candidates, aligned one by one."""
+    vectors = rows_of(warehouse, COVER_VECTORS)
+    songs = rows_of(warehouse, MSD_TRACKS).set_index("track_id")["song_id"]
+    twins = tuple(songs.index[(songs == songs[query_id]) & (songs.index != query_id)])
+    stored = rows_of(warehouse, BEAT_CHROMA).set_index("track_id")["beat_chroma"]
+    expected = brute_force(vectors, query_id, candidates, twins)
+    aligned = [
+        RERANKERS[reranker](stored[query_id].reshape(12, -1), stored[i].reshape(12, -1))
+        for i in expected["candidate_id"]
+    ]
+    for name in ("transposition", "tempo_ratio"):
+        expected[name] = [getattr(one, name) for one in aligned]
+    expected["alignment_distance"] = [one.distance for one in aligned]
+    order = ["alignment_distance", "distance", "candidate_id"]
+    expected = expected.sort_values(order).reset_index(drop=True)[:top]
+    found = matches(warehouse, rows_of, query_id)
+    assert found["rank"].tolist() == list(range(1, len(expected) + 1))
+    assert set(found["reranker"]) == {reranker}
+    for name in ("candidate_id", "transposition"):
+        assert found[name].tolist() == expected[name].tolist()
+    for name in ("distance", "alignment_distance", "tempo_ratio"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+    (row,) = warehouse.lookup(MODELS, "model_id", "", "~").to_pylist()
+    learned = json.loads(row["metrics"])["calibration"][reranker]
+    calibration = Calibration(tuple(learned["weights"]), learned["intercept"])
+    np.testing.assert_allclose(found["probability"], calibration.probability(expected["alignment_distance"]), 1e-6)
+
+
+def test_plain_search_is_brute_force_up_to_all_other_tracks(
+    warehouse: Warehouse, run_job: RunJob, rows_of: Rows
+) -> None:
     vectors = rows_of(warehouse, COVER_VECTORS)
     ids = vectors["track_id"].tolist()
-    # three tracks with one vector: the same distance from any other
+    # three tracks with one embedding: the same distance from any other
     same = vectors["track_id"].isin([ids[5], ids[50], ids[70]])
     vectors.loc[same, "vector"] = pd.Series([vectors["vector"][5]] * 3, index=vectors.index[same])
     put(warehouse, COVER_VECTORS, vectors)
-    asked = [ids[5], ids[0], ids[33]]
-    counts = run_job(find_covers.main, *PLAIN, "--top", 60, *(f"--track={i}" for i in asked))["counts"]
-    assert counts == {"queries": 3, "skipped": 0, "searched": 3, "without_vector": 0, "matches": 180}
+    asked, n = [ids[5], ids[0], ids[33]], len(ids) - 1
+    counts = run_job(find_covers.main, *PLAIN, "--top", 1000, *(f"--track={i}" for i in asked))["counts"]
+    assert counts == {"queries": 3, "skipped": 0, "searched": 3, "without_vector": 0, "matches": 3 * n}
     (model,) = warehouse.lookup(MODELS, "model_id", "", "~")["model_id"].to_pylist()
     for query_id in asked:
-        found, expected = matches(warehouse, rows_of, query_id), brute_force(vectors, query_id, 60)
+        found, expected = matches(warehouse, rows_of, query_id), brute_force(vectors, query_id, n)
         assert found["candidate_id"].tolist() == expected["candidate_id"].tolist()
         np.testing.assert_allclose(found["distance"], expected["distance"], rtol=1e-12)
-        assert found["rank"].tolist() == list(range(1, 61))
+        assert found["rank"].tolist() == list(range(1, n + 1))
         assert set(found["model_id"]) == {model}
         assert set(found["reranker"]) == {"none"}
         assert found[["alignment_distance", "transposition", "tempo_ratio"]].isna().all(axis=None)
@@ -112,148 +135,137 @@ def test_plain_search_is_brute_force(warehouse: Warehouse, run_job: Run, rows_of
     assert matches(warehouse, rows_of, ids[5])["distance"][:3].tolist()[:2] == [0, 0]
 
 
-@pytest.mark.parametrize("reranker", list(RERANKERS))
-def test_reranked_search_is_brute_force(reranker: str, warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
-    vectors = rows_of(warehouse, COVER_VECTORS)
-    stored = rows_of(warehouse, BEAT_CHROMA).set_index("track_id")["beat_chroma"]
-    asked = vectors["track_id"].tolist()[10:12]
+def test_the_matches_of_a_list_are_those_of_brute_force(chain: Chain, rows_of: Rows) -> None:
+    """As the chain has searched for them: with the reranker ``simple``."""
+    warehouse = Warehouse(str(chain.after("find-covers")))
+    rows = rows_of(warehouse, COVER_MATCHES)
+    vectors = set(rows_of(warehouse, COVER_VECTORS)["track_id"])
+    listed = rows_of(warehouse, COVER_CLIQUES).query("source == 'shs_dataset_test'")["track_id"].tolist()
+    with_vector = sorted(vectors & set(listed))
+    # two of the list are too short to have an embedding
+    assert chain.summary(CHAIN[NUMBERS["find-covers"]])["counts"] == {
+        "queries": 16, "skipped": 0, "searched": 14, "without_vector": 2, "matches": 140
+    }  # fmt: skip
+    assert sorted(set(rows["query_id"])) == with_vector
+    for query_id in with_vector[::5]:
+        assert_is_brute_force(warehouse, rows_of, query_id, "simple", candidates=20, top=10)
+
+
+@pytest.mark.parametrize(
+    "reranker",
+    [
+        pytest.param(name, marks=() if name == DEFAULT_RERANKER else pytest.mark.exhaustive)
+        for name in RERANKERS
+        if name != "simple"
+    ],
+)
+def test_reranked_search_is_brute_force(reranker: str, warehouse: Warehouse, run_job: RunJob, rows_of: Rows) -> None:
+    asked = rows_of(warehouse, COVER_VECTORS)["track_id"].tolist()[10:12]
     run_job(find_covers.main, "--rerank", reranker, "--candidates", 15, "--top", 6, *(f"--track={i}" for i in asked))
-    (row,) = warehouse.lookup(MODELS, "model_id", "", "~").to_pylist()
-
-    learned = json.loads(row["metrics"])["calibration"][reranker]
-    calibration = Calibration(tuple(learned["weights"]), learned["intercept"])
     for query_id in asked:
-        expected = brute_force(vectors, query_id, 15)
-        aligned = [
-            RERANKERS[reranker](stored[query_id].reshape(12, -1), stored[i].reshape(12, -1))
-            for i in expected["candidate_id"]
-        ]
-        for name in ("transposition", "tempo_ratio"):
-            expected[name] = [getattr(one, name) for one in aligned]
-        expected["alignment_distance"] = [one.distance for one in aligned]
-        order = ["alignment_distance", "distance", "candidate_id"]
-        expected = expected.sort_values(order).reset_index(drop=True)[:6]
-        found = matches(warehouse, rows_of, query_id)
-        assert found["rank"].tolist() == [1, 2, 3, 4, 5, 6]
-        for name in ("candidate_id", "transposition"):
-            assert found[name].tolist() == expected[name].tolist()
-        for name in ("distance", "alignment_distance", "tempo_ratio"):
-            np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
-        np.testing.assert_allclose(found["probability"], calibration.probability(expected["alignment_distance"]), 1e-6)
+        assert_is_brute_force(warehouse, rows_of, query_id, reranker, candidates=15, top=6)
 
 
-def test_known_duplicates_of_the_query_are_left_out(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
+def test_tracks_of_one_song_are_left_out_and_those_without_a_song_are_not(
+    warehouse: Warehouse, run_job: RunJob, rows_of: Rows
+) -> None:
     vectors = rows_of(warehouse, COVER_VECTORS)
     query_id = vectors["track_id"][7]
     nearest = brute_force(vectors, query_id, 3)["candidate_id"].tolist()
+    others = vectors[~vectors["track_id"].isin([query_id, *nearest])]
+    songless = others["track_id"].iloc[11]
+    no_twins = brute_force(vectors, songless, 10)
     rename(warehouse, [query_id, *nearest[:2]], song_id="SOSAMESAMESAMESAME")
-    run_job(find_covers.main, *PLAIN, "--track", query_id)
-    expected = brute_force(vectors, query_id, 10, tuple(nearest[:2]))
-    assert matches(warehouse, rows_of, query_id)["candidate_id"].tolist() == expected["candidate_id"].tolist()
-    # the other tracks find both of them
-    run_job(find_covers.main, *PLAIN, "--track", nearest[2], "--top", 76)
+    rename(warehouse, [songless, *set(no_twins["candidate_id"][:2]) - {query_id, *nearest}], song_id=None)
+    asked = (query_id, nearest[2], songless)
+    run_job(find_covers.main, *PLAIN, *(f"--track={i}" for i in asked), "--top", len(vectors) - 1)
+    expected = brute_force(vectors, query_id, 10, tuple(nearest[:2]))["candidate_id"].tolist()
+    assert matches(warehouse, rows_of, query_id)["candidate_id"].tolist()[:10] == expected
+    # other tracks find both of them
     assert {query_id, *nearest[:2]} <= set(matches(warehouse, rows_of, nearest[2])["candidate_id"])
+    found = matches(warehouse, rows_of, songless)["candidate_id"].tolist()
+    assert found[:10] == no_twins["candidate_id"].tolist()
 
 
-def test_tracks_without_a_song_are_no_duplicates(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
-    vectors = rows_of(warehouse, COVER_VECTORS)
-    query_id = vectors["track_id"][7]
-    expected = brute_force(vectors, query_id, 10)
-    rename(warehouse, [query_id, *expected["candidate_id"][:2]], song_id=None)
-    run_job(find_covers.main, *PLAIN, "--track", query_id)
-    assert matches(warehouse, rows_of, query_id)["candidate_id"].tolist() == expected["candidate_id"].tolist()
-
-
-def test_second_search_is_skipped_until_something_has_changed(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows
+def test_a_list_is_searched_again_when_a_track_has_come(
+    chain: Chain, warehouse: Warehouse, run_job: RunJob, rows_of: Rows
 ) -> None:
-    arguments = (*PLAIN, "--cliques", "shs_dataset_test")
-    first = run_job(find_covers.main, *arguments)["counts"]
-    # two of the list are too short to have a vector
-    assert first == {"queries": 16, "skipped": 0, "searched": 14, "without_vector": 2, "matches": 140}
-    before, rows = versions(warehouse), rows_of(warehouse, COVER_MATCHES)
-    second = run_job(find_covers.main, *arguments)["counts"]
-    assert (second["skipped"], second["searched"], second["without_vector"]) == (14, 0, 2)
-    assert versions(warehouse) == before
-    forced = run_job(find_covers.main, *arguments, "--force")["counts"]
-    assert (forced["skipped"], forced["searched"]) == (0, 14)
-    pd.testing.assert_frame_equal(rows_of(warehouse, COVER_MATCHES), rows)
-    # a track nearest to all of them comes
-    vectors = rows_of(warehouse, COVER_VECTORS)
-    one = vectors[vectors["track_id"] == rows["query_id"][0]].assign(track_id="TRZZZZZ128F0000000")
-    put(warehouse, COVER_VECTORS, one)
-    again = run_job(find_covers.main, *arguments)["counts"]
-    assert (again["skipped"], again["searched"]) == (0, 14)
-    assert matches(warehouse, rows_of, rows["query_id"][0])["candidate_id"][0] == "TRZZZZZ128F0000000"
+    add_matches(chain, warehouse)
+    query_id = rows_of(warehouse, COVER_MATCHES)["query_id"][0]
+    for table in (COVER_VECTORS, BEAT_CHROMA):
+        rows = rows_of(warehouse, table)
+        put(warehouse, table, rows[rows["track_id"] == query_id].assign(track_id="TRZZZZZ128F0000000"))
+    counts = run_job(find_covers.main, *OF_LIST)["counts"]
+    assert (counts["skipped"], counts["searched"]) == (0, 14)
+    assert matches(warehouse, rows_of, query_id)["candidate_id"][0] == "TRZZZZZ128F0000000"
 
 
-def test_other_settings_search_again_and_leave_no_old_rows(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
-    one, other = rows_of(warehouse, COVER_VECTORS)["track_id"][[3, 40]]
-    run_job(find_covers.main, *PLAIN, "--track", one, "--track", other)
+def test_other_settings_search_again_and_leave_no_old_rows(
+    chain: Chain, warehouse: Warehouse, run_job: RunJob, rows_of: Rows
+) -> None:
+    add_matches(chain, warehouse)
+    one, other = rows_of(warehouse, COVER_MATCHES)["query_id"].unique()[[3, 8]]
     of_other = matches(warehouse, rows_of, other)
+    assert len(matches(warehouse, rows_of, one)) == 10
     counts = run_job(find_covers.main, *PLAIN, "--track", one, "--top", 3)["counts"]
     assert (counts["searched"], counts["matches"]) == (1, 3)
-    assert matches(warehouse, rows_of, one)["rank"].tolist() == [1, 2, 3]
-    pd.testing.assert_frame_equal(matches(warehouse, rows_of, other), of_other)
-    run_job(find_covers.main, "--rerank", "simple", "--candidates", 3, "--track", one, "--top", 2)
-    assert matches(warehouse, rows_of, one)["reranker"].tolist() == ["simple"] * 2
+    found = matches(warehouse, rows_of, one)
+    assert (found["rank"].tolist(), found["reranker"].tolist()) == ([1, 2, 3], ["none"] * 3)
+    pd.testing.assert_frame_equal(matches(warehouse, rows_of, other), of_other, check_dtype=False)
 
 
-def test_another_model_is_searched_when_it_is_asked_for(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
-    (first,) = warehouse.lookup(MODELS, "model_id", "", "~")["model_id"].to_pylist()
-    run_job(train_cover_index.main, "--method", "median_patch")
+def test_the_model_trained_last_is_searched_unless_another_is_named(
+    warehouse: Warehouse, run_job: RunJob, prepare: Callable[..., Any], rows_of: Rows
+) -> None:
+    (first,) = warehouse.lookup(MODELS, "model_id", "", "~").to_pylist()
     vectors = rows_of(warehouse, COVER_VECTORS)
+    later = first | {"model_id": "later", "trained_at": first["trained_at"].replace(year=2100)}
+    warehouse.merge(MODELS, pa.Table.from_pylist([later], arrow_schema(MODELS)))
+    put(warehouse, COVER_VECTORS, vectors.assign(model_id="later", vector=vectors["vector"].to_numpy()[::-1]))
+    _, run = prepare(find_covers)
+    assert find_embedding(run, None).model_id == "later"
     query_id = vectors["track_id"][0]
-    for model, arguments in ((False, ()), (True, ("--model", first))):
-        run_job(find_covers.main, *PLAIN, "--track", query_id, *arguments)
-        of_model = vectors[(vectors["model_id"] == first) == model]
-        found, expected = matches(warehouse, rows_of, query_id), brute_force(of_model, query_id, 10)
-        assert found["candidate_id"].tolist() == expected["candidate_id"].tolist()
-        assert (set(found["model_id"]) == {first}) == model
+    run_job(find_covers.main, *PLAIN, "--track", query_id, "--model", first["model_id"])
+    found, expected = matches(warehouse, rows_of, query_id), brute_force(vectors, query_id, 10)
+    assert found["candidate_id"].tolist() == expected["candidate_id"].tolist()
+    assert set(found["model_id"]) == {first["model_id"]}
 
 
-def test_all_other_tracks_are_found_where_there_are_fewer_than_asked(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows
-) -> None:
-    vectors = rows_of(warehouse, COVER_VECTORS)
-    run_job(find_covers.main, *PLAIN, "--track", vectors["track_id"][0], "--top", 1000)
-    found = matches(warehouse, rows_of, vectors["track_id"][0])
-    assert sorted(found["candidate_id"]) == vectors["track_id"].tolist()[1:]
-    assert found["rank"].tolist() == list(range(1, 77))
-
-
-@pytest.mark.parametrize("reranker", ["none", "qmax"])
+@pytest.mark.parametrize("reranker", ["none", DEFAULT_RERANKER])
 def test_a_track_that_is_alone_has_no_match(
-    reranker: str, warehouse: Warehouse, run_job: Run, rows_of: Rows, tmp_path: Path
+    reranker: str, warehouse: Warehouse, prepare: Callable[..., Any], refusal: Callable[..., str], rows_of: Rows
 ) -> None:
     vectors = rows_of(warehouse, COVER_VECTORS)
-    warehouse.merge(
-        COVER_VECTORS, [], delete=pa.Table.from_pandas(vectors.loc[1:, ["track_id", "model_id"]], preserve_index=False)
-    )
-    query_id, picture = vectors["track_id"][0], tmp_path / "drawn.png"
-    counts = run_job(find_covers.main, "--rerank", reranker, "--track", query_id)["counts"]
-    assert (counts["searched"], counts["matches"]) == (1, 0)
-    said = run_job(find_covers.main, "--rerank", reranker, "--track", query_id, "--plot", picture, exit_code=2)
-    assert said["error"] == f"reprise find-covers: --plot: {query_id} has no match to draw\n"
+    gone = pa.Table.from_pandas(vectors.loc[1:, ["track_id", "model_id"]], preserve_index=False)
+    warehouse.merge(COVER_VECTORS, [], delete=gone)
+    asked = ("--rerank", reranker, "--track", vectors["track_id"][0])
+    job, run = prepare(find_covers, *asked)
+    job.body(run)
+    assert (run.counts["searched"], run.counts["matches"]) == (1, 0)
+    said = refusal(find_covers, *asked, "--plot", "drawn.png")
+    assert said == f"--plot: {vectors['track_id'][0]} has no match to draw"
 
 
 def test_tracks_and_the_tracks_of_a_list_are_each_searched_once(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows
+    warehouse: Warehouse, prepare: Callable[..., Any], rows_of: Rows
 ) -> None:
     listed = rows_of(warehouse, COVER_CLIQUES).query("source == 'shs_dataset_train'")["track_id"].tolist()
     other = next(i for i in rows_of(warehouse, COVER_VECTORS)["track_id"] if i not in listed)
     named = ("--track", other, "--track", listed[0], "--track", other)
-    counts = run_job(find_covers.main, *PLAIN, *named, "--cliques", "shs_dataset_train", "--top", 1)["counts"]
-    assert (counts["queries"], counts["searched"], counts["matches"]) == (21, 21, 21)
-    assert rows_of(warehouse, COVER_MATCHES)["query_id"].tolist() == sorted([*listed, other])
+    _, run = prepare(find_covers, *named, "--cliques", "shs_dataset_train")
+    assert find_covers._list_queries(run) == sorted([*listed, other])
 
 
-def test_a_list_without_any_vector_is_no_error(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
-    short = rows_of(warehouse, CHROMA_PATCHES).query("status != 'ok'")["track_id"].tolist()
-    cliques = rows_of(warehouse, COVER_CLIQUES)
-    put(warehouse, COVER_CLIQUES, cliques[:3].assign(clique_id="short", source="short", track_id=short))
-    counts = run_job(find_covers.main, *PLAIN, "--cliques", "short")["counts"]
-    assert counts == {"queries": 3, "skipped": 0, "searched": 0, "without_vector": 3, "matches": 0}
+def test_a_list_without_any_embedding_is_no_error(
+    warehouse: Warehouse, prepare: Callable[..., Any], rows_of: Rows
+) -> None:
+    patches = rows_of(warehouse, CHROMA_PATCHES)
+    short = patches[patches["track_id"].str.startswith("TR") & (patches["status"] != "ok")]["track_id"].tolist()
+    cliques = rows_of(warehouse, COVER_CLIQUES)[: len(short)]
+    put(warehouse, COVER_CLIQUES, cliques.assign(clique_id="short", source="short", track_id=short))
+    job, run = prepare(find_covers, *PLAIN, "--cliques", "short")
+    job.body(run)
+    assert run.counts == {"queries": 3, "skipped": 0, "searched": 0, "without_vector": 3, "matches": 0}
 
 
 @pytest.mark.parametrize(
@@ -261,72 +273,71 @@ def test_a_list_without_any_vector_is_no_error(warehouse: Warehouse, run_job: Ru
     [
         ((), "nothing to search for: give --track ID or --cliques LIST"),
         (("--track", "TRNONE"), "--track TRNONE has no chroma: ingest it, then run extract-chroma"),
-        (("--cliques", "none"), "there is no clique list none; there are: shs_dataset_test, shs_dataset_train"),
-        (("--track", "TRNONE", "--model", "none"), "there is no model none; there are: median_pca-"),
+        (("--cliques", "none"), "unknown clique list none; choose from: shs_dataset_test, shs_dataset_train"),
+        (("--track", "TRNONE", "--model", "none"), "there is no cover embedding model none; choose from: median_pca-"),
         (("--track", "TRNONE", "--top", "0"), "argument --top: must be at least 1, not 0"),
         (("--track", "TRNONE", "--top", "ten"), "argument --top: "),
         (("--track", "TRNONE", "--candidates", "-1"), "argument --candidates: must be at least 1, not -1"),
-        (("--track", "TRNONE", "--rerank", "best"), "invalid choice: 'best'"),
+        (("--track", "TRNONE", "--rerank", "best"), "argument --rerank: invalid choice: 'best'"),
     ],
 )
-def test_bad_usage_is_said_in_one_line(
-    arguments: tuple[str, ...], reason: str, warehouse: Warehouse, run_job: Run, rows_of: Rows
+def test_what_cannot_be_searched_for(
+    arguments: tuple[str, ...], reason: str, warehouse: Warehouse, refusal: Callable[..., str], rows_of: Rows
 ) -> None:
-    said = run_job(find_covers.main, *arguments, exit_code=2)["error"]
-    assert said.startswith(f"reprise find-covers: {reason}" if "invalid" not in reason else "reprise find-covers: ")
-    assert reason in said
-    assert said.count("\n") == 1
+    assert refusal(find_covers, *arguments).startswith(reason)
     assert len(rows_of(warehouse, COVER_MATCHES)) == 0
 
 
-def test_a_track_without_a_vector_is_told_why(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
-    short = rows_of(warehouse, CHROMA_PATCHES).query("status != 'ok'")["track_id"].tolist()[0]
-    said = run_job(find_covers.main, "--track", short, exit_code=2)["error"]
-    assert said == f"reprise find-covers: --track {short} cannot be searched for: too short for patches\n"
-    vectors = rows_of(warehouse, COVER_VECTORS)
-    gone = vectors.loc[:0, ["track_id", "model_id"]]
-    warehouse.merge(COVER_VECTORS, [], delete=pa.Table.from_pandas(gone, preserve_index=False))
-    said = run_job(find_covers.main, "--track", gone["track_id"][0], exit_code=2)["error"]
-    assert said == (
-        f"reprise find-covers: --track {gone['track_id'][0]} has no vector: run train-cover-index --model"
-        f" {gone['model_id'][0]} for tracks that are new\n"
-    )
-
-
-def test_a_track_that_was_removed_is_told_why(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
-    gone = rows_of(warehouse, COVER_VECTORS)["track_id"][:2].tolist()
+def test_why_a_track_cannot_be_searched_for(warehouse: Warehouse, refusal: Callable[..., str], rows_of: Rows) -> None:
+    short = rows_of(warehouse, CHROMA_PATCHES).query("status != 'ok'")["track_id"].tolist()[-1]
+    said = refusal(find_covers, "--track", short)
+    assert said == f"--track {short} cannot be searched for: too short for patches"
+    new, removed = rows_of(warehouse, COVER_VECTORS)[["track_id", "model_id"]].iloc[:2].to_dict("records")
+    warehouse.merge(COVER_VECTORS, [], delete=pa.Table.from_pylist([new]))
+    said = refusal(find_covers, "--track", new["track_id"])
+    more = f"run train-cover-index --model {new['model_id']}, which embeds new tracks"
+    assert said == f"--track {new['track_id']} has no embedding: {more}"
     for table in (BEAT_CHROMA, CHROMA_PATCHES):
-        warehouse.merge(table, [], delete=pa.table({"track_id": gone}))
-    said = run_job(find_covers.main, "--track", gone[0], exit_code=2)["error"]
-    assert said == (
-        f"reprise find-covers: {gone[0]} has a vector and no chroma any more: run train-cover-index, which forgets it\n"
+        warehouse.merge(table, [], delete=pa.table({"track_id": [removed["track_id"]]}))
+    said = refusal(find_covers, "--track", removed["track_id"])
+    assert (
+        said == f"{removed['track_id']} has an embedding but its chroma was deleted: run train-cover-index to remove it"
     )
 
 
-def test_without_a_model_it_is_said_what_to_run(warehouse: Warehouse, run_job: Run) -> None:
-    shutil.rmtree(warehouse.uri(MODELS))
-    said = run_job(find_covers.main, "--track", "TRA", exit_code=2)["error"]
-    assert said == "reprise find-covers: there is no model: run train-cover-index first\n"
-
-
-def test_a_person_sees_titles_and_artists_and_a_picture(
-    warehouse: Warehouse, rows_of: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_person_sees_titles_and_artists_and_a_picture_of_the_track_named_first(
+    warehouse: Warehouse,
+    rows_of: Rows,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     vectors = rows_of(warehouse, COVER_VECTORS)
     query_id = vectors["track_id"][7]
     best, second = brute_force(vectors, query_id, 2)["candidate_id"]
+    other = next(i for i in vectors["track_id"] if i not in (query_id, best, second))
     # what rich and matplotlib read as markup, and names in other alphabets
     rename(warehouse, [query_id], title="Été $x_ [live]", artist_name="Björk [/b] 音楽")
     rename(warehouse, [best], title="Ночь [red]", artist_name="A$AP ^_ $")
     rename(warehouse, [second], title=None, artist_name=None)
+    drawn: list[str] = []
+    draw: Any = draw_alignment
+
+    def watch(*values: Any, query_title: str, **options: Any) -> None:
+        drawn.append(query_title)
+        draw(*values, query_title=query_title, **options)
+
+    monkeypatch.setattr(find_covers, "draw_alignment", watch)
     picture = tmp_path / "drawn.png"
-    arguments = ["--track", query_id, "--candidates", "2", "--top", "2", "--plot", str(picture)]
-    assert find_covers.main([*arguments, "--warehouse", warehouse.root]) == 0
+    asked = ["--track", query_id, "--track", other, "--candidates", "2", "--top", "2", "--plot", str(picture)]
+    assert find_covers.main([*asked, "--warehouse", warehouse.root]) == 0
     printed = capsys.readouterr().out
     for words in (query_id, "Été $x_ [live]", "(Björk [/b] 音楽)", best, "Ночь [red]", "A$AP ^_ $", second, "prob."):
         assert words in printed
+    assert printed.index(query_id) < printed.index(other)
     assert f"drawn: {picture}" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert drawn == ["Été $x_ [live] – Björk [/b] 音楽"]
 
 
 def test_library_tracks_are_found_and_named(
@@ -336,23 +347,12 @@ def test_library_tracks_are_found_and_named(
     for table in (COVER_VECTORS, BEAT_CHROMA, CHROMA_PATCHES):
         rows = rows_of(warehouse, table)
         put(warehouse, table, rows[rows["track_id"] == original].assign(track_id=own))
-    told = {"track_id": own, "title": "Été (home)", "artist_name": "Zoë", "codec": "flac", "length_status": "ok"}
-    told |= {"sample_rate": 44100, "channel_count": 2, "sha256": "s", "run_id": "r"}
+    told: dict[str, Any] = {"track_id": own, "title": "Été (home)", "artist_name": "Zoë", "length_status": "ok"}
+    told |= {"codec": "flac"} | {"sample_rate": 44100, "channel_count": 2, "sha256": "s", "run_id": "r"}
     warehouse.merge(LIBRARY_TRACKS, pa.Table.from_pylist([told], arrow_schema(LIBRARY_TRACKS)))
+    asked = ["--track", own, "--track", original, "--candidates", "3", "--top", "1"]
+    assert find_covers.main([*asked, "--warehouse", warehouse.root]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("Été (home)") == printed.count("Zoë") == 2
     for query_id, found in ((own, original), (original, own)):
-        arguments = ["--track", query_id, "--candidates", "3", "--top", "1"]
-        assert find_covers.main([*arguments, "--warehouse", warehouse.root]) == 0
-        printed = capsys.readouterr().out
-        assert all(words in printed for words in (own, original, "Été (home)", "Zoë"))
         assert matches(warehouse, rows_of, query_id)["candidate_id"].tolist() == [found]
-
-
-def test_the_track_named_first_is_drawn(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, other = rows_of(warehouse, COVER_VECTORS)["track_id"][[3, 40]]
-    rename(warehouse, [other], title="The first", artist_name="Named")
-    drawn: list[str] = []
-    monkeypatch.setattr(find_covers, "draw_alignment", lambda *_, query_title, **__: drawn.append(query_title))
-    run_job(find_covers.main, *PLAIN, "--track", other, "--track", one, "--plot", "drawn.png")
-    assert drawn == ["The first – Named"]

@@ -1,66 +1,48 @@
 """Playlists and histories of listeners: which songs they name, and what of them names none."""
 
 import hashlib
+import io
 import json
 import os
-import shutil
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
 
-from reprise.jobs import ingest_library, ingest_msd
-from reprise.jobs._engine.warehouse.tables import Warehouse
-from reprise.lib.tables import JOB_RUNS, LIBRARY_TRACKS, MANIFEST, MSD_TRACKS, PLAYS, QUARANTINE, UNMATCHED_PLAYS, Table
+from reprise.jobs import ingest_library
+from reprise.jobs._engine.warehouse import Warehouse
+from reprise.lib.tables import LIBRARY_TRACKS, MANIFEST, MSD_TRACKS, PLAYS, QUARANTINE, UNMATCHED_PLAYS, Table
+from tests.jobs.chain import Chain, copy_warehouse, records
 
-Run = Callable[..., dict[str, Any]]
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
+Counts = dict[tuple[str, str], int]
 MBID, ISRC = "f1d5a3d4-3e39-4f1a-8c1c-0a2b3c4d5e6f", "USRC17607839"
 OTHER_MBID = "00000000-3e39-4f1a-8c1c-0a2b3c4d5e6f"
 TITLES = ("Où es-tu ?", "Blue (Live)", "Common", "Common", "Hidden")
 """Titles of ann's three tracks and bob's two: one name is of a track of each."""
+PLACES = ("ann/A/où.flac", "ann/B/blue.flac", "ann/c.flac", "bob/c.flac", "bob/d.flac")
+ESCAPES = (
+    "../bob/d.flac",
+    "A/../../bob/d.flac",
+    "{tree}/bob/d.flac",
+    "file://{tree}/bob/d.flac",
+    "../../secret.flac",
+    "link.flac",
+    "pipe.flac",
+    "/dev/zero",
+    "\\\\server\\share\\d.flac",
+    "http://localhost:1/d.flac",
+    "..%2fbob%2fd.flac",
+)
+"""Entries that lead out of the listener's folder, or to what is no file."""
+BOMB = '<!DOCTYPE a [<!ENTITY b "bbb">]><playlist xmlns="http://xspf.org/ns/0/"><trackList/></playlist>'
 
 
 def track_id(path: Path) -> str:
     return f"LB{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-
-
-def versions(warehouse: Warehouse) -> dict[str, int]:
-    return {k: v for k, v in Warehouse(warehouse.root).versions().items() if k != JOB_RUNS.name}
-
-
-@pytest.fixture(scope="module")
-def ingested(
-    record: Callable[..., Path], sample_dir: Path, spark: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Folder with ``tree``, of ann and bob, and ``warehouse``, which holds some of the Million Song Dataset."""
-    folder = tmp_path_factory.mktemp("lists")
-    places = ("ann/A/où.flac", "ann/B/blue.flac", "ann/c.flac", "bob/c.flac", "bob/d.flac")
-    tags: tuple[dict[str, str], ...] = ({}, {"ISRC": ISRC}, {}, {}, {"MUSICBRAINZ_TRACKID": MBID})
-    for seed, (place, title, more) in enumerate(zip(places, TITLES, tags, strict=True)):
-        record(folder / "tree" / place, seed, title=title, artist="The Ann & Bob", **more)
-    assert ingest_msd.main(["--source", str(sample_dir / "msd"), "--warehouse", str(folder / "warehouse")]) == 0
-    return folder
-
-
-@pytest.fixture
-def tree(ingested: Path, warehouse: Warehouse, tmp_path: Path) -> Path:
-    """A copy of the tree, beside a copy of the warehouse."""
-    shutil.copytree(ingested / "tree", tmp_path / "tree")
-    shutil.copytree(ingested / "warehouse", warehouse.root)
-    return tmp_path / "tree"
-
-
-def plays(warehouse: Warehouse, rows_of: Rows) -> dict[tuple[str, str, str], int]:
-    rows = rows_of(warehouse, PLAYS)
-    return {(r.user_id, r.source, r.song_id): r.play_count for r in rows.itertuples()}
-
-
-def unmatched(warehouse: Warehouse, rows_of: Rows) -> dict[tuple[str, str, str], int]:
-    rows = rows_of(warehouse, UNMATCHED_PLAYS)
-    return {(r.user_id, r.source, r.entry): r.play_count for r in rows.itertuples()}
 
 
 def listen(title: str, artist: str, **info: str) -> str:
@@ -72,14 +54,36 @@ def listen(title: str, artist: str, **info: str) -> str:
     )
 
 
-def test_entries_are_matched_by_file_then_identifiers_then_names_own_tracks_first(
-    tree: Path, run_job: Run, warehouse: Warehouse, rows_of: Rows
-) -> None:
-    own = [track_id(tree / place) for place in ("ann/A/où.flac", "ann/B/blue.flac", "ann/c.flac")]
-    bobs = [track_id(tree / place) for place in ("bob/c.flac", "bob/d.flac")]
-    msd = rows_of(warehouse, MSD_TRACKS).iloc[7]
-    (tree / "ann/lists").mkdir()
-    (tree / "ann/lists/é 1.m3u8").write_text(
+class Ingested(NamedTuple):
+    """The tables after one ingest, and its summary."""
+
+    counts: dict[str, int]
+    tables: dict[str, pd.DataFrame]
+    ids: dict[str, str]
+    """Track of each audio file as it was at that time, by its place in the tree."""
+
+    def plays(self, source: str) -> Counts:
+        """Plays of each listener and song that one list says."""
+        rows = self.tables[PLAYS.name]
+        return {(r["user_id"], r["song_id"]): r["play_count"] for r in records(rows[rows["source"] == source])}
+
+    def unmatched(self, source: str) -> Counts:
+        """Entries of one list that name no song."""
+        rows = self.tables[UNMATCHED_PLAYS.name]
+        return {(r["user_id"], r["entry"]): r["play_count"] for r in records(rows[rows["source"] == source])}
+
+    def rejected(self) -> dict[str, str]:
+        """Fault of each file in quarantine as a whole, by its name."""
+        rows = self.tables[QUARANTINE.name].query("stage == 'ingest_library'")
+        rows = rows[~rows["uri"].str.contains("#L")]
+        return dict(zip(rows["uri"].str.rpartition("/")[2], rows["error_class"], strict=True))
+
+
+def write_lists(tree: Path, msd: dict[str, Any]) -> None:
+    """The lists of two listeners, and files that are none or bad ones."""
+    ann, bob = tree / "ann", tree / "bob"
+    (ann / "lists").mkdir()
+    (ann / "lists/é 1.m3u8").write_text(
         "#EXTM3U\n../A/où.flac\n../A/où.flac\n#EXTINF:3,Nobody - Nothing\nC:\\Music\\B\\blue.flac\n", "utf-8"
     )
     lines = [
@@ -91,148 +95,146 @@ def test_entries_are_matched_by_file_then_identifiers_then_names_own_tracks_firs
         *[listen(msd["title"], msd["artist_name"])] * 4,
         "{broken",
     ]
-    (tree / "ann/history.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    (tree / "bob/lastfm.csv").write_text("The Ann & Bob,,Common,01 Jan 2020 10:00\nX,,Y,01 Jan 2020 10:05\n" * 2)
-    counts = run_job(ingest_library.main, "--source", tree)["counts"]
-    history, playlist, lastfm = "listenbrainz:ann/history.jsonl", "playlist:ann/lists/é 1.m3u8", "lastfm:bob/lastfm.csv"
-    assert plays(warehouse, rows_of) == {
-        ("ann", playlist, own[0]): 2,
-        ("ann", playlist, own[1]): 1,
-        ("ann", history, own[1]): 3,
-        ("ann", history, own[2]): 2,
-        ("ann", history, bobs[1]): 2,
-        ("ann", history, msd["song_id"]): 4,
-        ("bob", lastfm, bobs[0]): 2,
-    }
-    assert unmatched(warehouse, rows_of) == {
-        ("ann", history, "names:ann and bob – hidden live"): 1,
-        ("bob", lastfm, "names:x – y"): 2,
-    }
-    assert (counts["lists_read"], counts["plays_matched"], counts["plays_unmatched"]) == (3, 7, 2)
-    rejected = rows_of(warehouse, QUARANTINE)
-    assert rejected["uri"].tolist() == [f"{(tree / 'ann/history.jsonl').as_uri()}#L{len(lines)}"]
-    manifest = rows_of(warehouse, MANIFEST).set_index("uri")
-    assert manifest.loc[(tree / "ann/history.jsonl").as_uri(), ["status", "row_count", "reject_count"]].tolist() == [
-        *("done", 5, 1)
-    ]
-    before = versions(warehouse)
-    again = run_job(ingest_library.main, "--source", tree)["counts"]
-    assert (again["skipped"], again["lists_read"]) == (again["files"], 0)
-    assert versions(warehouse) == before
-    run_job(ingest_library.main, "--source", tree, "--force")
-    assert len(plays(warehouse, rows_of)) == 7
+    (ann / "history.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    (bob / "lastfm.csv").write_text("The Ann & Bob,,Common,01 Jan 2020 10:00\nX,,Y,01 Jan 2020 10:05\n" * 2)
+    (bob / "h.jsonl").write_text(listen("Common", "The Ann & Bob") + "\n" + "{bad\n" * 3000)
+    entries = "".join(f"{entry.format(tree=tree)}\n" for entry in ESCAPES)
+    (ann / "out.m3u8").write_text(f"#EXTM3U\n{entries}#EXTINF:3,Ann & Bob - Hidden\n../x/y.flac\n")
+    for folder in (ann, bob):  # of one name
+        (folder / "own.m3u").write_text("c.flac\n#EXTINF:1,X - Y\nz.mp3\n")
+        (folder / "lost.m3u8").write_text("c.flac\n")
+    (bob / "later.m3u8").write_text("#EXTM3U\n#EXTINF:3,Eve - New\nnew.flac\n")
+    (ann / "settings.xml").write_text("<settings/>")
+    (ann / "other.xml").write_text('<?xml version="1.0"?><plist version="1.0"><dict/></plist>')
+    (ann / "cover.json").write_text('{"a": 1}')
+    (ann / "table.csv").write_text("a;b\n1;2\n")
+    (ann / "empty.xml").touch()
+    (ann / "bomb.xspf").write_text(BOMB)
+    (ann / "binary.m3u").write_bytes(b"\0\1\2" * 100)
 
 
-def test_a_changed_list_replaces_what_it_said(tree: Path, run_job: Run, warehouse: Warehouse, rows_of: Rows) -> None:
-    for user in ("ann", "bob"):  # of one name
-        (tree / user / "l.m3u").write_text("c.flac\n#EXTINF:1,X - Y\nz.mp3\n")
-    run_job(ingest_library.main, "--source", tree)
-    assert {(user, source) for user, source, _ in plays(warehouse, rows_of)} == {
-        ("ann", "playlist:ann/l.m3u"),
-        ("bob", "playlist:bob/l.m3u"),
-    }
-    (tree / "ann/l.m3u").write_text("A/où.flac\n")
-    os.utime(tree / "bob/l.m3u", (1e9, 1e9))
-    run_job(ingest_library.main, "--source", tree)
-    assert plays(warehouse, rows_of) == {
-        ("ann", "playlist:ann/l.m3u", track_id(tree / "ann/A/où.flac")): 1,
-        ("bob", "playlist:bob/l.m3u", track_id(tree / "bob/c.flac")): 1,
-    }
-    assert list(unmatched(warehouse, rows_of)) == [("bob", "playlist:bob/l.m3u", "names:x – y")]
-    for user in ("ann", "bob"):
-        (tree / user / "l.m3u").write_text("#EXTM3U\n")
-    run_job(ingest_library.main, "--source", tree)
-    assert plays(warehouse, rows_of) == unmatched(warehouse, rows_of) == {}
+@pytest.fixture(scope="module")
+def ingests(
+    chain: Chain, record: Callable[..., Path], rows_of: Rows, tmp_path_factory: pytest.TempPathFactory
+) -> list[Ingested]:
+    """Three ingests: of the tree as it is laid out; after some changes; and of everything again, with ``--force``."""
+    folder = tmp_path_factory.mktemp("lists")
+    tree = folder / "tree"
+    warehouse = copy_warehouse(chain.after("ingest-msd"), folder / "warehouse")
+    found: list[Ingested] = []
 
+    def ingest(*arguments: str) -> None:
+        with redirect_stdout(io.StringIO()) as printed:
+            asked = ["--source", str(tree), "--max-bad", "1", "--json", "--warehouse", warehouse.root, *arguments]
+            assert ingest_library.main(asked) == 0
+        tables = {t.name: rows_of(warehouse, t) for t in (PLAYS, UNMATCHED_PLAYS, QUARANTINE, MANIFEST, LIBRARY_TRACKS)}
+        files = (path for path in tree.rglob("*.flac") if path.is_file() and not path.is_symlink())
+        ids = {str(path.relative_to(tree)): track_id(path) for path in files}
+        found.append(Ingested(json.loads(printed.getvalue())["counts"], tables, ids))
 
-def test_entries_that_leave_the_folder_are_not_followed(
-    tree: Path, run_job: Run, warehouse: Warehouse, rows_of: Rows, record: Callable[..., Path]
-) -> None:
-    outside = record(tree.parent / "secret.flac", 9, title="Secret", artist="Nobody")
+    tags: tuple[dict[str, str], ...] = ({}, {"ISRC": ISRC}, {}, {}, {"MUSICBRAINZ_TRACKID": MBID})
+    for seed, (place, title, more) in enumerate(zip(PLACES, TITLES, tags, strict=True)):
+        record(tree / place, seed, title=title, artist="The Ann & Bob", **more)
+    outside = record(folder / "secret.flac", 9, title="Secret", artist="Nobody")
     (tree / "ann/link.flac").symlink_to(outside)
     os.mkfifo(tree / "ann/pipe.flac")
-    entries = [
-        "../bob/d.flac",
-        "A/../../bob/d.flac",
-        str(tree / "bob/d.flac"),
-        (tree / "bob/d.flac").as_uri(),
-        "../../secret.flac",
-        "link.flac",
-        "pipe.flac",
-        "/dev/zero",
-        "\\\\server\\share\\d.flac",
-        "http://localhost:1/d.flac",
-        "..%2fbob%2fd.flac",
-    ]
-    (tree / "ann/l.m3u8").write_text("#EXTM3U\n" + "\n".join(entries) + "\n#EXTINF:3,Ann & Bob - Hidden\n../x/y.flac\n")
-    run_job(ingest_library.main, "--source", tree, "--max-bad", "0.5")
-    # by its tags, which are another listener's
-    assert plays(warehouse, rows_of) == {("ann", "playlist:ann/l.m3u8", track_id(tree / "bob/d.flac")): 1}
-    left = unmatched(warehouse, rows_of)
-    assert sum(left.values()) == len(entries)
-    assert all(entry.startswith("path:") for _, _, entry in left)
+    write_lists(tree, records(rows_of(warehouse, MSD_TRACKS))[7])
+    ingest()
 
-
-def test_lists_are_matched_again_when_a_track_is_lost(
-    tree: Path, run_job: Run, warehouse: Warehouse, rows_of: Rows, record: Callable[..., Path]
-) -> None:
-    (tree / "ann/l.m3u8").write_text("c.flac\n")
-    (tree / "bob/l.m3u8").write_text("c.flac\n")
-    run_job(ingest_library.main, "--source", tree)
-    old = track_id(tree / "ann/c.flac")
-    assert old in {song for _, _, song in plays(warehouse, rows_of)}
+    (tree / "ann/own.m3u").write_text("A/où.flac\n")
+    os.utime(tree / "bob/own.m3u", (1e9, 1e9))
     record(tree / "ann/c.flac", 2, title="Common, retagged", artist="The Ann & Bob")
-    assert run_job(ingest_library.main, "--source", tree)["counts"]["lists_read"] == 1
-    assert plays(warehouse, rows_of) == {
-        (user, f"playlist:{user}/l.m3u8", track_id(tree / f"{user}/c.flac")): 1 for user in ("ann", "bob")
+    record(tree / "carl/new.flac", 11, title="New", artist="Eve")
+    (tree / "ann/binary.m3u").unlink()
+    (tree / "ann/bomb.xspf").write_text(BOMB.partition("]>")[2])
+    ingest()
+
+    for user in ("ann", "bob"):
+        (tree / user / "own.m3u").write_text("#EXTM3U\n")
+    ingest("--force")
+    return found
+
+
+def test_entries_are_matched_by_file_then_identifiers_then_names_own_tracks_first(
+    chain: Chain, ingests: list[Ingested], rows_of: Rows
+) -> None:
+    first = ingests[0]
+    own, bobs = [first.ids[place] for place in PLACES[:3]], [first.ids[place] for place in PLACES[3:]]
+    msd = rows_of(Warehouse(str(chain.after("ingest-msd"))), MSD_TRACKS).iloc[7]
+    assert first.plays("playlist:ann/lists/é 1.m3u8") == {("ann", own[0]): 2, ("ann", own[1]): 1}
+    assert first.plays("listenbrainz:ann/history.jsonl") == {
+        ("ann", own[1]): 3,
+        ("ann", own[2]): 2,
+        ("ann", bobs[1]): 2,
+        ("ann", msd["song_id"]): 4,
     }
-    assert old not in set(rows_of(warehouse, LIBRARY_TRACKS)["track_id"])
+    assert first.unmatched("listenbrainz:ann/history.jsonl") == {("ann", "names:ann and bob – hidden live"): 1}
+    assert first.plays("lastfm:bob/lastfm.csv") == {("bob", bobs[0]): 2}
+    assert first.unmatched("lastfm:bob/lastfm.csv") == {("bob", "names:x – y"): 2}
+    counts = {name: first.counts[name] for name in ("files", "lists_read", "plays_matched", "plays_unmatched")}
+    rows = {name: len(first.tables[table.name]) for name, table in (("of", PLAYS), ("un", UNMATCHED_PLAYS))}
+    assert counts == {
+        "files": 19, "lists_read": 10, "plays_matched": rows["of"], "plays_unmatched": rows["un"]
+    }  # fmt: skip
+    manifest = first.tables[MANIFEST.name].query("stage == 'ingest_library'")
+    (history,) = manifest[manifest["uri"].str.endswith("/ann/history.jsonl")].to_dict("records")
+    assert (history["status"], history["row_count"], history["reject_count"]) == ("done", 5, 1)
+    bad_lines = first.tables[QUARANTINE.name]["uri"]
+    assert bad_lines[bad_lines.str.contains("history.jsonl")].tolist() == [f"{history['uri']}#L13"]
 
 
-def test_unmatched_entries_are_tried_again_when_forced(
-    tree: Path, run_job: Run, warehouse: Warehouse, rows_of: Rows, record: Callable[..., Path]
-) -> None:
-    (tree / "ann/l.m3u8").write_text("#EXTM3U\n#EXTINF:3,Eve - New\nnew.flac\n")
-    run_job(ingest_library.main, "--source", tree)
-    assert list(unmatched(warehouse, rows_of)) == [("ann", "playlist:ann/l.m3u8", "names:eve – new")]
-    new = record(tree / "bob/new.flac", 11, title="New", artist="Eve")
-    run_job(ingest_library.main, "--source", tree)
-    assert not plays(warehouse, rows_of)
-    run_job(ingest_library.main, "--source", tree, "--force")
-    assert list(plays(warehouse, rows_of)) == [("ann", "playlist:ann/l.m3u8", track_id(new))]
-    assert not unmatched(warehouse, rows_of)
+def test_a_changed_list_replaces_what_it_said(ingests: list[Ingested]) -> None:
+    before, after, emptied = ingests
+    unknown = "names:x – y"
+    for user, track in (("ann", before.ids["ann/c.flac"]), ("bob", before.ids["bob/c.flac"])):
+        assert before.plays(f"playlist:{user}/own.m3u") == {(user, track): 1}
+        assert before.unmatched(f"playlist:{user}/own.m3u") == {(user, unknown): 1}
+        assert emptied.plays(f"playlist:{user}/own.m3u") == emptied.unmatched(f"playlist:{user}/own.m3u") == {}
+    assert after.plays("playlist:ann/own.m3u") == {("ann", after.ids["ann/A/où.flac"]): 1}
+    assert after.unmatched("playlist:ann/own.m3u") == {}
+    # bob's has another time, and the same content
+    for name in ("plays", "unmatched"):
+        assert getattr(after, name)("playlist:bob/own.m3u") == getattr(before, name)("playlist:bob/own.m3u")
 
 
-def test_what_is_no_list_is_passed_over_and_what_is_a_bad_one_is_not(
-    tree: Path, run_job: Run, warehouse: Warehouse, rows_of: Rows
-) -> None:
-    folder = tree / "ann"
-    (folder / "settings.xml").write_text("<settings/>")
-    (folder / "other.xml").write_text('<?xml version="1.0"?><plist version="1.0"><dict/></plist>')
-    (folder / "cover.json").write_text('{"a": 1}')
-    (folder / "table.csv").write_text("a;b\n1;2\n")
-    (folder / "empty.xml").touch()
-    bomb = '<!DOCTYPE a [<!ENTITY b "bbb">]><playlist xmlns="http://xspf.org/ns/0/"><trackList/></playlist>'
-    (folder / "bomb.xspf").write_text(bomb)
-    (folder / "binary.m3u").write_bytes(b"\0\1\2" * 100)
-    counts = run_job(ingest_library.main, "--source", tree, exit_code=3)["counts"]
-    assert (counts["files"], counts["quarantined"]) == (7, 2)
-    rejected = rows_of(warehouse, QUARANTINE)
-    assert rejected["uri"].str.rpartition("/")[2].tolist() == ["binary.m3u", "bomb.xspf"]
-    assert rejected["error_class"].tolist() == ["unknown_format", "xml_entities"]
-    (folder / "binary.m3u").unlink()
-    (folder / "bomb.xspf").write_text(bomb.partition("]>")[2])
-    run_job(ingest_library.main, "--source", tree)
-    assert rows_of(warehouse, QUARANTINE).empty
+def test_entries_that_leave_the_folder_are_not_followed(ingests: list[Ingested]) -> None:
+    source, first = "playlist:ann/out.m3u8", ingests[0]
+    # by its tags, which are another listener's
+    assert first.plays(source) == {("ann", first.ids["bob/d.flac"]): 1}
+    left = first.unmatched(source)
+    assert sum(left.values()) == len(ESCAPES)
+    assert all(entry.startswith("path:") for _, entry in left)
 
 
-def test_a_history_of_many_bad_lines_gives_a_bounded_number_of_rows(
-    tree: Path, run_job: Run, warehouse: Warehouse, rows_of: Rows
-) -> None:
-    path = tree / "bob/h.jsonl"
-    path.write_text(listen("Common", "The Ann & Bob") + "\n" + "{bad\n" * 3000)
-    run_job(ingest_library.main, "--source", tree)
-    rejected = rows_of(warehouse, QUARANTINE)
-    assert len(rejected) == 1000
-    assert rows_of(warehouse, MANIFEST).set_index("uri").loc[path.as_uri(), "reject_count"] == 3000
-    assert plays(warehouse, rows_of) == {("bob", "listenbrainz:bob/h.jsonl", track_id(tree / "bob/c.flac")): 1}
+def test_lists_are_matched_again_when_their_listener_has_lost_a_track(ingests: list[Ingested]) -> None:
+    before, after, _ = ingests
+    lost = before.ids["ann/c.flac"]
+    assert after.counts["lists_read"] == 6  # all of ann's, and none of bob's
+    for user in ("ann", "bob"):
+        for ingested in (before, after):
+            assert ingested.plays(f"playlist:{user}/lost.m3u8") == {(user, ingested.ids[f"{user}/c.flac"]): 1}
+    assert after.plays("listenbrainz:ann/history.jsonl")["ann", after.ids["bob/c.flac"]] == 2
+    assert lost not in set(after.tables[PLAYS.name]["song_id"])
+    assert lost not in set(after.tables[LIBRARY_TRACKS.name]["track_id"])
+
+
+def test_unmatched_entries_are_tried_again_when_forced(ingests: list[Ingested]) -> None:
+    source, entry = "playlist:bob/later.m3u8", ("bob", "names:eve – new")
+    assert ingests[0].unmatched(source) == ingests[1].unmatched(source) == {entry: 1}
+    assert ingests[2].unmatched(source) == {}
+    assert ingests[2].plays(source) == {("bob", ingests[2].ids["carl/new.flac"]): 1}
+
+
+def test_what_is_no_list_is_passed_over_and_what_is_a_bad_one_is_not(ingests: list[Ingested]) -> None:
+    audio = {"link.flac": "not_a_file", "pipe.flac": "not_a_file"}
+    assert ingests[0].rejected() == audio | {"binary.m3u": "unknown_format", "bomb.xspf": "xml_entities"}
+    assert ingests[1].rejected() == audio
+
+
+def test_a_history_of_many_bad_lines_gives_a_bounded_number_of_rows(ingests: list[Ingested]) -> None:
+    first = ingests[0]
+    rejected = first.tables[QUARANTINE.name]["uri"]
+    assert rejected.str.contains("/bob/h.jsonl#L").sum() == 1000
+    manifest = first.tables[MANIFEST.name].set_index("uri")["reject_count"]
+    assert manifest[manifest.index.str.endswith("/bob/h.jsonl")].tolist() == [3000]
+    assert first.plays("listenbrainz:bob/h.jsonl") == {("bob", first.ids["bob/c.flac"]): 1}

@@ -1,10 +1,6 @@
-"""The main job on real and composed files: every field of every file, through every door."""
+"""Files of the Million Song Dataset into tables: every field of every file, real and composed."""
 
 import math
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +8,15 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
-import pytest
 
 from reprise.jobs import ingest_msd
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib import msd
-from reprise.lib.tables import JOB_RUNS, MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
+from reprise.lib.tables import MSD_ANALYSIS, MSD_TRACKS, Table
+from tests.jobs.chain import Chain, Real
+
+RunJob = Callable[..., dict[str, Any]]
+Rows = Callable[[Warehouse, Table], pd.DataFrame]
 
 LEFT_OUT = {"analyzer_version", "genre", "danceability", "energy"}
 """Fields that carry nothing in any file, and have no column: the test below shows that they do not."""
@@ -58,7 +57,7 @@ def assert_same(name: str, stored: Any, value: Any) -> None:
         assert stored == value, name
 
 
-def assert_holds(warehouse: Warehouse, rows_of: Callable[..., pd.DataFrame], files: list[Path]) -> None:
+def assert_holds(warehouse: Warehouse, rows_of: Rows, files: list[Path]) -> None:
     """The two tables hold every field of every file, and nothing else."""
     tables = [rows_of(warehouse, table).set_index("track_id", drop=False) for table in (MSD_TRACKS, MSD_ANALYSIS)]
     assert [len(table) for table in tables] == [len(files), len(files)]
@@ -72,50 +71,19 @@ def assert_holds(warehouse: Warehouse, rows_of: Callable[..., pd.DataFrame], fil
             assert_same(name, table.loc[path.stem, name], value)
 
 
-def test_every_field_of_every_real_file(
-    shared_data: Path,
-    run_job: Callable[..., dict[str, Any]],
-    warehouse: Warehouse,
-    rows_of: Callable[..., pd.DataFrame],
-) -> None:
-    files = sorted((shared_data / "msd").rglob("*.h5"))
-    summary = run_job(ingest_msd.main, "--source", shared_data / "msd")
-    assert summary["counts"] == {
-        "files": 260,
-        "skipped": 0,
-        "tracks_read": 260,
-        "duplicates": 0,
-        "quarantined": 0,
-    }
-    assert_holds(warehouse, rows_of, files)
+def test_every_field_of_every_real_file(shared_data: Path, real: Real, rows_of: Rows) -> None:
+    assert real.counts["msd"] == {"files": 260, "skipped": 0, "tracks_read": 260, "duplicates": 0, "quarantined": 0}
+    assert_holds(real.warehouse, rows_of, sorted((shared_data / "msd").rglob("*.h5")))
 
 
-def test_every_field_of_every_composed_file(
-    sample_dir: Path,
-    run_job: Callable[..., dict[str, Any]],
-    warehouse: Warehouse,
-    rows_of: Callable[..., pd.DataFrame],
-) -> None:
-    run_job(ingest_msd.main, "--source", sample_dir / "msd", "--conf", "files_per_task=7")
-    assert_holds(warehouse, rows_of, sorted((sample_dir / "msd").rglob("*.h5")))
-
-
-def test_rerun_changes_no_table(sample_dir: Path, run_job: Callable[..., dict[str, Any]], warehouse: Warehouse) -> None:
-    run_job(ingest_msd.main, "--source", sample_dir / "msd")
-    before = Warehouse(warehouse.root).versions()
-    summary = run_job(ingest_msd.main, "--source", sample_dir / "msd")
-    assert summary["counts"]["skipped"] == 60
-    assert {k: v for k, v in Warehouse(warehouse.root).versions().items() if k != JOB_RUNS.name} == {
-        k: v for k, v in before.items() if k != JOB_RUNS.name
-    }
+def test_every_field_of_every_composed_file(chain: Chain, rows_of: Rows) -> None:
+    """Read in several parts, one of which has a bad file."""
+    files = sorted((chain.inputs / "msd").rglob("TR*.h5"))
+    assert_holds(Warehouse(str(chain.after("ingest-msd"))), rows_of, files)
 
 
 def test_aggregate_file_gives_each_of_its_songs(
-    sample_dir: Path,
-    tmp_path: Path,
-    run_job: Callable[..., dict[str, Any]],
-    warehouse: Warehouse,
-    rows_of: Callable[..., pd.DataFrame],
+    sample_dir: Path, tmp_path: Path, run_job: RunJob, warehouse: Warehouse, rows_of: Rows
 ) -> None:
     files = sorted((sample_dir / "msd").rglob("*.h5"))
     songs = [{name: values[0] for name, values in msd.read(path).items()} for path in files]
@@ -127,45 +95,3 @@ def test_aggregate_file_gives_each_of_its_songs(
     for i, path in enumerate(files * 2):
         np.testing.assert_array_equal(stored["beats_start"][i], plain(path)["beats_start"].astype(np.float32))
         np.testing.assert_array_equal(stored["segments_timbre"][i], plain(path)["segments_timbre"].ravel().astype("f4"))
-
-
-def environment_without_reprise(folder: Path) -> Path:
-    """A Python that has every package of this environment except reprise, to stand for a cluster's."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    (site,) = folder.glob("lib/python3*/site-packages")
-    (packages,) = {p for p in sys.path if p.endswith("site-packages")}
-    # the .pth file that makes the editable install importable is not followed from a folder named in a .pth file
-    (site / "packages.pth").write_text(packages + "\n")
-    missing = subprocess.run(
-        [folder / "bin/python", "-c", "import reprise"], cwd="/", capture_output=True, text=True, check=False
-    )
-    assert "No module named 'reprise'" in missing.stderr
-    return folder / "bin" / "python"
-
-
-@pytest.mark.parametrize("master", [pytest.param("local[2]", marks=pytest.mark.exhaustive), "local-cluster[2,1,1024]"])
-def test_spark_submit_with_a_zip_as_the_only_copy_of_the_code(
-    master: str,
-    code_zip: Path,
-    sample_dir: Path,
-    tmp_path: Path,
-    rows_of: Callable[..., pd.DataFrame],
-    run_job: Callable[..., dict[str, Any]],
-    warehouse: Warehouse,
-) -> None:
-    python = environment_without_reprise(tmp_path / "cluster")
-    (packages,) = {p for p in sys.path if p.endswith("site-packages")}
-    submit = Path(packages, "pyspark/bin/spark-submit")
-    script = Path(sys.modules["reprise"].__file__ or "").parent / "jobs" / "ingest_msd.py"
-    # Spark's own configuration only: what set-up left in the environment, no jar and no Delta option here
-    command = [submit, "--master", master, "--py-files", code_zip, shutil.copy(script, tmp_path)]
-    arguments = ["--source", sample_dir / "msd", "--warehouse", tmp_path / "submitted", "--json"]
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_HOME")}
-    env |= {"PYSPARK_PYTHON": str(python), "PYSPARK_DRIVER_PYTHON": str(python)}
-    done = subprocess.run(
-        map(str, [*command, *arguments]), cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    run_job(ingest_msd.main, "--source", sample_dir / "msd")
-    for table in (MSD_TRACKS, MSD_ANALYSIS, QUARANTINE, MANIFEST):
-        pd.testing.assert_frame_equal(rows_of(Warehouse(str(tmp_path / "submitted")), table), rows_of(warehouse, table))

@@ -20,9 +20,9 @@ import pytest
 
 from reprise.jobs import ingest_msd
 from reprise.jobs._engine import listing as _files
+from reprise.jobs._engine.command_line import UsageError
 from reprise.jobs._engine.listing import SCHEMA, Listing
-from reprise.jobs._engine.run import UsageError
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import MANIFEST, MSD_ANALYSIS, MSD_TRACKS, QUARANTINE
 
 NAMES = [
@@ -45,8 +45,12 @@ def uri_of(path: Path) -> str:
     return "file://" + quote(os.fsencode(path))
 
 
+NO_SPARK: Any = None
+"""What lists a local folder needs no session."""
+
+
 def listed(source: Path | str, size: int = 1000) -> list[dict[str, Any]]:
-    with Listing(None, str(source), (".h5",)) as listing:
+    with Listing(NO_SPARK, str(source), (".h5",)) as listing:
         return [row for chunk in listing.chunks(size) for row in chunk.to_pylist()]
 
 
@@ -60,9 +64,30 @@ def make(folder: Path, *names: str | bytes) -> list[Path]:
 
 
 def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
-    names = ["b.h5", "a.h5", "B.h5", "a/z.h5", "a/b/c.h5", "c/a.h5", "b.h5.d/a.h5", "é.h5", b"\xff.h5", "no.txt"]
+    names: list[str | bytes] = [
+        "b.h5",
+        "a.h5",
+        "B.h5",
+        "a/z.h5",
+        "a/b/c.h5",
+        "c/a.h5",
+        "b.h5.d/a.h5",
+        "é.h5",
+        b"\xff.h5",
+        "no.txt",
+    ]
     make(tmp_path, *names)
-    expected = ["B.h5", "a.h5", "b.h5", "é.h5", b"\xff.h5", "a/z.h5", "a/b/c.h5", "b.h5.d/a.h5", "c/a.h5"]
+    expected: list[str | bytes] = [
+        "B.h5",
+        "a.h5",
+        "b.h5",
+        "é.h5",
+        b"\xff.h5",
+        "a/z.h5",
+        "a/b/c.h5",
+        "b.h5.d/a.h5",
+        "c/a.h5",
+    ]
     found = [row["uri"] for row in listed(tmp_path)]
     assert found == [f"{uri_of(tmp_path)}/{quote(os.fsencode(name))}" for name in expected]
 
@@ -70,7 +95,8 @@ def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
 def test_a_row_says_size_and_time(tmp_path: Path) -> None:
     (path,) = make(tmp_path, "some.h5")
     os.utime(path, ns=(0, 1_234_567_891_234_567_891))
-    expected = {"uri": path.as_uri(), "file_size": 7, "file_mtime_us": 1_234_567_891_234_567, "fault": None}
+    expected = {"uri": path.as_uri(), "file_size": 7, "file_mtime_us": 1_234_567_891_234_567}
+    expected |= {"fault_kind": None, "fault": None}
     assert listed(tmp_path) == [expected]
     assert listed(path) == [expected]
     assert listed(f"{tmp_path}/../{tmp_path.name}/") == [expected]
@@ -83,7 +109,7 @@ def test_chunks_are_of_the_size_asked_for(
 ) -> None:
     monkeypatch.setattr(_files, "_ROWS", rows)
     make(tmp_path, *(f"{i:02}.h5" for i in range(count)))
-    with Listing(None, str(tmp_path), (".h5",)) as listing:
+    with Listing(NO_SPARK, str(tmp_path), (".h5",)) as listing:
         assert listing.count == count
         for size in (1, 3, 10, 100):
             chunks = list(listing.chunks(size))
@@ -97,7 +123,7 @@ def test_the_spool_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "spool").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
     make(tmp_path / "tree", "a.h5")
-    with Listing(None, str(tmp_path / "tree"), (".h5",)) as listing:
+    with Listing(NO_SPARK, str(tmp_path / "tree"), (".h5",)) as listing:
         assert listing.count == 1
         assert not any((tmp_path / "spool").iterdir())
 
@@ -123,8 +149,8 @@ def test_links_within_the_tree_are_followed_to_files_only(tmp_path: Path) -> Non
     assert rows["file_within.h5"]["fault"] is None
     assert rows["file_within.h5"]["file_size"] == len("inside.h5")
     for name in outward:
-        assert rows[name]["fault"].startswith(f"{name} is a symbolic link that leaves the tree")
-    assert rows["broken.h5"]["fault"] == "cannot look at broken.h5: No such file or directory"
+        assert rows[name]["fault"].startswith(f"{name} is a symbolic link that points outside the source")
+    assert rows["broken.h5"]["fault"] == "cannot read broken.h5: No such file or directory"
 
 
 def test_a_source_that_is_a_link_is_the_tree_it_leads_to(tmp_path: Path) -> None:
@@ -140,8 +166,9 @@ def test_what_is_no_file_has_a_fault(tmp_path: Path) -> None:
     os.mknod(tmp_path / "node.h5", stat.S_IFSOCK)
     faults = {row["uri"].rsplit("/", 1)[1]: row["fault"] for row in listed(tmp_path)}
     assert faults.pop("a.h5") is None
+    suffix = "but its name has the suffix of an input file: rename it; the files in it are read"
     assert faults == {
-        "folder.h5": "folder.h5 is a folder: rename it or remove it; what is in it was looked at",
+        "folder.h5": f"folder.h5 is a folder, {suffix}",
         "pipe.h5": "pipe.h5 is not a regular file: remove or rename it",
         "node.h5": "node.h5 is not a regular file: remove or rename it",
     }
@@ -169,7 +196,7 @@ def test_a_folder_that_may_not_be_read_is_one_fault(tmp_path: Path) -> None:
             rows = {row["uri"]: row["fault"] for row in listed(folder)}
             assert rows == {
                 inside.as_uri(): None,
-                (folder / "locked").as_uri(): "cannot look into locked: Permission denied",
+                (folder / "locked").as_uri(): "cannot list locked: Permission denied",
             }
             with pytest.raises(UsageError, match="locked cannot be read: Permission denied"):
                 listed(folder / "locked")
@@ -200,8 +227,9 @@ def test_hadoop_lists_and_reads_the_same_files(spark: Any, mounted: str, tmp_pat
         assert files["fault"].null_count == len(NAMES)
         rows = listing.frame(spark, files).toPandas()
     found = {}
-    for row in rows.itertuples():
-        found[unquote(row.uri).removeprefix(source + "/")] = (bytes(row.content), row.file_size, row.file_mtime_us)
+    for row in rows.to_dict("records"):
+        name = unquote(row["uri"]).removeprefix(f"{source}/")
+        found[name] = (bytes(row["content"]), row["file_size"], row["file_mtime_us"])
     expected = {
         os.fspath(path.relative_to(folder)): (path.name.encode(), path.stat().st_size, path.stat().st_mtime_ns // 1000)
         for path in paths
@@ -257,7 +285,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
     (content,) = make(tmp_path, "content")
     for number in range(n_files // 1000):
         if number % 50 == 0:  # a file may have 65,000 names
-            content = shutil.copy(content, tmp_path / f"content {number}")
+            content = Path(shutil.copy(content, tmp_path / f"content {number}"))
         folder = tmp_path / f"{number:03}"
         folder.mkdir()
         for i in range(1000):

@@ -10,59 +10,65 @@ from typing import Any
 
 import pytest
 import soundfile
+from pyspark.sql import SparkSession
 
 from reprise.jobs import make_sample
 from reprise.lib import msd
 
-Run = Callable[..., dict[str, Any]]
+RunJob = Callable[..., dict[str, Any]]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_same_seed_gives_the_same_bytes(tmp_path: Path, run_job: Run) -> None:
+def test_same_seed_gives_the_same_bytes_and_a_killed_run_goes_on_where_it_stopped(
+    tmp_path: Path, run_job: RunJob, refusal: Callable[..., str]
+) -> None:
     for name in ("a", "b"):
         run_job(make_sample.main, "--out", tmp_path / name, "--tracks", 12, "--conf", "seed=5")
-    run_job(make_sample.main, "--out", tmp_path / "c", "--tracks", 12, "--conf", "seed=6")
-    a, b, c = (contents(tmp_path / name) for name in "abc")
-    assert a == b
-    assert a != c
-    tracks = [name for name in a if name.endswith(".h5")]
+    whole = contents(tmp_path / "a")
+    assert contents(tmp_path / "b") == whole
+    tracks = [name for name in whole if name.endswith(".h5")]
     assert len(tracks) == 12
     for name in tracks:
         track_id = msd.read(tmp_path / "a" / name, ["track_id"])["track_id"][0]
         assert name == f"msd/{msd.track_path(track_id)}"
+    for name in tracks[:3]:
+        (tmp_path / "a" / name).unlink()
+    summary = run_job(make_sample.main, "--out", tmp_path / "a", "--tracks", 12, "--conf", "seed=5")
+    assert summary["counts"] == {"tracks": 12, "written": 3}
+    assert contents(tmp_path / "a") == whole
+    # another sample, by its size or its seed; and a folder of other files
+    for out, more, says in (
+        ("a", ("--tracks", 3, "--conf", "seed=5"), "another sample"),
+        ("a", ("--tracks", 12, "--conf", "seed=6"), "another sample"),
+        (".", ("--tracks", 12), "not empty"),
+    ):
+        assert says in refusal(make_sample, "--out", tmp_path / out, *more)
 
 
-def test_killed_run_goes_on_where_it_stopped(tmp_path: Path, run_job: Run) -> None:
-    run_job(make_sample.main, "--out", tmp_path / "s", "--tracks", 8)
-    whole = contents(tmp_path / "s")
-    lost = [name for name in whole if name.endswith(".h5")][:3]
-    for name in lost:
-        (tmp_path / "s" / name).unlink()
-    summary = run_job(make_sample.main, "--out", tmp_path / "s", "--tracks", 8)
-    assert summary["counts"] == {"tracks": 8, "written": 3}
-    assert contents(tmp_path / "s") == whole
-
-
-def test_other_sample_or_full_folder_is_refused(tmp_path: Path, run_job: Run) -> None:
-    run_job(make_sample.main, "--out", tmp_path / "s", "--tracks", 2)
-    for out, tracks, says in ((tmp_path / "s", 3, "another sample"), (tmp_path, 2, "not empty")):
-        answer = run_job(make_sample.main, "--out", out, "--tracks", tracks, exit_code=2)
-        assert says in answer["error"]
-        assert answer["error"].count("\n") == 1
-
-
-def test_plan_that_contradicts_itself_is_bad_usage(tmp_path: Path, run_job: Run) -> None:
-    for arguments in (("--tracks", 5, "--cliques", 9), ("--tracks", -1)):
-        answer = run_job(make_sample.main, "--out", tmp_path / "s", *arguments, exit_code=2)
-        assert answer["error"].count("\n") == 1
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--tracks", 5, "--cliques", 9),
+        ("--tracks", -1),
+        ("--tracks", "many"),
+        ("--tracks", 10, "--covers", 11),
+        ("--tracks", 10, "--cliques", -1),
+    ],
+)
+def test_a_sample_that_makes_no_sense(
+    arguments: tuple[object, ...], tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    assert refusal(make_sample, "--out", tmp_path / "s", *arguments)
     assert not (tmp_path / "s").exists()
 
 
-def test_no_tracks_is_an_empty_sample(tmp_path: Path, run_job: Run) -> None:
-    assert run_job(make_sample.main, "--out", tmp_path / "s", "--tracks", 0)["counts"] == {"tracks": 0, "written": 0}
+def test_no_tracks_is_an_empty_sample(tmp_path: Path, spark: SparkSession, prepare: Callable[..., Any]) -> None:
+    job, run = prepare(make_sample, "--out", tmp_path / "s", "--tracks", 0)
+    job.body(run)
+    assert run.counts == {"tracks": 0, "written": 0}
     assert json.loads((tmp_path / "s/plan.json").read_text())["n_tracks"] == 0
 
 
@@ -97,7 +103,7 @@ def test_tracks_that_are_audio_are_not_in_the_dataset(audio_sample: Path) -> Non
     assert names == {"Favourites.m3u8", "listens.jsonl", "lastfm.csv"}
 
 
-def test_killed_audio_run_goes_on_where_it_stopped(audio_sample: Path, tmp_path: Path, run_job: Run) -> None:
+def test_killed_audio_run_goes_on_where_it_stopped(audio_sample: Path, tmp_path: Path, run_job: RunJob) -> None:
     whole, again = contents(audio_sample), tmp_path / "again"
     shutil.copytree(audio_sample, again)
     for path in (*(again / "library").rglob("*.ogg"), *again.rglob("truth_audio.csv"), *again.rglob("lastfm.csv")):
@@ -110,20 +116,18 @@ def test_killed_audio_run_goes_on_where_it_stopped(audio_sample: Path, tmp_path:
     assert not (again / "unfinished").exists()
 
 
-def test_audio_that_cannot_be_made_is_bad_usage(
-    audio_sample: Path, tmp_path: Path, run_job: Run, monkeypatch: pytest.MonkeyPatch
+def test_audio_that_cannot_be_made(
+    audio_sample: Path, tmp_path: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     for arguments, says in (
         (("--out", audio_sample, *AUDIO, "--users", 3), "another sample"),
-        (("--out", tmp_path / "s", "--tracks", 3, "--audio", 4), "4 recordings cannot be made of"),
+        (("--out", tmp_path / "s", "--tracks", 3, "--audio", 4), "cannot make 4 recordings from"),
         (("--out", tmp_path / "s", "--tracks", 3, "--audio", 1, "--users", 0), "0 listeners"),
         (("--out", tmp_path / "s", "--audio", 1, "--soundfont", "auto"), "needs the fluidsynth program"),
     ):
-        answer = run_job(make_sample.main, *arguments, exit_code=2)
-        assert says in answer["error"]
-        assert answer["error"].count("\n") == 1
+        assert says in refusal(make_sample, *arguments)
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/fluidsynth")
-    answer = run_job(make_sample.main, "--out", tmp_path / "s", "--soundfont", tmp_path / "no.sf2", exit_code=2)
-    assert "no.sf2 does not exist" in answer["error"]
+    said = refusal(make_sample, "--out", tmp_path / "s", "--soundfont", tmp_path / "no.sf2")
+    assert "no.sf2 does not exist" in said
     assert not (tmp_path / "s").exists()

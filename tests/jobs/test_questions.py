@@ -1,7 +1,7 @@
 """The questions of the README: both engines give the same answer to each, and it is the one that stands there."""
 
 import importlib.util
-import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -46,12 +46,8 @@ def test_there_are_twenty_questions_and_more() -> None:
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.title[:40])
 def test_answer_is_the_one_in_the_readme_in_both_engines(question: Any, questioned: Path) -> None:
     assert LISTER.ask(questioned, question) == question.answer, "run tests/question_list.py README.md"
-    mine, spark = (
-        json.loads(LISTER.ask(questioned, question, "--format", "json", "--engine", engine))
-        for engine in ("duckdb", "spark")
-    )
-    assert mine == spark
-    assert question.answer.splitlines()[-1] == f"{len(mine)} {'row' if len(mine) == 1 else 'rows'}"
+    assert LISTER.ask(questioned, question, "--engine", "spark") == question.answer
+    assert re.fullmatch(r"\d+ rows?", question.answer.splitlines()[-1])
 
 
 def test_answers_are_written_where_they_stood() -> None:

@@ -6,15 +6,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from reprise.jobs import register_tables
 from reprise.jobs._engine import cli as _cli
-from reprise.jobs._engine.warehouse.tables import Warehouse
-from reprise.jobs._sql.catalog import text_quoted
+from reprise.jobs._engine.warehouse import Warehouse
+from reprise.jobs._sql.quoting import spark_string
 from reprise.lib.tables import GENRE_LABELS, JOB_RUNS, PLAYS, TABLES
 from reprise.lib.tables.views import VIEWS
 from reprise.udfs.arrow import arrow_schema
@@ -51,7 +54,7 @@ def write_ddl(root: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> str
 
 
 def test_the_ddl_names_everything_and_is_the_same_again(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], prepare: Callable[..., Any]
 ) -> None:
     text = write_ddl(root, tmp_path / "a.sql", capsys)
     made = versions(root)
@@ -62,20 +65,28 @@ def test_the_ddl_names_everything_and_is_the_same_again(
     assert all(f" {name}" in text for name in VIEWS)
     assert "succeeded" not in text
     assert "$" not in text
-    assert write_ddl(root, tmp_path / "b.sql", capsys) == text
+    job, again = prepare(register_tables)
+    again.warehouse = Warehouse(str(root))
+    job.body(again)
+    assert capsys.readouterr().out == text
+    assert again.counts["made_empty"] == 0
     assert versions(root) == made
-    assert _cli.main(["register-tables", "--warehouse", str(root), "--json", "--database", "ab"]) == 0
-    assert '"made_empty": 0' in capsys.readouterr().out
-    assert _cli.main(["register-tables", "--warehouse", str(root), "--database", "a`b; DROP"]) == 2
-    assert "--database takes letters, digits and _" in capsys.readouterr().err
 
 
-def test_run_registers_in_the_session(spark: SparkSession, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_no_database_has(refusal: Callable[..., str]) -> None:
+    assert "--database takes letters, digits and _" in refusal(register_tables, "--database", "a`b; DROP")
+
+
+def test_run_registers_in_the_session_twice_as_well_as_once(
+    spark: SparkSession, root: Path, capsys: pytest.CaptureFixture[str], prepare: Callable[..., Any]
+) -> None:
     name = "registered_here"
     try:
-        for _ in range(2):
-            assert _cli.main(["register-tables", "--warehouse", str(root), "--run", "--database", name]) == 0
+        assert _cli.main(["register-tables", "--warehouse", str(root), "--run", "--database", name, "--json"]) == 0
         assert "CREATE" not in capsys.readouterr().out
+        job, again = prepare(register_tables, "--run", "--database", name)
+        again.warehouse = Warehouse(str(root))
+        job.body(again)
         listed = {row["tableName"] for row in spark.sql(f"SHOW TABLES IN {name}").collect()}
         assert listed >= TABLES.keys() | {view.name for view in VIEWS.values() if not view.parameters}
         assert [row["play_count"] for row in spark.sql(f"SELECT * FROM {name}.plays").collect()] == [2]
@@ -90,32 +101,29 @@ def test_run_registers_in_the_session(spark: SparkSession, root: Path, capsys: p
 @pytest.mark.usefixtures("spark")
 @pytest.mark.parametrize("text", ["it's", "a\\b", "a\nb", "${x} $y", 'é "quoted"; --', "\\u0041", ""])
 def test_a_text_comes_through_as_it_is(spark: SparkSession, text: str) -> None:
-    assert spark.sql(f"SELECT {text_quoted(text)}").collect() == [(text,)]
+    assert spark.sql(f"SELECT {spark_string(text)}").collect() == [(text,)]
 
 
-def test_spark_sql_sees_them_in_a_second_process(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_ddl(root, tmp_path / "ddl.sql", capsys)
-    questions = "USE reprise; SHOW TABLES; SELECT genre, tracks FROM genre_tempo; DESCRIBE genre_tempo; DESCRIBE plays;"
-    questions += " SELECT count(*) AS n FROM taste_overlap('a', 'b'); SELECT user_id, play_count FROM plays"
-    spark_sql = ["spark-sql", *SPARK]
-    outputs = []
-    for argv in (["-f", str(tmp_path / "ddl.sql")], ["-e", questions]):
-        done = subprocess.run(
-            [*spark_sql, *argv], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout)
-    words = outputs[1].split()
-    assert words.count("plays") >= 1
-    assert "mean tempo in BPM" in outputs[1]  # of a view
-    assert "number of plays" in outputs[1]  # of a table
-    assert outputs[1].rstrip().endswith("u\t2")
+@pytest.mark.jvm
+def test_spark_sql_sees_them(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = write_ddl(root, tmp_path / "ddl.sql", capsys)
+    questions = "SHOW TABLES; SELECT genre, tracks FROM genre_tempo; DESCRIBE genre_tempo; DESCRIBE plays;"
+    questions += " SELECT count(*) AS n FROM taste_overlap('a', 'b'); SELECT user_id, play_count FROM plays;"
+    (tmp_path / "all.sql").write_text(text + questions, "utf-8")
+    done = subprocess.run(
+        ["spark-sql", *SPARK, "-f", str(tmp_path / "all.sql")],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split().count("plays") >= 1
+    assert "mean tempo in BPM" in done.stdout  # of a view
+    assert "number of plays" in done.stdout  # of a table
+    assert done.stdout.rstrip().endswith("u\t2")
 
 
 @pytest.mark.exhaustive
-def test_beeline_sees_them_through_a_thrift_server(
+@pytest.mark.jvm
+def test_beeline_sees_them_in_other_processes_through_a_thrift_server(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_ddl(root, tmp_path / "ddl.sql", capsys)

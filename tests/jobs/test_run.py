@@ -14,9 +14,11 @@ import pytest
 from pyspark.sql.functions import udf
 
 from reprise import __version__
-from reprise.jobs._engine import run as _run
-from reprise.jobs._engine.run import Job, Run, UsageError, absolute, existing, one_line
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine import run as engine
+from reprise.jobs._engine.command_line import UsageError, absolute_location, existing_location
+from reprise.jobs._engine.console import error_line
+from reprise.jobs._engine.run import Job, Run
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.errors import InputError
 from reprise.lib.tables import JOB_RUNS, QUARANTINE, TABLES
 
@@ -26,6 +28,7 @@ Reads:  nothing.
 Writes: nothing.
 """
 Body = Callable[[Run], None]
+Records = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -34,17 +37,24 @@ def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def recorded(warehouse: Warehouse) -> dict[str, Any]:
-    """The one row of ``job_runs``."""
-    (row,) = Warehouse(warehouse.root).lookup(JOB_RUNS, "run_id", "", "~").to_pylist()
-    return dict(row)
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> Records:
+    """What runs put on record, kept here instead of in a warehouse."""
+    kept: Records = []
+    monkeypatch.setattr(engine, "_record", lambda _, record: kept.append(record))
+    return kept
+
+
+def rows(warehouse: Warehouse) -> Records:
+    found: Records = Warehouse(warehouse.root).lookup(JOB_RUNS, "run_id", "", "~").to_pylist()
+    return found
 
 
 def run(warehouse: Warehouse, body: Body, *args: str) -> int:
     def add_arguments(parser: Any) -> None:
         parser.add_argument("--colour", default="red")
 
-    return _run.run_job(Job("do_thing", DOC, add_arguments, body), ["--warehouse", warehouse.root, *args])
+    return engine.run_job(Job("do_thing", DOC, add_arguments, body), ["--warehouse", warehouse.root, *args])
 
 
 def one_line_of(capsys: pytest.CaptureFixture[str]) -> str:
@@ -56,12 +66,12 @@ def one_line_of(capsys: pytest.CaptureFixture[str]) -> str:
     return err.removeprefix("reprise do-thing: ").rstrip("\n")
 
 
-def test_a_run_is_in_the_book_from_its_start(warehouse: Warehouse) -> None:
+def test_a_run_has_a_row_from_its_start_and_the_next_run_another(warehouse: Warehouse) -> None:
     before = datetime.now(UTC)
-    seen: list[dict[str, Any]] = []
+    seen: Records = []
 
     def body(run: Run) -> None:
-        seen.append(recorded(warehouse))
+        seen.extend(rows(warehouse))
         assert seen[0]["run_id"] == run.run_id
         warehouse.lookup(QUARANTINE, "uri", "", "")
 
@@ -70,16 +80,21 @@ def test_a_run_is_in_the_book_from_its_start(warehouse: Warehouse) -> None:
     assert (start["job"], start["status"], start["reprise_version"]) == ("do_thing", "running", __version__)
     assert [start[name] for name in ("seconds", "output_versions", "counts", "error")] == [None] * 4
     assert before <= start["started_at"] <= datetime.now(UTC)
-    end = recorded(warehouse)
+    (end,) = rows(warehouse)
     changed = {name for name in end if end[name] != start[name]}
     assert changed == {"status", "seconds", "output_versions", "counts"}
     assert end["status"] == "succeeded"
     assert end["seconds"] >= 0
     assert json.loads(start["input_versions"]) == {}
     assert json.loads(end["output_versions"]).keys() == {JOB_RUNS.name, QUARANTINE.name}
+    assert run(warehouse, lambda _: None) == 0
+    (second,) = (row for row in rows(warehouse) if row["run_id"] != end["run_id"])
+    assert len(rows(warehouse)) == 2
+    assert json.loads(second["input_versions"]).keys() == {JOB_RUNS.name, QUARANTINE.name}
+    assert json.loads(second["input_versions"])[JOB_RUNS.name] > 0
 
 
-def test_summary_for_a_person(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_for_a_person(warehouse: Warehouse, records: Records, capsys: pytest.CaptureFixture[str]) -> None:
     def body(run: Run) -> None:
         run.count(tracks_read=1200, skipped=0)
         run.count(tracks_read=34)
@@ -90,17 +105,16 @@ def test_summary_for_a_person(warehouse: Warehouse, capsys: pytest.CaptureFixtur
     assert printed.out.startswith("do_thing: succeeded in ")
     assert "tracks read" in printed.out
     assert "1,234" in printed.out
-    assert json.loads(recorded(warehouse)["counts"]) == {"tracks_read": 1234, "skipped": 0}
+    assert json.loads(records[-1]["counts"]) == {"tracks_read": 1234, "skipped": 0}
 
 
-def test_summary_for_a_program(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_for_a_program(warehouse: Warehouse, records: Records, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(warehouse, lambda run: run.count(rows=2), "--json") == 0
     printed = capsys.readouterr()
     summary = json.loads(printed.out)
     assert (summary["job"], summary["status"], summary["counts"]) == ("do_thing", "succeeded", {"rows": 2})
-    row = recorded(warehouse)
-    assert (summary["run_id"], summary["seconds"]) == (row["run_id"], row["seconds"])
-    assert summary["output_versions"] == json.loads(row["output_versions"])
+    assert (summary["run_id"], summary["seconds"]) == (records[-1]["run_id"], records[-1]["seconds"])
+    assert summary["output_versions"] == json.loads(records[-1]["output_versions"])
     assert printed.err == ""
 
 
@@ -109,17 +123,22 @@ def test_summary_for_a_program(warehouse: Warehouse, capsys: pytest.CaptureFixtu
     [(100, 5, None, 0), (100, 6, None, 3), (0, 0, "0", 0), (9, 1, "0", 3), (3, 3, "1", 0), (10, 1, "0.1", 0)],
 )
 def test_too_many_bad_inputs(
-    inputs: int, bad: int, max_bad: str | None, code: int, warehouse: Warehouse, capsys: pytest.CaptureFixture[str]
+    inputs: int,
+    bad: int,
+    max_bad: str | None,
+    code: int,
+    warehouse: Warehouse,
+    records: Records,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def body(run: Run) -> None:
         run.inputs, run.bad_inputs = inputs, bad
 
     assert run(warehouse, body, "--json", *(["--max-bad", max_bad] if max_bad else [])) == code
-    row = recorded(warehouse)
-    assert row["status"] == ("too_many_bad" if code else "succeeded")
-    assert row["error"] is None
+    assert records[-1]["status"] == ("too_many_bad" if code else "succeeded")
+    assert "error" not in records[-1]
     printed = capsys.readouterr()
-    assert json.loads(printed.out)["status"] == row["status"]
+    assert json.loads(printed.out)["status"] == records[-1]["status"]
     assert printed.err.count("\n") == bool(code)
     assert (f"{bad} of {inputs} inputs are in quarantine" in printed.err) == bool(code)
 
@@ -137,8 +156,13 @@ def test_too_many_bad_inputs(
         (OSError(28, "No space left on device"), 1, "No space left on device"),
     ],
 )
-def test_what_goes_wrong_is_one_line(
-    error: BaseException, code: int, says: str, warehouse: Warehouse, capsys: pytest.CaptureFixture[str]
+def test_an_error_is_one_line_and_an_exit_code(
+    error: BaseException,
+    code: int,
+    says: str,
+    warehouse: Warehouse,
+    records: Records,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def body(run: Run) -> None:
         run.count(rows=1)
@@ -146,11 +170,11 @@ def test_what_goes_wrong_is_one_line(
 
     assert run(warehouse, body, "--json") == code
     assert says in one_line_of(capsys)
-    row = recorded(warehouse)
-    assert (row["status"], json.loads(row["counts"])) == ("failed", {"rows": 1})
-    assert row["error"]
-    assert "\n" not in row["error"]
-    assert "Traceback" not in row["error"]
+    assert [record["status"] for record in records] == ["running", "failed"]
+    assert json.loads(records[-1]["counts"]) == {"rows": 1}
+    assert records[-1]["error"]
+    assert "\n" not in records[-1]["error"]
+    assert "Traceback" not in records[-1]["error"]
 
 
 @pytest.mark.parametrize(
@@ -161,8 +185,10 @@ def test_what_goes_wrong_is_one_line(
         (["--col", "blue"], "unrecognized arguments: --col blue"),
         (["--conf", "seed"], "--conf takes KEY=VALUE, not 'seed'"),
         (["--conf", "sed=1"], "unknown setting 'sed'"),
+        (["--conf", "profile=moon"], "unknown profile 'moon'"),
         (["--conf"], "expected one argument"),
         (["--max-bad", "2"], "setting 'max_bad'"),
+        (["--max-bad", "-1"], "max_bad"),
         (["--max-bad", "few"], "setting 'max_bad'"),
         (["--log-level", "LOUD"], "setting 'log_level'"),
         (["--warehouse", ""], "setting 'warehouse'"),
@@ -180,7 +206,7 @@ def test_a_warehouse_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: 
     assert "file" in one_line_of(capsys)
 
 
-def test_settings_reach_the_run(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_reach_the_run(warehouse: Warehouse, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPRISE_FILES_PER_TASK", "7")
     monkeypatch.setenv("REPRISE_SEED", "1")
     runs: list[Run] = []
@@ -190,26 +216,19 @@ def test_settings_reach_the_run(warehouse: Warehouse, monkeypatch: pytest.Monkey
     assert (settings.files_per_task, settings.seed, settings.max_bad, settings.log_level) == (7, 5, 0.2, "WARN")
     assert settings.spark["spark.extra"] == "x=y"
     assert (runs[0].args.colour, runs[0].warehouse.root) == ("blue", warehouse.root)
-    arguments = json.loads(recorded(warehouse)["arguments"])
+    arguments = json.loads(records[-1]["arguments"])
     assert arguments["colour"] == "blue"
     assert arguments["settings"] == json.loads(settings.model_dump_json())
 
 
-def test_a_warehouse_is_absolute_wherever_workers_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warehouse_is_absolute_for_workers_in_any_folder(
+    tmp_path: Path, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     runs: list[Run] = []
-    assert _run.run_job(Job("do_thing", DOC, lambda _: None, runs.append), []) == 0
+    assert engine.run_job(Job("do_thing", DOC, lambda _: None, runs.append), []) == 0
     assert runs[0].warehouse.root == str(tmp_path / "warehouse")
-    assert (tmp_path / "warehouse" / JOB_RUNS.name).is_dir()
-
-
-def test_runs_do_not_overwrite_each_other(warehouse: Warehouse) -> None:
-    for _ in range(3):
-        assert run(warehouse, lambda _: None) == 0
-    rows = Warehouse(warehouse.root).lookup(JOB_RUNS, "run_id", "", "~").to_pylist()
-    assert len({row["run_id"] for row in rows}) == 3
-    last = max(rows, key=lambda row: row["started_at"])
-    assert json.loads(last["input_versions"])[JOB_RUNS.name] > 0
+    assert len(records) == 2
 
 
 def test_a_killed_run_stays_running(warehouse: Warehouse) -> None:
@@ -221,11 +240,11 @@ def test_a_killed_run_stays_running(warehouse: Warehouse) -> None:
     """
     killed = subprocess.run([sys.executable, "-c", code, warehouse.root], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert recorded(warehouse)["status"] == "running"
+    assert [row["status"] for row in rows(warehouse)] == ["running"]
 
 
 @pytest.mark.parametrize(
-    ("place", "expected"),
+    ("location", "expected"),
     [
         ("/data/msd", "/data/msd"),
         ("file:/data/msd", "/data/msd"),
@@ -236,29 +255,39 @@ def test_a_killed_run_stays_running(warehouse: Warehouse) -> None:
         ("./a b", f"{Path.cwd()}/a b"),
     ],
 )
-def test_absolute(place: str, expected: str) -> None:
-    assert absolute(place) == expected
+def test_absolute_location(location: str, expected: str) -> None:
+    assert absolute_location(location) == expected
 
 
-def test_existing(tmp_path: Path) -> None:
-    assert existing(str(tmp_path)) == existing(tmp_path.as_uri()) == str(tmp_path)
-    assert existing("s3a://bucket/nowhere") == "s3a://bucket/nowhere"  # only Hadoop can tell
-    with pytest.raises(UsageError, match="nowhere does not exist"):
-        existing(str(tmp_path / "nowhere"))
+def test_existing_location(tmp_path: Path) -> None:
+    assert existing_location(str(tmp_path)) == existing_location(tmp_path.as_uri()) == str(tmp_path)
+    assert existing_location("s3a://bucket/nowhere") == "s3a://bucket/nowhere"  # only Hadoop can tell
+
+
+@pytest.mark.parametrize("source", ["nowhere", "file:/nowhere/at all", "no\nwhere", "caf\udce9"])
+def test_a_source_that_does_not_exist(
+    source: str, tmp_path: Path, warehouse: Warehouse, records: Records, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(warehouse, lambda _: print(existing_location(source))) == 2
+    said = one_line_of(capsys)
+    assert said.startswith("--source /")
+    assert said.endswith(" does not exist")
 
 
 def test_spark_s_errors_are_one_line_that_says_why(spark: Any, warehouse: Warehouse) -> None:
-    def chord(number):  # type: ignore[no-untyped-def]
+    def chord(number):  # Spark takes a function with type hints for another kind
         raise ValueError(f"no chord {number}")
 
     with pytest.raises(Exception, match="no chord") as caught:
         spark.range(1).select(udf(chord, "int")("id")).collect()
-    assert "ValueError: no chord 0" in one_line(caught.value)
-    assert "\n" not in one_line(caught.value)
+    assert "ValueError: no chord 0" in error_line(caught.value)
+    assert "\n" not in error_line(caught.value)
     with pytest.raises(Exception, match="nowhere") as caught:
         spark.read.parquet(f"{warehouse.root}/nowhere")
-    assert f"{warehouse.root}/nowhere" in one_line(caught.value)
-    assert "JVM stacktrace" not in one_line(caught.value)
+    assert f"{warehouse.root}/nowhere" in error_line(caught.value)
+    assert "JVM stacktrace" not in error_line(caught.value)
 
 
 def test_statuses_are_those_of_the_contract() -> None:
@@ -266,7 +295,7 @@ def test_statuses_are_those_of_the_contract() -> None:
         assert f"'{status}'" in TABLES["job_runs"].checks["status_known"]
 
 
-def test_secrets_stay_out_of_the_record(warehouse: Warehouse) -> None:
+def test_secrets_stay_out_of_the_record(warehouse: Warehouse, records: Records) -> None:
     settings = [
         'spark.hadoop.fs.s3a.secret.key=qzq\\c"qzz',
         "spark.hadoop.fs.s3a.access.key=efgh",
@@ -274,8 +303,8 @@ def test_secrets_stay_out_of_the_record(warehouse: Warehouse) -> None:
     ]
     flags = [flag for setting in settings for flag in ("--conf", setting)]
     assert run(warehouse, lambda _: None, *flags, "--conf", "spark.plain=seen") == 0
-    text = recorded(warehouse)["arguments"]
-    arguments = json.loads(text)
-    assert not any(part in text for part in ("qzq", "qzz", "efgh", "ijkl"))
-    assert arguments["settings"]["spark"]["spark.plain"] == "seen"
-    assert arguments["settings"]["spark"]["spark.my.password"] == "(not shown)"
+    for record in records:
+        arguments = json.loads(record["arguments"])
+        assert not any(part in record["arguments"] for part in ("qzq", "qzz", "efgh", "ijkl"))
+        assert arguments["settings"]["spark"]["spark.plain"] == "seen"
+        assert arguments["settings"]["spark"]["spark.my.password"] == "(not shown)"

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,15 +19,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from reprise.jobs import score_genres
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.models import write_artifact
+from reprise.jobs._engine.warehouse import Warehouse
+from reprise.lib.errors import RepriseError
 from reprise.lib.genres.default_model import DEFAULT_SHA256, load_default
 from reprise.lib.genres.feature_sets import FEATURE_SETS, WHOLE_TRACK, pool
 from reprise.lib.genres.models import GenreModel, dump
-from reprise.lib.tables import AUDIO_GENRE_FEATURES, GENRE_SCORES, JOB_RUNS, MODELS, MSD_GENRE_FEATURES, Table
+from reprise.lib.tables import AUDIO_GENRE_FEATURES, GENRE_SCORES, MODELS, MSD_GENRE_FEATURES, Table
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.model_cache import write_artifact
 
-Run = Callable[..., dict[str, Any]]
+RunJob = Callable[..., dict[str, Any]]
+Prepare = Callable[..., Any]
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
 
 GENRES = ("Blues", "Été [live]", "音楽")
@@ -117,11 +116,6 @@ def warehouse(featured: Path, tmp_path: Path) -> Warehouse:
     return Warehouse(str(tmp_path / "warehouse"))
 
 
-def versions(warehouse: Warehouse) -> dict[str, int]:
-    found = Warehouse(warehouse.root).versions()
-    return {name: version for name, version in found.items() if name != JOB_RUNS.name}
-
-
 def expect_audio(model: GenreModel, tracks: Mapping[str, int], content: str = "c") -> dict[str, np.ndarray]:
     """Probabilities of the windows of tracks: the oracle."""
     expected = {}
@@ -152,54 +146,23 @@ def check(stored: pd.DataFrame, model_id: str, model: GenreModel, expected: Mapp
         assert abs(rows["probability"].sum() - 1) <= 1e-9
         assert rows.sort_values("rank")["rank"].tolist() == list(range(1, len(rows) + 1))
         if rows["window_probabilities"].notna().all():
-            np.testing.assert_allclose(np.stack(rows["window_probabilities"]).T, windows, rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(np.stack(rows["window_probabilities"].tolist()).T, windows, rtol=1e-5, atol=1e-7)
         else:
             assert len(windows) == 1
 
 
-def test_newcomers_audio_is_scored_by_the_packages_own(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
+def test_newcomers_audio_is_scored_by_the_packages_own_and_models_that_are_named_score_beside_it(
+    warehouse: Warehouse, run_job: RunJob, prepare: Prepare, rows_of: Rows
+) -> None:
     counts = run_job(score_genres.main)["counts"]
     assert counts == {"tracks": 3, "skipped": 0, "scored": 3, f"scored_by_{OWN}": 3}
-    stored, model = rows_of(warehouse, GENRE_SCORES), load_default()
-    check(stored, OWN, model, expect_audio(model, LIBRARY))
-    assert set(stored["model_id"]) == {OWN}
-    assert set(stored["sha256"]) == {f"c of {track_id}" for track_id in LIBRARY}
-    courses = stored.groupby("track_id")["window_probabilities"].first()
+    own, model = rows_of(warehouse, GENRE_SCORES), load_default()
+    check(own, OWN, model, expect_audio(model, LIBRARY))
+    assert set(own["model_id"]) == {OWN}
+    assert set(own["sha256"]) == {f"c of {track_id}" for track_id in LIBRARY}
+    courses = own.groupby("track_id")["window_probabilities"].first()
     assert [0 if course is None else len(course) for course in courses] == list(LIBRARY.values())
 
-
-def test_the_last_trained_of_each_table_score_and_a_rerun_writes_nothing(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows
-) -> None:
-    add_model(warehouse, "z-older", "msd", 1)
-    analyses = add_model(warehouse, "genre-m", "msd_scalars", 2)
-    audio = add_model(warehouse, "genre-a", "audio", 3)
-    add_model(warehouse, "a-cover-model", "msd", 4, kind="median_pca", params="{}")
-    add_model(warehouse, "of-the-future", "msd", 5, params='{"features": "future"}')
-    counts = run_job(score_genres.main)["counts"]
-    assert counts == {"tracks": 18, "skipped": 0, "scored": 18, "scored_by_genre-a": 3, "scored_by_genre-m": 15}
-    stored = rows_of(warehouse, GENRE_SCORES)
-    assert set(stored["model_id"]) == {"genre-a", "genre-m"}
-    check(stored, "genre-a", audio, expect_audio(audio, LIBRARY))
-    check(stored, "genre-m", analyses, expect_analyses(analyses, [*LIBRARY, *DATASET]))
-    before = versions(warehouse)
-    counts = run_job(score_genres.main)["counts"]
-    assert counts == {"tracks": 18, "skipped": 18, "scored": 0, "scored_by_genre-a": 0, "scored_by_genre-m": 0}
-    assert versions(warehouse) == before
-    # what a killed run has left out is scored alone, and all of it again when that is asked for
-    keys = stored[stored["track_id"].isin(DATASET[3:6])][list(GENRE_SCORES.key)]
-    warehouse.merge(GENRE_SCORES, [], delete=pa.Table.from_pandas(keys, preserve_index=False))
-    assert run_job(score_genres.main)["counts"]["scored"] == 3
-    pd.testing.assert_frame_equal(rows_of(warehouse, GENRE_SCORES), stored, rtol=1e-9)
-    assert run_job(score_genres.main, "--force")["counts"]["scored"] == 18
-    pd.testing.assert_frame_equal(rows_of(warehouse, GENRE_SCORES), stored, rtol=1e-9)
-
-
-def test_models_that_are_named_score_beside_what_others_have_scored(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows
-) -> None:
-    run_job(score_genres.main)
-    own = rows_of(warehouse, GENRE_SCORES)
     one, other = add_model(warehouse, "one", "msd", 6), add_model(warehouse, "other", "gtzan", 7)
     named = ("--model", "one", "--model", "other", "--model", "one")
     counts = run_job(score_genres.main, *named)["counts"]
@@ -208,10 +171,34 @@ def test_models_that_are_named_score_beside_what_others_have_scored(
     check(stored, "one", one, expect_analyses(one, [*LIBRARY, *DATASET]))
     check(stored, "other", other, expect_audio(other, LIBRARY))
     pd.testing.assert_frame_equal(stored[stored["model_id"] == OWN].reset_index(drop=True), own)
-    assert run_job(score_genres.main, "--model", OWN)["counts"]["skipped"] == 3
+    job, again = prepare(score_genres, "--model", OWN)
+    job.body(again)
+    assert again.counts["skipped"] == 3
 
 
-def test_new_content_replaces_and_what_is_gone_is_forgotten(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
+def test_the_last_trained_of_each_table_score_and_what_is_missing_is_scored_alone(
+    warehouse: Warehouse, run_job: RunJob, rows_of: Rows
+) -> None:
+    add_model(warehouse, "z-older", "msd", 1)
+    analyses = add_model(warehouse, "genre-m", "msd_scalars", 2)
+    audio = add_model(warehouse, "genre-a", "audio", 3)
+    add_model(warehouse, "a-cover-model", "msd", 4, kind="median_pca", task="cover_embedding", params="{}")
+    add_model(warehouse, "of-the-future", "msd", 5, params='{"features": "future"}')
+    counts = run_job(score_genres.main)["counts"]
+    assert counts == {"tracks": 18, "skipped": 0, "scored": 18, "scored_by_genre-a": 3, "scored_by_genre-m": 15}
+    stored = rows_of(warehouse, GENRE_SCORES)
+    assert set(stored["model_id"]) == {"genre-a", "genre-m"}
+    check(stored, "genre-a", audio, expect_audio(audio, LIBRARY))
+    check(stored, "genre-m", analyses, expect_analyses(analyses, [*LIBRARY, *DATASET]))
+    keys = stored[stored["track_id"].isin(DATASET[3:6])][list(GENRE_SCORES.key)]
+    warehouse.merge(GENRE_SCORES, [], delete=pa.Table.from_pandas(keys, preserve_index=False))
+    assert run_job(score_genres.main)["counts"]["scored"] == 3
+    pd.testing.assert_frame_equal(rows_of(warehouse, GENRE_SCORES), stored, rtol=1e-9)
+
+
+def test_new_content_replaces_and_what_is_gone_is_forgotten(
+    warehouse: Warehouse, run_job: RunJob, rows_of: Rows
+) -> None:
     analyses, audio = add_model(warehouse, "genre-m", "msd", 8), add_model(warehouse, "genre-a", "gtzan", 9)
     run_job(score_genres.main)
     # LB0001 gets shorter, LB0002 goes, one track of the dataset changes and one goes
@@ -233,7 +220,7 @@ def test_new_content_replaces_and_what_is_gone_is_forgotten(warehouse: Warehouse
 
 
 @pytest.mark.parametrize("damage", ["exchanged", "missing", "no model"])
-def test_a_damaged_model_is_said_in_one_line(damage: str, warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
+def test_a_damaged_model_is_named(damage: str, warehouse: Warehouse, prepare: Prepare, rows_of: Rows) -> None:
     add_model(warehouse, "genre-m", "msd", 10)
     (row,) = warehouse.lookup(MODELS, "model_id", "", "~").to_pylist()
     file = Path(warehouse.root, row["artifact"])
@@ -244,28 +231,22 @@ def test_a_damaged_model_is_said_in_one_line(damage: str, warehouse: Warehouse, 
     if damage == "no model":
         row["sha256"] = hashlib.sha256(b"no model").hexdigest()
         warehouse.merge(MODELS, pa.Table.from_pylist([row], arrow_schema(MODELS)))
-    said = run_job(score_genres.main, "--model", "genre-m", exit_code=1)["error"]
-    assert said.startswith("reprise score-genres: genre-m cannot be asked: ")
-    assert "train" in said
-    assert said.count("\n") == 1
+    job, run = prepare(score_genres, "--model", "genre-m")
+    with pytest.raises(RepriseError, match=r"(?s)^genre-m cannot be loaded: .*train") as failed:
+        job.body(run)
+    assert "\n" not in str(failed.value)
     assert len(rows_of(warehouse, GENRE_SCORES)) == 0
 
 
-def test_nothing_to_score_is_said_in_one_line(warehouse: Warehouse, run_job: Run) -> None:
-    said = run_job(score_genres.main, "--model", "none", exit_code=2)["error"]
-    assert said == f"reprise score-genres: there is no genre model none; there are: {OWN}\n"
+def test_what_cannot_be_scored(warehouse: Warehouse, refusal: Callable[..., str]) -> None:
+    assert refusal(score_genres, "--model", "none") == f"there is no genre model none; choose from: {OWN}"
     shutil.rmtree(warehouse.uri(AUDIO_GENRE_FEATURES))
-    said = run_job(score_genres.main, exit_code=2)["error"]
-    assert said == "reprise score-genres: no genre model reads msd_genre_features: run train-genre first\n"
-    said = run_job(score_genres.main, "--model", OWN, exit_code=2)["error"]
-    nothing = "there is nothing in {}: run extract-genre-features first\n"
-    assert said == f"reprise score-genres: {nothing.format('audio_genre_features')}"
-    shutil.rmtree(warehouse.uri(MSD_GENRE_FEATURES))
-    said = run_job(score_genres.main, exit_code=2)["error"]
-    assert said == f"reprise score-genres: {nothing.format('audio_genre_features or msd_genre_features')}"
+    assert refusal(score_genres) == "no genre model reads msd_genre_features: run train-genre first"
+    said = refusal(score_genres, "--model", OWN)
+    assert said == "audio_genre_features have no rows: run extract-genre-features first"
 
 
-def test_a_table_of_an_older_version_is_said_in_one_line(warehouse: Warehouse, run_job: Run) -> None:
+def test_a_table_of_an_older_version_is_refused(warehouse: Warehouse, refusal: Callable[..., str]) -> None:
     folder = Path(warehouse.uri(AUDIO_GENRE_FEATURES))
     shutil.rmtree(folder)
     folder.mkdir()
@@ -276,35 +257,7 @@ def test_a_table_of_an_older_version_is_said_in_one_line(warehouse: Warehouse, r
     warehouse.merge(AUDIO_GENRE_FEATURES, pa.Table.from_pandas(rows, older, preserve_index=False).append_column(
         schema.field("mfcc20_var"), pa.nulls(4, pa.float32())
     ).select(schema.names))  # fmt: skip
-    said = run_job(score_genres.main, exit_code=2)["error"]
-    assert said == (
-        "reprise score-genres: audio_genre_features was made by an older version and has no mfcc20_var: remove"
-        f" {folder} and run extract-genre-features again\n"
+    assert refusal(score_genres) == (
+        "audio_genre_features was written by an older version of reprise and has no column mfcc20_var: remove"
+        f" {folder} and run extract-genre-features again"
     )
-
-
-def test_on_a_cluster_that_has_the_code_from_a_zip(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows, code_zip: Path, tmp_path: Path
-) -> None:
-    """The package's own model comes with the code, the other one from the warehouse."""
-    add_model(warehouse, "genre-m", "msd", 12)
-    there = Warehouse(str(tmp_path / "there"))
-    shutil.copytree(warehouse.root, there.root)
-    run_job(score_genres.main)
-    (packages,) = {p for p in sys.path if p.endswith("site-packages")}
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "cluster"], check=True)
-    (site,) = (tmp_path / "cluster").glob("lib/python3*/site-packages")
-    # packages, but not reprise: the .pth file of its editable install is not followed from here
-    (site / "packages.pth").write_text(packages + "\n")
-    python = str(tmp_path / "cluster/bin/python")
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_HOME", "NUMBA_CACHE_DIR")}
-    env |= {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "TMPDIR": str(tmp_path / "temporary")}
-    (tmp_path / "temporary").mkdir()
-    script = shutil.copy(score_genres.__file__, tmp_path)
-    submit = [Path(packages, "pyspark/bin/spark-submit"), "--master", "local-cluster[2,1,1024]", "--py-files", code_zip]
-    command = [*submit, script, "--warehouse", there.root, "--json"]
-    done = subprocess.run(map(str, command), cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    stored = rows_of(warehouse, GENRE_SCORES)
-    assert set(stored["model_id"]) == {OWN, "genre-m"}
-    pd.testing.assert_frame_equal(rows_of(there, GENRE_SCORES), stored, rtol=1e-9)

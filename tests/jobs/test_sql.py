@@ -15,10 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.jobs._engine import cli as _cli
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.jobs._sql import output as _sql_output
-from reprise.jobs._sql import statements as _sql_text
-from reprise.jobs._sql.statements import check_parameters, is_complete, named_in, split, tokens, with_dollars
+from reprise.jobs._sql.statements import (
+    check_parameters,
+    find_names,
+    is_complete,
+    split_statements,
+    to_duckdb_parameters,
+    tokenize,
+)
 from reprise.lib.tables import MSD_TRACKS, PLAYS, TABLES, Table
 from reprise.lib.tables.views import VIEWS
 from reprise.udfs.arrow import arrow_schema
@@ -103,8 +110,8 @@ def test_views_and_tables_that_were_never_made(engine: str, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("engine", "sql", "says"),
     [
-        ("duckdb", "SELECT * FROM playz", "there is no table or view playz; did you mean plays?"),
-        ("spark", "SELECT * FROM playz", "there is no table or view playz; did you mean plays?"),
+        ("duckdb", "SELECT * FROM playz", "unknown table or view playz; did you mean plays?"),
+        ("spark", "SELECT * FROM playz", "unknown table or view playz; did you mean plays?"),
         ("duckdb", "SELECT * FROM taste_overlap", "did you mean taste_overlap(user_a, user_b) or "),
         ("spark", "SELECT * FROM taste_overlap", "did you mean taste_overlap(user_a, user_b) or "),
         ("duckdb", "SELECT FROM FROM plays", "Parser Error: syntax error"),
@@ -113,27 +120,27 @@ def test_views_and_tables_that_were_never_made(engine: str, ask: Ask) -> None:
         ("duckdb", "SELECT CAST(user_id AS INT) FROM plays", "Conversion Error: Could not convert string"),
         ("spark", "SELECT CAST(user_id AS INT) FROM plays", "CAST_INVALID_INPUT"),
         ("duckdb", "SELECT nothing FROM plays", 'column "nothing" not found'),
-        ("duckdb", "SELECT 1; DROP TABLE plays", "DROP is not a statement that reads"),
-        ("spark", "SELECT 1; DROP TABLE plays", "DropTable is not a statement that reads: give --write"),
-        ("duckdb", "DELETE FROM plays", "DELETE is not a statement that reads"),
-        ("spark", "DELETE FROM plays", "DeleteFromTable is not a statement that reads"),
-        ("spark", "WITH a AS (SELECT 1) INSERT INTO plays SELECT * FROM a", "InsertIntoStatement is not a statement"),
-        ("spark", "CREATE TABLE t AS SELECT 1", "is not a statement that reads"),
-        ("spark", "SET spark.sql.ansi.enabled=false", "is not a statement that reads"),
+        ("duckdb", "SELECT 1; DROP TABLE plays", "DROP is not a read-only statement"),
+        ("spark", "SELECT 1; DROP TABLE plays", "DropTable is not a read-only statement: give --write"),
+        ("duckdb", "DELETE FROM plays", "DELETE is not a read-only statement"),
+        ("spark", "DELETE FROM plays", "DeleteFromTable is not a read-only statement"),
+        ("spark", "WITH a AS (SELECT 1) INSERT INTO plays SELECT * FROM a", "InsertIntoStatement is not a read-only"),
+        ("spark", "CREATE TABLE t AS SELECT 1", "is not a read-only statement"),
+        ("spark", "SET spark.sql.ansi.enabled=false", "is not a read-only statement"),
         ("spark", "BEGIN DROP TABLE plays; END", "PARSE_SYNTAX_ERROR"),
-        ("spark", "VACUUM plays", "is not a statement that reads"),
-        ("spark", "SELECT reflect('java.lang.System', 'getenv', 'HOME')", "reflect runs programs"),
-        ("spark", "SELECT `Java_Method`('java.lang.System', 'getenv', 'HOME')", "java_method runs programs"),
-        ("spark", "EXECUTE IMMEDIATE 'SELECT 1'", "is not a statement that reads"),
+        ("spark", "VACUUM plays", "is not a read-only statement"),
+        ("spark", "SELECT reflect('java.lang.System', 'getenv', 'HOME')", "reflect calls Java code"),
+        ("spark", "SELECT `Java_Method`('java.lang.System', 'getenv', 'HOME')", "java_method calls Java code"),
+        ("spark", "EXECUTE IMMEDIATE 'SELECT 1'", "is not a read-only statement"),
         ("spark", "SELECT * FROM text.`/etc/passwd`", "TABLE_OR_VIEW_NOT_FOUND"),
-        ("duckdb", "COPY plays TO '/tmp/x.csv'", "COPY writes: give --write"),
-        ("duckdb", "EXPLAIN ANALYZE COPY plays TO '/tmp/x.csv'", "COPY writes: give --write"),
+        ("duckdb", "COPY plays TO '/tmp/x.csv'", "COPY writes files: give --write"),
+        ("duckdb", "EXPLAIN ANALYZE COPY plays TO '/tmp/x.csv'", "COPY writes files: give --write"),
         ("duckdb", "EXPLAIN /* */ ANALYZE COPY plays TO '/tmp/x.csv'", "COPY writes"),
         ("duckdb", "SELECT * FROM read_csv('/etc/passwd')", "Permission Error: Cannot access file"),
         ("duckdb", "SELECT * FROM glob('/etc/*')", "Permission Error"),
-        ("duckdb", "ATTACH '/tmp/x.db'", "ATTACH is not a statement that reads"),
-        ("duckdb", "INSTALL httpfs", "LOAD is not a statement that reads"),
-        ("duckdb", "SET enable_external_access = true", "SET is not a statement that reads"),
+        ("duckdb", "ATTACH '/tmp/x.db'", "ATTACH is not a read-only statement"),
+        ("duckdb", "INSTALL httpfs", "LOAD is not a read-only statement"),
+        ("duckdb", "SET enable_external_access = true", "SET is not a read-only statement"),
     ],
 )
 def test_a_query_that_fails(engine: str, sql: str, says: str, ask: Ask, request: pytest.FixtureRequest) -> None:
@@ -150,7 +157,7 @@ def test_a_query_that_fails(engine: str, sql: str, says: str, ask: Ask, request:
     ("argv", "says"),
     [
         (["SELECT :a"], "the query's :a has no value: give --param a=VALUE"),
-        (["SELECT 1", "--param", "a=1"], "--param a: the query has no :a"),
+        (["SELECT 1", "--param", "a=1"], "--param a: the query has no parameter :a"),
         (["SELECT 1", "--param", "a"], "--param takes NAME=VALUE, not 'a'"),
         (["SELECT 1", "--param", "1=a"], "--param takes NAME=VALUE"),
         (["SELECT 1", "--format", "parquet"], "--format parquet needs --out FILE"),
@@ -160,7 +167,7 @@ def test_a_query_that_fails(engine: str, sql: str, says: str, ask: Ask, request:
         (["SELECT 1", "--conf", "sed=1"], "unknown setting 'sed'"),
         (["SELECT 1", "--log-level", "LOUD"], "log_level"),
         (["SELECT 1", "SELECT 2"], "unrecognized arguments"),
-        ([" -- nothing"], "there is no statement in the query"),
+        ([" -- nothing"], "the query contains no statement"),
     ],
 )
 def test_bad_usage(argv: list[str], says: str, ask: Ask) -> None:
@@ -188,7 +195,7 @@ def test_statements_from_a_file_and_from_stdin(ask: Ask, root: Path, tmp_path: P
     done = subprocess.run(run, input=b"SELECT 1 AS one", capture_output=True, check=True)
     assert done.stdout == b"one\n1\n"
     code, _, err = ask("--file", str(file), "--format", "csv")
-    assert (code, "take the answer of one statement" in err) == (2, True)
+    assert (code, "take the result of one statement" in err) == (2, True)
 
 
 def test_csv_json_and_parquet_hold_every_row(ask: Ask, tmp_path: Path) -> None:
@@ -235,7 +242,7 @@ def test_a_wide_table_is_shown_by_rows_and_a_long_one_by_a_page(ask: Ask) -> Non
     assert max(map(len, out.splitlines())) <= 120
     assert all(word in out for word in ("row 1", "row 3", "a [red]2[/]", "similar_artists", "3 rows"))
     _, out, _ = ask("SELECT range AS n FROM range(123456)")
-    assert out.endswith("the first 100 of 123,456 rows: --format csv, json or parquet has all\n")
+    assert out.endswith("the first 100 of 123,456 rows: --format csv, json or parquet writes all of them\n")
     assert "│  99 │" in out or "│ 99 │" in out
     assert "│ 100 │" not in out
 
@@ -245,7 +252,7 @@ def test_a_wide_table_is_shown_by_rows_and_a_long_one_by_a_page(ask: Ask) -> Non
     [(0.1 + 0.2, "0.3"), (1234567.0, "1234567"), (1e-9, "1e-09"), (1e300, "1e+300"), (float("nan"), "nan"), (0.0, "0")],
 )
 def test_numbers_for_people(value: float, shown: str) -> None:
-    assert _sql_output._number(value) == shown
+    assert _sql_output._format_number(value) == shown
 
 
 def test_describe(ask: Ask) -> None:
@@ -263,7 +270,7 @@ def test_describe(ask: Ask) -> None:
 def test_every_example_runs(ask: Ask) -> None:
     for name in [*TABLES, *VIEWS]:
         example = ask("--describe", name)[1].split("example: ")[1]
-        used = {text for kind, text in tokens(example, "duckdb") if kind == "parameter"}
+        used = {text for kind, text in tokenize(example, "duckdb") if kind == "parameter"}
         answer(ask, example, *[word for text in used for word in ("--param", f"{text}=ann")])
 
 
@@ -300,12 +307,12 @@ SQL = (
 
 
 def test_parameters_and_statements_are_found_where_they_are() -> None:
-    found = [text for kind, text in tokens(SQL, "duckdb") if kind == "parameter"]
+    found = [text for kind, text in tokenize(SQL, "duckdb") if kind == "parameter"]
     assert found == ["g", "h"]
-    assert with_dollars(SQL) == SQL.replace(":g", "$g").replace(":h", "$h")
-    assert split(SQL, "duckdb") == [SQL.split("; SELECT (")[0], "SELECT (:h)"]
+    assert to_duckdb_parameters(SQL) == SQL.replace(":g", "$g").replace(":h", "$h")
+    assert split_statements(SQL, "duckdb") == [SQL.split("; SELECT (")[0], "SELECT (:h)"]
     spark = r"""SELECT 'it\'s :a;', `:b;`, "\":c;" -- x"""
-    assert [kind for kind, _ in tokens(spark, "spark") if kind in ("parameter", "end", "open")] == []
+    assert [kind for kind, _ in tokenize(spark, "spark") if kind in ("parameter", "end", "open")] == []
 
 
 @pytest.mark.parametrize(
@@ -319,7 +326,7 @@ def test_when_a_statement_is_complete(sql: str, complete: bool) -> None:
 
 @given(st.text(alphabet="ab:;'\"`$/*-\\ \nE1", max_size=40), st.sampled_from(ENGINES))
 def test_no_text_is_lost_between_tokens(sql: str, engine: str) -> None:
-    pieces = [f":{text}" if kind == "parameter" else text for kind, text in tokens(sql, engine)]
+    pieces = [f":{text}" if kind == "parameter" else text for kind, text in tokenize(sql, engine)]
     assert "".join(pieces) == sql
 
 
@@ -328,17 +335,17 @@ def test_what_is_given_is_what_is_wanted(given_values: dict[str, str]) -> None:
     sql = " ".join(f":{name}" for name in given_values)
     check_parameters(sql, "spark", given_values)
     if given_values:
-        with pytest.raises(_sql_text.UsageError):
+        with pytest.raises(UsageError):
             check_parameters(sql, "spark", {})
-        with pytest.raises(_sql_text.UsageError):
+        with pytest.raises(UsageError):
             check_parameters("", "spark", given_values)
 
 
 def test_only_what_a_query_names_is_opened() -> None:
-    assert named_in("SELECT * FROM plays") == ["plays"]
-    found = set(named_in("SELECT * FROM Taste_Top_Genres"))
+    assert find_names("SELECT * FROM plays") == ["plays"]
+    found = set(find_names("SELECT * FROM Taste_Top_Genres"))
     # a column of theirs is called plays
     assert found == {"taste_top_genres", "taste_population", "taste_profiles", "plays"}
-    assert named_in("SHOW TABLES") == [*TABLES, *VIEWS]
-    order = named_in("SELECT * FROM song_tracks")
+    assert find_names("SHOW TABLES") == [*TABLES, *VIEWS]
+    order = find_names("SELECT * FROM song_tracks")
     assert order.index("all_tracks") < order.index("song_tracks")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.jobs._sql.duckdb_engine import DuckDB
 from reprise.jobs._sql.prompt import complete, run_prompt
 from reprise.lib.tables import SONG_MISMATCHES
@@ -68,12 +68,12 @@ def test_a_mistake_is_a_line_and_on_it_goes(root: Path, capsys: pytest.CaptureFi
     out, err, _ = talk(root, capsys, *given)
     assert "42" in out
     assert err.splitlines() == [
-        "there is no table or view song_mismatche; did you mean song_mismatches?",
-        "DROP is not a statement that reads; what changes tables takes --write --engine spark",
+        "unknown table or view song_mismatche; did you mean song_mismatches?",
+        "DROP is not a read-only statement: to change tables, give --write --engine spark",
         "the query's :x has no value: give --param x=VALUE",
-        r"there is no command \z: a statement ends with ;   \d lists tables and views   \d TABLE its columns   \q or"
-        " Ctrl-D ends",
-        "there is no table or view playz; did you mean plays?",
+        r"unknown command \z: end a statement with ;   \d lists tables and views   \d TABLE lists its columns   \q or"
+        " Ctrl-D quits",
+        "unknown table or view playz; did you mean plays?",
     ]
 
 
@@ -123,7 +123,7 @@ def test_a_prompt_on_a_terminal_remembers(root: Path, tmp_path: Path, command: l
         os.write(ours, b"\x04")
         assert run.wait(60) == 0
         os.close(ours)
-        assert expect in seen.split("ends", 1)[1]
+        assert expect in seen.split("quits", 1)[1]
     history = tmp_path / "reprise" / "sql_history"
     assert "SELECT 6 * 7 AS a;" in history.read_text()
     assert history.stat().st_mode & 0o077 == 0

@@ -1,4 +1,4 @@
-"""From chroma to trained models and vectors: what is kept, what is skipped, and what becomes of tracks that change."""
+"""From chroma to trained models and embeddings: what is kept, and what becomes of tracks that change."""
 
 import hashlib
 import json
@@ -12,51 +12,34 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from reprise.jobs import extract_chroma, train_cover_index
-from reprise.jobs._detection.training import is_held_out
-from reprise.jobs._engine.warehouse.tables import Warehouse
-from reprise.lib.detect.embeddings import load
+from reprise.jobs import train_cover_index
+from reprise.jobs._detection.calibration import calibrate
+from reprise.jobs._detection.models import find_embedding
+from reprise.jobs._detection.training import TRAINERS, Samples, is_held_out
+from reprise.jobs._engine.console import error_line
+from reprise.jobs._engine.warehouse import Warehouse
+from reprise.lib.detect.embeddings import dump, load
 from reprise.lib.detect.median_pca import MedianPca
-from reprise.lib.tables import (
-    BEAT_CHROMA,
-    CHROMA_PATCHES,
-    COVER_CLIQUES,
-    COVER_VECTORS,
-    JOB_RUNS,
-    MODELS,
-    MSD_ANALYSIS,
-    Table,
-)
+from reprise.lib.errors import RepriseError
+from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, COVER_CLIQUES, COVER_VECTORS, MODELS, Table
 from reprise.udfs.arrow import arrow_schema
+from tests.jobs.chain import PCA, Chain, copy_warehouse, records, versions
 
-Run = Callable[..., dict[str, Any]]
+RunJob = Callable[..., dict[str, Any]]
+Prepare = Callable[..., Any]
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
-
-PCA = ("--method", "median_pca", "--param", "dimensions=10")
-
-
-@pytest.fixture(scope="session")
-def prepared(cover_states: dict[str, Path]) -> Path:
-    """With chroma."""
-    return cover_states["extracted"]
-
-
-@pytest.fixture(scope="session")
-def trained(cover_states: dict[str, Path]) -> Path:
-    """The same with a trained model."""
-    return cover_states["trained"]
 
 
 @pytest.fixture
-def warehouse(trained: Path, tmp_path: Path) -> Warehouse:
-    """A copy of the trained warehouse."""
-    shutil.copytree(trained, tmp_path / "warehouse")
-    return Warehouse(str(tmp_path / "warehouse"))
+def trained(chain: Chain) -> Warehouse:
+    """The warehouse with a trained model, to be read."""
+    return Warehouse(str(chain.after("train-cover-index")))
 
 
-def versions(warehouse: Warehouse) -> dict[str, int]:
-    found = Warehouse(warehouse.root).versions()
-    return {name: version for name, version in found.items() if name != JOB_RUNS.name}
+@pytest.fixture
+def warehouse(chain: Chain, tmp_path: Path) -> Warehouse:
+    """A copy of it."""
+    return copy_warehouse(chain.after("train-cover-index"), tmp_path / "warehouse")
 
 
 def the_model(warehouse: Warehouse) -> dict[str, Any]:
@@ -66,11 +49,6 @@ def the_model(warehouse: Warehouse) -> dict[str, Any]:
 
 def put(warehouse: Warehouse, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     warehouse.merge(table, pa.Table.from_pylist(list(rows), arrow_schema(table)), force=True)
-
-
-def analysis(warehouse: Warehouse, track_id: str) -> dict[str, Any]:
-    (row,) = warehouse.lookup(MSD_ANALYSIS, "track_id", track_id, track_id).to_pylist()
-    return dict(row)
 
 
 def embed(warehouse: Warehouse, rows_of: Rows, model: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -94,10 +72,8 @@ def assert_vectors(warehouse: Warehouse, rows_of: Rows, model: dict[str, Any]) -
     assert stored["sha256"].tolist() == kept[stored["track_id"]].tolist()
 
 
-def test_model_row_says_what_was_trained_on_what(
-    prepared: Path, warehouse: Warehouse, rows_of: Rows, spark: Any
-) -> None:
-    model, there = the_model(warehouse), Warehouse(str(prepared)).versions()
+def test_model_row_says_what_was_trained_on_what(chain: Chain, trained: Warehouse, rows_of: Rows) -> None:
+    model, there = the_model(trained), versions(Warehouse(str(chain.before("train-cover-index"))))
     assert json.loads(model["params"]) == {
         "cliques": "shs_dataset_train",
         "dimensions": 10,
@@ -105,29 +81,29 @@ def test_model_row_says_what_was_trained_on_what(
         "seed": 20110211,
     }
     assert json.loads(model["trained_on"]) == {name: there[name] for name in ("chroma_patches", "cover_cliques")}
-    data = Path(warehouse.root, model["artifact"]).read_bytes()
+    data = Path(trained.root, model["artifact"]).read_bytes()
     assert hashlib.sha256(data).hexdigest() == model["sha256"]
     assert model["artifact"].endswith(".safetensors")
     assert (model["kind"], load(data).kind) == ("median_pca", "median_pca")
     # nothing of the cliques went into the components
-    covers = set(rows_of(warehouse, COVER_CLIQUES)["track_id"])
-    patches = rows_of(warehouse, CHROMA_PATCHES).query("status == 'ok'").set_index("track_id")["median_patch"]
-    others = np.stack(patches[~patches.index.isin(covers)])
+    covers = set(rows_of(trained, COVER_CLIQUES)["track_id"])
+    patches = rows_of(trained, CHROMA_PATCHES).query("status == 'ok'").set_index("track_id")["median_patch"]
+    others = np.stack(patches[~patches.index.isin(covers)].tolist())
     assert 0 < len(others) < len(patches)
     np.testing.assert_allclose(load(data).tensors()["mean"], MedianPca.fit(list(others), 10).mean, atol=1e-7)
 
 
-def test_every_track_with_a_patch_has_its_vector_and_no_other(warehouse: Warehouse, rows_of: Rows) -> None:
-    assert_vectors(warehouse, rows_of, the_model(warehouse))
-    stored = rows_of(warehouse, COVER_VECTORS)
-    assert (len(stored), len(stored["vector"][0])) == (77, 10)
+def test_every_track_with_a_patch_has_its_vector_and_no_other(trained: Warehouse, rows_of: Rows) -> None:
+    assert_vectors(trained, rows_of, the_model(trained))
+    stored = rows_of(trained, COVER_VECTORS)
+    assert (len(stored), len(stored["vector"][0])) == (76, 10)
 
 
-def test_distances_are_calibrated_on_cliques_that_were_held_out(warehouse: Warehouse) -> None:
+def test_distances_are_calibrated_on_cliques_that_were_held_out(trained: Warehouse) -> None:
     def fail(constant: str) -> float:
         raise AssertionError(constant)
 
-    found = json.loads(the_model(warehouse)["metrics"], parse_constant=fail)["calibration"]
+    found = json.loads(the_model(trained)["metrics"], parse_constant=fail)["calibration"]
     assert set(found) == {"dtw", "qmax", "simple", "none"}
     for calibration in found.values():
         assert np.isfinite([*calibration["weights"], calibration["intercept"]]).all()
@@ -135,45 +111,32 @@ def test_distances_are_calibrated_on_cliques_that_were_held_out(warehouse: Wareh
 
 
 def test_reliability_is_measured_where_there_are_cliques_for_it(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows
+    trained: Warehouse, prepare: Prepare, rows_of: Rows
 ) -> None:
-    cliques = rows_of(warehouse, COVER_CLIQUES).assign(source="mine", run_id="r")
-    # by their names alone, two of three works are held out
+    _, run = prepare(train_cover_index)
+    run.warehouse = trained
+    cliques = rows_of(trained, COVER_CLIQUES)
+    # by their names alone, two works are held out
     held = [name for name in map(str, range(100)) if is_held_out(pd.Series([name]))[0]][:2]
-    works = ("shs_dataset_train:1014", "shs_dataset_test:1018", "shs_dataset_train:1006")
-    names = dict(zip(works, [*held, "in training"], strict=True))
-    mine = cliques[cliques["clique_id"].isin(names)].assign(clique_id=lambda rows: rows["clique_id"].map(names))
-    warehouse.merge(COVER_CLIQUES, pa.Table.from_pandas(mine, arrow_schema(COVER_CLIQUES), preserve_index=False))
-    run_job(train_cover_index.main, *PCA, "--cliques", "mine")
-    (row,) = (r for r in warehouse.lookup(MODELS, "model_id", "", "~").to_pylist() if "mine" in r["params"])
-    for figures in json.loads(row["metrics"])["calibration"].values():
+    names = dict(zip(("shs_dataset_train:1014", "shs_dataset_test:1018"), held, strict=True))
+    members = cliques[cliques["clique_id"].isin(names)].assign(clique_id=lambda rows: rows["clique_id"].map(names))
+    found = calibrate(run, find_embedding(run, None), members[["track_id", "clique_id"]].reset_index(drop=True))
+    assert set(found) == {"dtw", "qmax", "simple", "none"}
+    for figures in found.values():
         assert figures["rows"] == 6 * 50
         for name in ("expected_calibration_error", "brier", "false_positive_rate", "true_positive_rate"):
             assert 0 <= figures[name] <= 1
 
 
-def test_second_run_changes_no_table(warehouse: Warehouse, run_job: Run) -> None:
-    before = versions(warehouse)
-    counts = run_job(train_cover_index.main, *PCA)["counts"]
-    assert counts == {"embedded": 0, "tracks": 80, "skipped": 80}
-    assert versions(warehouse) == before
-
-
-def test_force_trains_and_embeds_again_and_ends_in_the_same(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
-    model, vectors = the_model(warehouse), rows_of(warehouse, COVER_VECTORS)
-    counts = run_job(train_cover_index.main, *PCA, "--force")["counts"]
-    assert (counts["models_trained"], counts["embedded"]) == (1, 77)
-    again = the_model(warehouse)
-    assert [again[name] for name in ("model_id", "sha256")] == [model[name] for name in ("model_id", "sha256")]
-    assert json.loads(again["metrics"])["calibration"] == json.loads(model["metrics"])["calibration"]
-    pd.testing.assert_frame_equal(rows_of(warehouse, COVER_VECTORS), vectors)
-
-
 @pytest.mark.parametrize(
-    "method", [*(pytest.param(m, marks=pytest.mark.exhaustive) for m in ("median_patch", "dictionary_lda")), "learned"]
+    "method",
+    [
+        *(pytest.param(m, marks=pytest.mark.exhaustive) for m in ("median_patch", "dictionary_lda")),
+        pytest.param("learned", marks=pytest.mark.torch),
+    ],
 )
 def test_two_models_side_by_side_each_made_again_from_its_row(
-    method: str, warehouse: Warehouse, run_job: Run, rows_of: Rows
+    method: str, warehouse: Warehouse, run_job: RunJob, rows_of: Rows
 ) -> None:
     first, vectors = the_model(warehouse), rows_of(warehouse, COVER_VECTORS)
     run_job(train_cover_index.main, "--method", method, *(("--param", "steps=2") if method == "learned" else ()))
@@ -185,136 +148,131 @@ def test_two_models_side_by_side_each_made_again_from_its_row(
     assert run_job(train_cover_index.main, "--reproduce", second["model_id"])["counts"] == {"models_reproduced": 1}
 
 
-def test_new_tracks_get_vectors_of_a_model_that_stands(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
-    model, vectors = the_model(warehouse), rows_of(warehouse, COVER_VECTORS)
-    later = vectors["track_id"].tolist()[3:6]
-    rows = [analysis(warehouse, track_id) for track_id in later]
-    warehouse.merge(MSD_ANALYSIS, [], delete=pa.table({"track_id": later}))
-    run_job(extract_chroma.main)
-    run_job(train_cover_index.main, "--model", model["model_id"])
-    assert not set(later) & set(rows_of(warehouse, COVER_VECTORS)["track_id"])
-    put(warehouse, MSD_ANALYSIS, rows)
-    run_job(extract_chroma.main)
-    counts = run_job(train_cover_index.main, "--model", model["model_id"])["counts"]
-    assert counts == {"embedded": 3, "tracks": 80, "skipped": 77}
-    assert the_model(warehouse) == model
-    pd.testing.assert_frame_equal(rows_of(warehouse, COVER_VECTORS), vectors)
-
-
-def test_changed_tracks_are_embedded_again_and_those_without_a_patch_lose_theirs(
-    warehouse: Warehouse, run_job: Run, rows_of: Rows
+def test_tracks_that_come_change_and_go_after_the_training(
+    warehouse: Warehouse, run_job: RunJob, rows_of: Rows
 ) -> None:
-    model = the_model(warehouse)
-    run_job(train_cover_index.main, "--method", "median_patch")
-    changed, short, removed = rows_of(warehouse, COVER_VECTORS)["track_id"].unique()[[0, 20, 40]]
-    row = analysis(warehouse, changed)
-    pitches = np.reshape(row["segments_pitches"], (-1, 12))
-    row |= {"sha256": "other", "segments_pitches": (pitches * np.linspace(1, 0, 12)).ravel().tolist()}
-    cut = analysis(warehouse, short)
-    cut |= {"sha256": "cut", "beats_start": cut["beats_start"][:60]}
-    put(warehouse, MSD_ANALYSIS, [row, cut])
-    warehouse.merge(MSD_ANALYSIS, [], delete=pa.table({"track_id": [removed]}))
-    run_job(extract_chroma.main)
+    """New and changed ones get a vector of the model, those without a patch lose theirs, of any model."""
+    model, vectors = the_model(warehouse), rows_of(warehouse, COVER_VECTORS)
+    ids = vectors["track_id"].tolist()
+    new, changed, cut, removed = ids[3:6], ids[0], ids[20], ids[40]
+    put(warehouse, COVER_VECTORS, records(vectors.assign(model_id="another", run_id="r")))
+    keys = vectors[vectors["track_id"].isin(new)][["track_id", "model_id"]]
+    warehouse.merge(COVER_VECTORS, [], delete=pa.Table.from_pandas(keys, preserve_index=False))
+    patches = rows_of(warehouse, CHROMA_PATCHES).assign(run_id="r").set_index("track_id", drop=False)
+    other = patches.loc[changed].to_dict() | {"sha256": "other", "median_patch": patches["median_patch"][ids[1]]}
+    short = patches.loc[cut].to_dict() | {"sha256": "cut", "status": "too_short_for_patches", "median_patch": []}
+    put(warehouse, CHROMA_PATCHES, [other, short])
+    warehouse.merge(CHROMA_PATCHES, [], delete=pa.table({"track_id": [removed]}))
     counts = run_job(train_cover_index.main, "--model", model["model_id"])["counts"]
-    assert counts == {"embedded": 1, "tracks": 79, "skipped": 78}
+    n_tracks = len(patches) - 1
+    assert counts == {"embedded": 4, "tracks": n_tracks, "skipped": n_tracks - 4}
+    assert the_model(warehouse) == model
     assert_vectors(warehouse, rows_of, model)
     stored = rows_of(warehouse, COVER_VECTORS)
-    assert not {short, removed} & set(stored["track_id"])  # of the other model either
-    assert set(stored[stored["track_id"] == changed]["sha256"]) == {"other", sha256_of(stored, changed)}
+    assert not {cut, removed} & set(stored["track_id"])
+    of_changed = stored[stored["track_id"] == changed].set_index("model_id")["sha256"]
+    assert of_changed.to_dict() == {model["model_id"]: "other", "another": vectors["sha256"][0]}
+    unchanged = stored[(stored["model_id"] == model["model_id"]) & (stored["track_id"] != changed)]
+    before = vectors[~vectors["track_id"].isin([changed, cut, removed])]
+    pd.testing.assert_frame_equal(unchanged.reset_index(drop=True), before.reset_index(drop=True))
 
 
-def sha256_of(vectors: pd.DataFrame, track_id: str) -> str:
-    """Content that the model without dimensions has seen of a track."""
-    rows = vectors[(vectors["track_id"] == track_id) & vectors["model_id"].str.startswith("median_patch")]
-    return str(rows["sha256"].item())
-
-
-def test_reproduced_after_the_tables_have_moved_on(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
+def test_reproduced_after_the_tables_have_moved_on(
+    warehouse: Warehouse, run_job: RunJob, prepare: Prepare, rows_of: Rows
+) -> None:
     model = the_model(warehouse)
     covers = set(rows_of(warehouse, COVER_CLIQUES)["track_id"])
     gone = [i for i in rows_of(warehouse, COVER_VECTORS)["track_id"] if i not in covers][:10]
-    warehouse.merge(MSD_ANALYSIS, [], delete=pa.table({"track_id": gone}))
-    run_job(extract_chroma.main)
+    warehouse.merge(CHROMA_PATCHES, [], delete=pa.table({"track_id": gone}))
     moved = versions(warehouse)
     assert moved["chroma_patches"] > json.loads(model["trained_on"])["chroma_patches"]
     assert run_job(train_cover_index.main, "--reproduce", model["model_id"])["counts"] == {"models_reproduced": 1}
     assert versions(warehouse) == moved
     # and it is not what would be trained now
-    run_job(train_cover_index.main, *PCA)
-    assert warehouse.lookup(MODELS, "model_id", "", "~")["sha256"].unique().to_pylist() != [model["sha256"]]
+    _, run = prepare(train_cover_index)
+    params = json.loads(model["params"])
+    now = {name: moved[name] for name in json.loads(model["trained_on"])}
+    embedding = TRAINERS["median_pca"].fit(Samples(run, now, params["cliques"], params["seed"]), params)
+    assert hashlib.sha256(dump(embedding, params)).hexdigest() != model["sha256"]
 
 
-def test_a_model_that_is_not_reproduced_is_said_in_one_line(warehouse: Warehouse, run_job: Run) -> None:
+def test_a_model_that_is_not_reproduced(warehouse: Warehouse, prepare: Prepare) -> None:
     model = the_model(warehouse)
     put(warehouse, MODELS, [model | {"sha256": "0" * 64}])
-    said = run_job(train_cover_index.main, "--reproduce", model["model_id"], exit_code=1)["error"]
-    assert said == (
-        f"reprise train-cover-index: trained again, {model['model_id']} has SHA-256 {model['sha256'][:12]}… and not"
-        " 000000000000…: other packages, or another kind of machine\n"
+    job, run = prepare(train_cover_index, "--reproduce", model["model_id"])
+    with pytest.raises(RepriseError) as failed:
+        job.body(run)
+    assert str(failed.value) == (
+        f"{model['model_id']}, trained again, has SHA-256 {model['sha256'][:12]}… instead of 000000000000…: it was"
+        " trained with other package versions, or on another kind of machine: use the same ones to reproduce it"
     )
 
 
-@pytest.mark.parametrize("damage", ["changed", "no model", "missing"])
-def test_damaged_artifact_is_said_in_one_line(damage: str, warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("changed", "has changed since the training"),
+        ("no model", "is not a trained embedding"),
+        ("missing", "_artifacts"),
+    ],
+)
+def test_a_damaged_artifact_is_said_in_one_line(
+    damage: str, says: str, warehouse: Warehouse, prepare: Prepare, rows_of: Rows
+) -> None:
     model, vectors = the_model(warehouse), rows_of(warehouse, COVER_VECTORS)
-    if damage == "changed":
-        # a worker that has the model already needs the file no more: the checksum, which is what it goes by, changes
-        put(warehouse, MODELS, [model | {"sha256": "0" * 64}])
-    elif damage == "no model":
-        Path(warehouse.root, model["artifact"]).write_bytes(b"no model")
-        put(warehouse, MODELS, [model | {"sha256": hashlib.sha256(b"no model").hexdigest()}])
-    else:
-        Path(warehouse.root, model["artifact"]).unlink()
-        put(warehouse, MODELS, [model | {"sha256": "1" * 64}])
-    said = run_job(train_cover_index.main, "--model", model["model_id"], "--force", exit_code=1)["error"]
-    assert said.count("\n") == 1, said
+    artifact = Path(warehouse.root, model["artifact"])
+    sha256 = "0" * 64
+    # a worker that has the model already needs the file no more: the checksum, which is what it goes by, changes
+    if damage == "no model":
+        artifact.write_bytes(b"no model")
+        sha256 = hashlib.sha256(b"no model").hexdigest()
+    elif damage == "missing":
+        artifact.unlink()
+        sha256 = "1" * 64
+    put(warehouse, MODELS, [model | {"sha256": sha256}])
+    job, run = prepare(train_cover_index, "--model", model["model_id"], "--force")
+    with pytest.raises(Exception, match=says) as failed:
+        job.body(run)
+    said = error_line(failed.value)
+    assert says in said
+    assert "\n" not in said
     assert "Traceback" not in said
-    wanted = {
-        "changed": "is not the file that was trained",
-        "no model": "is no trained embedding",
-        "missing": "_artifacts",
-    }
-    assert wanted[damage] in said
     pd.testing.assert_frame_equal(rows_of(warehouse, COVER_VECTORS), vectors)
+
+
+TAKES = "median_pca takes NAME=N, where N is at least 1 and NAME is one of dimensions, n_tracks"
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--param", "dimensions=0"), "--param dimensions=0: median_pca takes NAME=N of dimensions, n_tracks"),
-        (("--param", "dimensions"), "--param dimensions: median_pca takes NAME=N of dimensions, n_tracks"),
-        (("--param", "width=3"), "--param width=3: median_pca takes NAME=N of dimensions, n_tracks"),
+        (("--param", "dimensions=0"), f"--param dimensions=0: {TAKES}"),
+        (("--param", "dimensions"), f"--param dimensions: {TAKES}"),
+        (("--param", "width=3"), f"--param width=3: {TAKES}"),
         (("--param", "n_tracks=1"), "cannot be learned from 1 tracks"),
-        (("--cliques", "none"), "there is no clique list none; there are: shs_dataset_test, shs_dataset_train"),
-        (("--model", "none"), "there is no model none; there are: median_pca-"),
-        (("--reproduce", "none"), "there is no model none; there are: median_pca-"),
+        (("--cliques", "none"), "unknown clique list none; choose from: shs_dataset_test, shs_dataset_train"),
+        (("--model", "none"), "there is no cover embedding model none; choose from: median_pca-"),
+        (("--reproduce", "none"), "there is no cover embedding model none; choose from: median_pca-"),
         (("--method", "none"), "invalid choice: 'none'"),
     ],
 )
-def test_bad_usage_is_said_in_one_line(
-    arguments: tuple[str, ...], reason: str, warehouse: Warehouse, run_job: Run
+def test_what_cannot_be_trained(
+    arguments: tuple[str, ...], reason: str, warehouse: Warehouse, refusal: Callable[..., str]
 ) -> None:
     before = versions(warehouse)
-    said = run_job(train_cover_index.main, "--method", "median_pca", *arguments, exit_code=2)["error"]
-    assert said.startswith("reprise train-cover-index: ")
-    assert reason in said
-    assert said.count("\n") == 1
+    assert reason in refusal(train_cover_index, "--method", "median_pca", *arguments)
     assert versions(warehouse) == before
 
 
-def test_too_few_cliques_are_said_in_one_line(warehouse: Warehouse, run_job: Run, rows_of: Rows) -> None:
+def test_too_few_cliques_to_train_on(warehouse: Warehouse, refusal: Callable[..., str], rows_of: Rows) -> None:
     one = rows_of(warehouse, COVER_CLIQUES).query("clique_id == 'shs_dataset_train:1006'").assign(run_id="r")
     alone = one.assign(clique_id="alone", source="alone")
     warehouse.merge(COVER_CLIQUES, pa.Table.from_pandas(alone, arrow_schema(COVER_CLIQUES), preserve_index=False))
-    said = run_job(train_cover_index.main, "--method", "dictionary_lda", "--cliques", "alone", exit_code=2)["error"]
-    assert said.startswith("reprise train-cover-index: dictionary_lda cannot be trained on what is there: ")
-    assert said.count("\n") == 1
+    said = refusal(train_cover_index, "--method", "dictionary_lda", "--cliques", "alone")
+    assert said.startswith("dictionary_lda cannot be trained on these data: ")
 
 
-@pytest.mark.parametrize("table", [CHROMA_PATCHES, COVER_CLIQUES], ids=lambda table: table.name)
-def test_nothing_to_train_on_is_said_in_one_line(table: Table, warehouse: Warehouse, run_job: Run) -> None:
-    shutil.rmtree(warehouse.uri(table))
-    said = run_job(train_cover_index.main, *PCA, exit_code=2)["error"]
-    assert said == (
-        f"reprise train-cover-index: there is no {table.name} yet: run extract-chroma and ingest-annotations first\n"
-    )
+def test_no_cliques_to_train_on(warehouse: Warehouse, refusal: Callable[..., str]) -> None:
+    shutil.rmtree(warehouse.uri(COVER_CLIQUES))
+    said = refusal(train_cover_index, *PCA)
+    assert said == "the table cover_cliques does not exist: run extract-chroma and ingest-annotations first"

@@ -19,21 +19,26 @@ from hypothesis import strategies as st
 from reprise import conf
 from reprise.jobs import train_genre
 from reprise.jobs._engine.run import Run
-from reprise.jobs._engine.warehouse.tables import Warehouse
-from reprise.jobs._genres.datasets import Dataset, Labelled, read_dataset
-from reprise.jobs._genres.training import Plan, Setting, state_problem
+from reprise.jobs._engine.warehouse import Warehouse
+from reprise.jobs._genres.datasets import Dataset, Labelled, find_labelled
+from reprise.jobs._genres.training import TrainingRequest, make_problem
 from reprise.lib.features import gtzan
 from reprise.lib.genres.gtzan_table import COLUMNS
 from reprise.lib.genres.learners import LEARNERS
+from reprise.lib.genres.split_plans import TEST, TRAIN
 from reprise.lib.music.render import SAMPLE_RATE, render
-from reprise.lib.music.sample import GENRE_NAMES, Notes, compose
-from reprise.lib.music.sample import Plan as SamplePlan
+from reprise.lib.music.sample import GENRE_NAMES, Notes, SamplePlan, compose
 from reprise.lib.tables import MODELS
-from reprise.udfs.genre_fits import COUNTS, PROBABILITIES, TEST, TRAIN, Task, do_task
+from reprise.udfs.genre_fits import COUNTS, PROBABILITIES, FitTask, run_task
 
 RunJob = Callable[..., dict[str, Any]]
 
 FIVE = tuple(LEARNERS["naive_bayes"].grid)
+
+
+def read_all(run: Run, feature_set: str, labels: str, table: str | None = None) -> Dataset:
+    found = find_labelled(run, feature_set, labels, table)
+    return found.take(np.arange(len(found.ids)))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,9 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         early = song.notes.start_s < 11
         notes = Notes(**{name: values[early] for name, values in vars(song.notes).items()})
         stems = render(replace(song, notes=notes, duration_s=12.0))
-        signal = soxr.resample(sum(stems.values()).mean(axis=1), SAMPLE_RATE, 22_050).astype(np.float32)
+        signal = soxr.resample(np.sum(list(stems.values()), axis=0).mean(axis=1), SAMPLE_RATE, 22_050).astype(
+            np.float32
+        )
         whole, *windows = gtzan.measure(signal)
         for number, window in enumerate(windows):
             cells = [window[column] if column != "tempo" else whole["tempo"] for column in COLUMNS]
@@ -67,10 +74,10 @@ def test_windows_of_a_song_stay_together_and_leak_where_they_do_not(
     songs: Path, run_job: RunJob, warehouse: Warehouse
 ) -> None:
     run = Run("test", Namespace(), conf.load(environ={}), warehouse)
-    data = read_dataset(run, "gtzan_windows", "table", str(songs))
+    data = read_all(run, "gtzan_windows", "table", str(songs))
     assert len(set(data.groups)) == 12
     assert len(data.ids) >= 48
-    plan = Plan(data, Setting("naive_bayes", FIVE, "gtzan_windows", False, 3, "folds", 4))
+    plan = TrainingRequest("naive_bayes", FIVE, "gtzan_windows", False, 3, "folds", 4).plan_splits(data)
     song = np.array([name.rsplit(".", 2)[0] for name in data.ids])
     for place, roles in enumerate(plan.splits):
         both = set(song[roles == TRAIN]) & set(song[roles == TEST])
@@ -106,7 +113,7 @@ def test_no_fit_sees_what_it_must_not(pairs: list[tuple[int, int]], split: str, 
     if split == "lists":
         test = np.array([group % 4 == 0 for _, group in pairs])
         lists = np.flatnonzero(~test), np.flatnonzero(test)
-    plan = Plan(data, Setting("naive_bayes", FIVE, "msd", False, seed, split, 3), lists)
+    plan = TrainingRequest("naive_bayes", FIVE, "msd", False, seed, split, 3).plan_splits(data, lists)
     sides = [(np.flatnonzero(roles == TRAIN), np.flatnonzero(roles == TEST)) for roles in plan.splits]
     apart = {*plan.honest, *plan.curve, *(inner for place in (*plan.honest, plan.final) for inner in plan.inner[place])}
     for place in apart:
@@ -129,18 +136,18 @@ def test_no_fit_sees_what_it_must_not(pairs: list[tuple[int, int]], split: str, 
 def test_choosing_does_not_depend_on_what_is_tested() -> None:
     """Genres planted in the rows that test an outer fold change neither its choice nor its model."""
     data = make_dataset([0, 1, 2] * 24, [n // 6 for n in range(72)])
-    setting = Setting("naive_bayes", FIVE, "msd", False, 7, "folds", 3)
-    plan = Plan(data, setting)
+    request = TrainingRequest("naive_bayes", FIVE, "msd", False, 7, "folds", 3)
+    plan = request.plan_splits(data)
     outer = plan.honest[1]
     tests = plan.splits[outer] == TEST
-    problem = state_problem(data, setting, plan.splits)
+    problem = make_problem(data, request, plan.splits)
     planted = replace(problem, genres=np.where(tests, 0, problem.genres), rows=problem.rows + 100 * tests[:, None])
     for inner in plan.inner[outer]:
         for params in FIVE:
-            counts = [do_task(one, Task(inner, params, COUNTS)).tolist() for one in (problem, planted)]
+            counts = [run_task(one, FitTask(inner, params, COUNTS)).tolist() for one in (problem, planted)]
             assert counts[0] == counts[1]
     away = replace(planted, rows=problem.rows)
-    found = [do_task(one, Task(outer, FIVE[0], PROBABILITIES)) for one in (problem, away)]
+    found = [run_task(one, FitTask(outer, FIVE[0], PROBABILITIES)) for one in (problem, away)]
     assert found[0] == found[1]
 
 
@@ -163,10 +170,10 @@ def test_of_many_rows_a_learner_gets_what_it_can_take(tmp_path: Path) -> None:
     rows = train_genre._Rows(run, labelled, params)
     print(f"{n:,} rows: {time.monotonic() - started:.2f} s")
     limit = LEARNERS["svm"].max_rows
-    assert 0.9 * limit < len(rows.places) <= limit
+    assert 0.9 * limit < len(rows.indices) <= limit
     assert run.counts["tracks"] == n
-    assert run.counts["tracks_left_out"] == n - len(rows.places)
-    taken = pd.Series(groups[rows.places]).value_counts()
+    assert run.counts["tracks_left_out"] == n - len(rows.indices)
+    taken = pd.Series(groups[rows.indices]).value_counts()
     assert set(taken) == {5}  # whole artists
-    assert set(labelled.take(rows.places).genres) == {f"g{i}" for i in range(10)}
-    assert asked[0].tolist() == rows.places.tolist()
+    assert set(labelled.take(rows.indices).genres) == {f"g{i}" for i in range(10)}
+    assert asked[0].tolist() == rows.indices.tolist()

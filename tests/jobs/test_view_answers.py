@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.jobs._sql.spark_views import name_tables
+from reprise.jobs._sql.spark_views import create_temporary_views
 from reprise.lib.tables import TASTE_PROFILES
 from reprise.lib.tables.views import TASTE_OVERLAP
 from reprise.udfs.arrow import arrow_schema
@@ -212,7 +212,7 @@ def test_one_listener_is_not_compared_through_all_with_all_in_spark(spark: Any, 
     """The condition stands below the join of both listeners' profiles."""
     session = spark.newSession()
     pq.write_table(crowd(50, 3), tmp_path / "profiles.parquet")  # rows at hand would be filtered while planning
-    name_tables(session, {"taste_profiles": session.read.parquet(str(tmp_path))})
+    create_temporary_views(session, {"taste_profiles": session.read.parquet(str(tmp_path))})
     frame = session.sql(MATCHES)
     assert [row.asDict() for row in frame.collect()] == NEAREST
     plan = frame._jdf.queryExecution().optimizedPlan().toString().splitlines()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reprise.jobs._sql.spark_views import name_tables
+from reprise.jobs._sql.spark_views import create_temporary_views
 from reprise.lib.tables import TABLES
 from reprise.lib.tables.views import VIEWS
 
@@ -343,7 +343,7 @@ def test_duckdb_says_what_a_plain_reading_says(in_duckdb: InDuckdb, rng: random.
 def test_no_rows_and_the_columns_that_are_declared(in_duckdb: InDuckdb, spark: Any) -> None:
     """Of empty tables every view is empty, and has in both engines the same columns of the same types."""
     session = spark.newSession()
-    name_tables(session, {})
+    create_temporary_views(session, {})
     with in_duckdb({}) as duckdb:
         for view in VIEWS.values():
             query = f"SELECT * FROM {view.name}" + ("('a', 'b')" if view.parameters else "")
@@ -356,6 +356,6 @@ def test_no_rows_and_the_columns_that_are_declared(in_duckdb: InDuckdb, spark: A
 
 def test_spark_knows_the_comments(spark: Any) -> None:
     session = spark.newSession()
-    name_tables(session, {})
+    create_temporary_views(session, {})
     for view in PLAIN:
         assert {f.name: f.metadata["comment"] for f in session.table(view.name).schema} == view.columns

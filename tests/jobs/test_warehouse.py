@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import MSD_TRACKS, Table
 from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.staging import StagedFile, Stager
@@ -186,7 +186,8 @@ def test_what_is_left_out_is_not_written_and_keeps_what_stands(warehouse: Wareho
 
 
 def test_nothing_offered_makes_an_empty_table(warehouse: Warehouse) -> None:
-    for rows in ([], tracks([])):
+    nothing: list[StagedFile] = []
+    for rows in (nothing, tracks([])):
         assert warehouse.merge(MSD_TRACKS, rows).empty
         made = version(warehouse)
         assert warehouse.merge(MSD_TRACKS, rows, scope=("uri", ["a.h5"]), delete=tracks([A])).empty

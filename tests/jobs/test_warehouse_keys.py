@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.jobs._engine.warehouse.commits import Staged
-from reprise.jobs._engine.warehouse.tables import Warehouse
 from reprise.lib.tables import GENRE_LABELS, MANIFEST, QUARANTINE, SONG_MISMATCHES, TABLES, Table
 from reprise.udfs.arrow import arrow_schema
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import GENRE_LABELS, JOB_RUNS, MSD_TRACKS, TABLES, Table
 from reprise.udfs.arrow import arrow_schema
 
@@ -21,7 +21,7 @@ PRELUDE = """
 import json, sys, time
 from pathlib import Path
 import pyarrow as pa
-from reprise.jobs._engine.warehouse.tables import Warehouse
+from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import GENRE_LABELS
 from reprise.lib.tables import MSD_TRACKS
 from reprise.lib.tables import TABLES

@@ -1,14 +1,20 @@
-"""Fixtures of tests of what is drawn."""
+"""Fixtures of the tests of plots."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Figures that were saved."""
+    """Collect every figure that is saved, in order."""
+    from matplotlib.figure import Figure
+
     figures: list[Figure] = []
     save = Figure.savefig
 

@@ -1,4 +1,4 @@
-"""What holds for all annotation formats: lines, chunks, bounds and files."""
+"""Rules of all annotation formats: lines, chunks, memory limits and files."""
 
 import gzip
 import io
@@ -46,7 +46,7 @@ READERS = [reader for reader, _ in GOOD]
 
 
 class Dribble(io.RawIOBase):
-    """A stream that gives a few bytes a read."""
+    """A stream that returns a few bytes per read."""
 
     def __init__(self, data: bytes, step: int) -> None:
         self.source, self.step = io.BytesIO(data), step
@@ -56,7 +56,7 @@ class Dribble(io.RawIOBase):
 
 
 class Endless(io.RawIOBase):
-    """Many copies of one piece of bytes, then an end."""
+    """A stream of many copies of one piece of bytes, then ``end``."""
 
     def __init__(self, piece: bytes, copies: int, end: bytes) -> None:
         self.pieces = iter([piece] * copies + [end])
@@ -66,7 +66,7 @@ class Endless(io.RawIOBase):
 
 
 def read(reader: Reader, data: bytes | str | Any) -> tuple[list[tuple[Any, ...]], list[an.Reject]]:
-    """Rows and rejects over all chunks; checks what holds for every chunk."""
+    """Return rows and rejects of all chunks, after checks of each chunk's size and each reject's text."""
     stream = io.BytesIO(data.encode() if isinstance(data, str) else data) if isinstance(data, str | bytes) else data
     rows: list[tuple[Any, ...]] = []
     rejects: list[an.Reject] = []
@@ -79,7 +79,7 @@ def read(reader: Reader, data: bytes | str | Any) -> tuple[list[tuple[Any, ...]]
     return rows, rejects
 
 
-def faults(reader: Reader, data: bytes | str | Any) -> list[tuple[int, str]]:
+def reject_kinds(reader: Reader, data: bytes | str | Any) -> list[tuple[int, str]]:
     return [(reject.line, reject.kind) for reject in read(reader, data)[1]]
 
 
@@ -100,8 +100,8 @@ def test_good_lines() -> None:
 
 
 @pytest.mark.parametrize(("reader", "text"), GOOD)
-def test_line_ends_bom_and_blank_lines_change_nothing(reader: Reader, text: str) -> None:
-    wanted = read(reader, text)
+def test_line_endings_bom_and_blank_lines_do_not_change_the_rows(reader: Reader, text: str) -> None:
+    expected = read(reader, text)
     for variant in (
         text.removesuffix("\n"),
         text.replace("\n", "\r\n"),
@@ -109,32 +109,32 @@ def test_line_ends_bom_and_blank_lines_change_nothing(reader: Reader, text: str)
         "\ufeff" + text,
         "\n  \n" + text.replace("\n", "\n\n\r\n"),
     ):
-        assert read(reader, variant) == wanted
+        assert read(reader, variant) == expected
 
 
 @pytest.mark.parametrize(("reader", "text"), GOOD)
 @pytest.mark.parametrize("step", [1, 2, 7, 64])
-def test_the_size_of_reads_changes_nothing(reader: Reader, text: str, step: int) -> None:
+def test_size_of_reads_does_not_change_the_rows(reader: Reader, text: str, step: int) -> None:
     data = ("\ufeff" + text + "rubbish\r\n" + text).encode()
     assert read(reader, Dribble(data, step)) == read(reader, data)
-    assert (3 + text.startswith("%"), "bad_fields") in faults(reader, Dribble(data, step))
+    assert (3 + text.startswith("%"), "bad_fields") in reject_kinds(reader, Dribble(data, step))
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_an_empty_stream_is_an_empty_list(reader: Reader) -> None:
-    for nothing in (b"", b"\n\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"):
-        assert list(reader(io.BytesIO(nothing))) == []
+def test_empty_stream_gives_no_chunks(reader: Reader) -> None:
+    for empty in (b"", b"\n\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"):
+        assert list(reader(io.BytesIO(empty))) == []
 
 
 @pytest.mark.parametrize(("reader", "text"), GOOD)
-def test_nul_bytes_reject_the_line(reader: Reader, text: str) -> None:
+def test_line_with_nul_byte_is_rejected(reader: Reader, text: str) -> None:
     lines = len(text.splitlines())
-    assert faults(reader, text + text.splitlines()[-1] + "\0\n") == [(lines + 1, "nul_byte")]
-    assert {kind for _, kind in faults(reader, text.encode("utf-16"))} == {"nul_byte"}
+    assert reject_kinds(reader, text + text.splitlines()[-1] + "\0\n") == [(lines + 1, "nul_byte")]
+    assert {kind for _, kind in reject_kinds(reader, text.encode("utf-16"))} == {"nul_byte"}
 
 
 @pytest.mark.parametrize(("reader", "text"), GOOD)
-def test_a_long_line_is_rejected_and_the_next_one_read(reader: Reader, text: str) -> None:
+def test_too_long_line_is_rejected_and_the_next_one_is_read(reader: Reader, text: str) -> None:
     rows, _ = read(reader, text)
     lines = len(text.splitlines())
     for length in (an_stream.MAX_LINE + 1, an_stream.MAX_LINE + 16, an_stream.MAX_LINE + 17, 3 << 20):
@@ -143,21 +143,21 @@ def test_a_long_line_is_rejected_and_the_next_one_read(reader: Reader, text: str
             assert got == rows
             assert [(r.line, r.kind, r.text) for r in rejects] == [(lines + 1, "line_too_long", "x" * 200)]
     data = text.encode() + b"x" * (3 << 20) + b"\n" + b"y" * 100 + b"\n"
-    assert faults(reader, data) == [(lines + 1, "line_too_long"), (lines + 2, "bad_fields")]
-    assert faults(reader, Dribble(data, 1000)) == faults(reader, data)
+    assert reject_kinds(reader, data) == [(lines + 1, "line_too_long"), (lines + 2, "bad_fields")]
+    assert reject_kinds(reader, Dribble(data, 1000)) == reject_kinds(reader, data)
 
 
-def test_the_longest_line_is_read() -> None:
+def test_line_of_maximal_length_is_read() -> None:
     title = "t" * (an_stream.MAX_LINE - len(f"{TRACK}<SEP>{SONG}<SEP><SEP>"))
     line = f"{TRACK}<SEP>{SONG}<SEP><SEP>{title}"
     for text in (line, line + "\n", line + "\r\n", "\ufeff" + line, "\ufeff" + line + "\r\n"):
         assert read(an.read_unique_tracks, text) == ([(TRACK, SONG, None, title)], [])
     for text in (line + "t", line + "t\r\n", "\ufeff" + line + "t", line + "\r\r\n"):
-        assert faults(an.read_unique_tracks, text) == [(1, "line_too_long")]
+        assert reject_kinds(an.read_unique_tracks, text) == [(1, "line_too_long")]
 
 
 @pytest.mark.parametrize(("reader", "text"), GOOD)
-def test_memory_stays_bounded_on_one_endless_line(reader: Reader, text: str) -> None:
+def test_memory_is_bounded_on_a_very_long_line(reader: Reader, text: str) -> None:
     stream: Any = Endless(b"x" * (1 << 20), 100, b"\n" + text.encode())
     tracemalloc.start()
     rows, rejects = read(reader, stream)
@@ -169,13 +169,13 @@ def test_memory_stays_bounded_on_one_endless_line(reader: Reader, text: str) -> 
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_chunks_stay_bounded_when_every_line_is_bad(reader: Reader) -> None:
+def test_chunks_are_bounded_when_every_line_is_bad(reader: Reader) -> None:
     rows, rejects = read(reader, b"x\n" * 120_000)  # read() checks the size of each chunk
     assert rows == []
     assert [reject.line for reject in rejects] == list(range(1, 120_001))
 
 
-def test_chunks_stay_bounded_when_lines_are_short() -> None:
+def test_chunks_are_bounded_when_lines_are_short() -> None:
     rows, rejects = read(plays, f"u\t{SONG}\t1\n" * 150_000)
     assert len(rows) == 150_000
     assert rejects == []
@@ -194,10 +194,10 @@ def test_every_line_is_skipped_read_or_rejected(reader: Reader, data: bytes) -> 
 
 
 @pytest.mark.parametrize(("reader", "text"), GOOD)
-def test_gzip_is_told_by_its_first_bytes(tmp_path: Path, reader: Reader, text: str) -> None:
+def test_gzip_is_recognised_by_its_first_bytes(tmp_path: Path, reader: Reader, text: str) -> None:
     plain, zipped = tmp_path / "plain.gz", tmp_path / "zipped.txt"
     plain.write_text(text)
-    half = len(text.encode()) // 2  # two members, as pigz or cat would leave them
+    half = len(text.encode()) // 2  # two gzip members, as pigz or cat write them
     zipped.write_bytes(gzip.compress(text.encode()[:half]) + gzip.compress(text.encode()[half:]))
     for path in (plain, str(zipped)):
         with an.open_annotation(path) as stream:
@@ -209,7 +209,7 @@ def test_gzip_is_told_by_its_first_bytes(tmp_path: Path, reader: Reader, text: s
     ("keep", "least", "most"),
     [(2, 0, 0), (10, 0, 0), (0.3, 25_000, 35_000), (-8, 100_000, 100_000), (-1, 100_000, 100_000)],
 )
-def test_a_cut_gzip_file_gives_its_rows_and_one_reject(tmp_path: Path, keep: float, least: int, most: int) -> None:
+def test_truncated_gzip_file_gives_its_rows_and_one_reject(tmp_path: Path, keep: float, least: int, most: int) -> None:
     text = "".join(f"{n * 7919:040x}\t{SONG}\t{n % 9 + 1}\n" for n in range(100_000))
     path = tmp_path / "profile.gz"
     whole = gzip.compress(text.encode())
@@ -222,7 +222,7 @@ def test_a_cut_gzip_file_gives_its_rows_and_one_reject(tmp_path: Path, keep: flo
     assert text.split("\n")[len(rows)].startswith(rejects[0].text)
 
 
-def test_a_damaged_gzip_file_gives_one_reject(tmp_path: Path) -> None:
+def test_damaged_gzip_file_gives_one_reject(tmp_path: Path) -> None:
     text = GOOD[1][1].encode()
     whole = gzip.compress(text)
     path = tmp_path / "labels"
@@ -239,7 +239,7 @@ def test_a_damaged_gzip_file_gives_one_reject(tmp_path: Path) -> None:
         assert rejects[0].line == {0: 1, 3: 3}[len(rows)]
 
 
-def test_a_failing_disk_is_no_reject() -> None:
+def test_disk_failure_is_raised_not_rejected() -> None:
     class Failing(io.RawIOBase):
         def read(self, _size: int = -1) -> bytes:
             raise OSError(5, "Input/output error")

@@ -1,4 +1,4 @@
-"""What each annotation format lets pass, and what it rejects and why."""
+"""Accepted and rejected lines of each annotation format."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -27,20 +27,20 @@ def plays(stream: BinaryIO) -> Iterator[an.Chunk]:
 
 
 def read(reader: Reader, data: bytes | str) -> tuple[list[tuple[Any, ...]], list[an.Reject]]:
-    """Rows and rejects over all chunks."""
+    """Return rows and rejects of all chunks."""
     chunks = list(reader(io.BytesIO(data.encode() if isinstance(data, str) else data)))
     rows = [row for chunk in chunks for row in zip(*chunk.rows.values(), strict=True)]
     return rows, [reject for chunk in chunks for reject in chunk.rejects]
 
 
-def faults(reader: Reader, data: bytes | str) -> list[tuple[int, str]]:
+def reject_kinds(reader: Reader, data: bytes | str) -> list[tuple[int, str]]:
     return [(reject.line, reject.kind) for reject in read(reader, data)[1]]
 
 
 # ---------------------------------------------------------------- SecondHandSongs
 
 
-def test_titles_are_kept_as_they_stand() -> None:
+def test_titles_are_kept_unchanged() -> None:
     for title in ("99 Luftballons", "1, 2, 3", "%5, x", "# 9", " two  spaces ", "Não <SEP> \u2028 \x85", "\ufffd"):
         rows, rejects = read(cliques, f"%12,-3, {title}\n{TRACK}<SEP>{ARTIST}<SEP>0\n")
         assert (rows[0][1], rows[0][2], rows[0][5], rejects) == ([12, -3], title, 0, [])
@@ -50,7 +50,7 @@ def test_titles_are_kept_as_they_stand() -> None:
     assert rows[0][2] == "caf\ufffd!"
 
 
-def test_clique_ids_follow_from_the_works_alone() -> None:
+def test_clique_ids_depend_only_on_works_and_source() -> None:
     track = f"{TRACK}<SEP>{ARTIST}<SEP>-1\n"
     text = f"%5,3, a\n{track}%3,5,5, b\n{track}%5, a\n{track}%53, a\n{track}%-5,3, a\n{track}"
     rows, rejects = read(cliques, text)
@@ -65,7 +65,7 @@ def test_clique_ids_follow_from_the_works_alone() -> None:
      "%1.5, t", "%2147483648, t", "%-2147483648, t", "%99999999999999999999, t", "%" + "1" * 5000 + ", t",
      "%\u0661, t", "%" + "1," * 40_000 + " t", "%1, nul\0"],
 )  # fmt: skip
-def test_tracks_under_a_bad_clique_line_do_not_fall_to_the_clique_above(head: str) -> None:
+def test_tracks_after_a_bad_clique_line_are_not_added_to_the_previous_clique(head: str) -> None:
     track = f"{OTHER}<SEP>{ARTIST}<SEP>-1\n"
     rows, rejects = read(cliques, f"%1, good\n{TRACK}<SEP>{ARTIST}<SEP>-1\n{head}\n{track}%2, next\n{track}")
     assert [(row[0], row[3]) for row in rows] == [("shs:1", TRACK), ("shs:2", OTHER)]
@@ -73,25 +73,25 @@ def test_tracks_under_a_bad_clique_line_do_not_fall_to_the_clique_above(head: st
     assert [(reject.line, reject.kind) for reject in rejects] == [(3, kind), (4, "no_clique")]
 
 
-def test_a_track_before_any_clique() -> None:
-    assert faults(cliques, f"# comment\n{TRACK}<SEP>{ARTIST}<SEP>-1\n") == [(2, "no_clique")]
+def test_track_before_the_first_clique_is_rejected() -> None:
+    assert reject_kinds(cliques, f"# comment\n{TRACK}<SEP>{ARTIST}<SEP>-1\n") == [(2, "no_clique")]
 
 
-def test_cliques_without_tracks() -> None:
+def test_cliques_without_tracks_are_rejected() -> None:
     rows, rejects = read(cliques, f"%1, a\n%2, b\n{TRACK}<SEP>{ARTIST}<SEP>-1\n%3, c\n#\n\n")
     assert [row[0] for row in rows] == ["shs:2"]
     assert [(r.line, r.kind, r.text) for r in rejects] == [(1, "empty_clique", "%1, a"), (4, "empty_clique", "%3, c")]
-    assert faults(cliques, f"%1, a\nrubbish\n%2, b\n{TRACK}<SEP>{ARTIST}<SEP>-1\n") == [(2, "bad_fields")]
+    assert reject_kinds(cliques, f"%1, a\nrubbish\n%2, b\n{TRACK}<SEP>{ARTIST}<SEP>-1\n") == [(2, "bad_fields")]
 
 
-def test_a_track_twice_in_a_clique_stays_once() -> None:
+def test_duplicate_track_of_a_clique_is_rejected() -> None:
     track = f"{TRACK}<SEP>{ARTIST}<SEP>"
     rows, rejects = read(cliques, f"%1, a\n{track}5\n{track}6\n%2, b\n{track}7\n")
     assert [(row[0], row[5]) for row in rows] == [("shs:1", 5), ("shs:2", 7)]
     assert [(reject.line, reject.kind) for reject in rejects] == [(3, "duplicate_track")]
 
 
-def test_a_clique_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_clique_is_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reprise.lib.annotations.cliques.MAX_CLIQUE", 2)
     text = "%1, a\n" + "".join(f"TR{n:016d}<SEP>{ARTIST}<SEP>-1\n" for n in range(4))
     rows, rejects = read(cliques, text)
@@ -115,7 +115,7 @@ def test_a_clique_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"{TRACK}<SEP>{ARTIST}<SEP>{'9' * 5000}", "bad_performance"),
     ],
 )
-def test_bad_clique_tracks(line: str, kind: str) -> None:
+def test_bad_clique_tracks_are_rejected(line: str, kind: str) -> None:
     good = f"{OTHER}<SEP>{ARTIST}<SEP>-1\n"
     rows, rejects = read(cliques, f"%1, a\n{line}\n{good}")
     assert [row[3] for row in rows] == [OTHER]
@@ -140,13 +140,13 @@ def test_bad_clique_tracks(line: str, kind: str) -> None:
         (f"{TRACK}\tRap\t Rap ", ["Rap"], "duplicate_genre"),
     ],
 )
-def test_bad_labels(line: str, kept: list[str], kind: str) -> None:
+def test_bad_labels_are_rejected(line: str, kept: list[str], kind: str) -> None:
     rows, rejects = read(labels, f"# comment\n{line}\n{OTHER}\tBossa Não\n")
     assert [row[2] for row in rows] == [*kept, "Bossa Não"]
     assert [(r.line, r.kind, r.text) for r in rejects] == [(2, kind, line)]
 
 
-def test_a_genre_must_be_utf8() -> None:
+def test_genre_must_be_utf8() -> None:
     rejects = read(labels, f"{TRACK}\tcaf".encode() + b"\xe9")[1]
     assert [(r.kind, r.text) for r in rejects] == [("bad_genre", f"{TRACK}\tcaf\ufffd")]
 
@@ -169,7 +169,7 @@ def test_a_genre_must_be_utf8() -> None:
           for n in ("", "0", "-1", "+1", "1.0", "1e3", " 1", "1_0", "\u0661", "2147483648", "9" * 5000)),
     ],
 )  # fmt: skip
-def test_bad_plays(line: bytes, kind: str) -> None:
+def test_bad_plays_are_rejected(line: bytes, kind: str) -> None:
     good = f"é 名\t{SONG}\t3\n".encode()
     rows, rejects = read(plays, good * 2 + line + b"\n" + good)
     assert rows == [("é 名", SONG, 3, "taste")] * 3
@@ -194,7 +194,7 @@ def test_counts_with_leading_zeros_and_long_users_are_read() -> None:
     ),
     st.sampled_from(["\n", "\r\n"]),
 )
-def test_plays_against_the_rule_of_one_line(lines: list[tuple[str, str, str]], end: str) -> None:
+def test_block_parser_agrees_with_a_check_of_each_line(lines: list[tuple[str, str, str]], end: str) -> None:
     lines = [line for line in lines if not set(line[0]) & set("\t\n\0\ufeff")]
 
     def good(user: str, song: str, count: str) -> bool:
@@ -214,7 +214,7 @@ def test_plays_against_the_rule_of_one_line(lines: list[tuple[str, str, str]], e
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("a  -  b  -  c  !=  d  -  e  -  f", ("a", "b  -  c", "d", "e  -  f")),
         ("a - b  -  c != d  !=  e  -  f", ("a - b", "c != d", "e", "f")),
@@ -223,8 +223,8 @@ def test_plays_against_the_rule_of_one_line(lines: list[tuple[str, str, str]], e
         ("Não  -  <x>  !=  c > d  -  ", ("Não", "<x>", "c > d", None)),
     ],
 )
-def test_mismatch_separators(text: str, wanted: tuple[str | None, ...]) -> None:
-    assert read(an.read_song_mismatches, f"ERROR: <{SONG} {TRACK}> {text}\n") == ([(SONG, TRACK, *wanted)], [])
+def test_mismatch_separators(text: str, expected: tuple[str | None, ...]) -> None:
+    assert read(an.read_song_mismatches, f"ERROR: <{SONG} {TRACK}> {text}\n") == ([(SONG, TRACK, *expected)], [])
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,8 @@ def test_mismatch_separators(text: str, wanted: tuple[str | None, ...]) -> None:
         (f"ERROR: <{SONG} {SONG}> a  -  b  !=  c  -  d", "bad_track_id"),
     ],
 )
-def test_bad_mismatches(line: str, kind: str) -> None:
-    assert faults(an.read_song_mismatches, line) == [(1, kind)]
+def test_bad_mismatches_are_rejected(line: str, kind: str) -> None:
+    assert reject_kinds(an.read_song_mismatches, line) == [(1, kind)]
 
 
 def test_unique_tracks() -> None:

@@ -1,4 +1,4 @@
-"""The real lists: known counts, and every row against a plain reading of the same lines."""
+"""Real lists: known counts, and every row compared with a simple parser of the same lines."""
 
 import gzip
 import io
@@ -26,7 +26,7 @@ def plain_lines(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "cliques", "tracks"), [("train", 4128, 12960), ("test", 1726, 5236)])
-def test_secondhandsongs(shared_data: Path, name: str, cliques: int, tracks: int) -> None:
+def test_secondhandsongs_lists(shared_data: Path, name: str, cliques: int, tracks: int) -> None:
     path = shared_data / "annotations" / f"shs_dataset_{name}.txt"
     with an.open_annotation(path) as stream:
         rows, rejects = columns(an.read_cover_cliques(stream, source="shs"))
@@ -34,19 +34,19 @@ def test_secondhandsongs(shared_data: Path, name: str, cliques: int, tracks: int
     assert len(rows["track_id"]) == len(set(rows["track_id"])) == tracks
     assert len(set(rows["clique_id"])) == cliques
 
-    wanted = []
+    expected = []
     for line in plain_lines(path):
         if line.startswith("%"):
             works, title = line[1:].split(", ", 1)
         else:
             track, artist, performance = line.split("<SEP>")
             number = None if performance == "-1" else int(performance)
-            wanted.append(([int(work) for work in works.split(",")], title, track, artist, number, "shs"))
+            expected.append(([int(work) for work in works.split(",")], title, track, artist, number, "shs"))
     got = zip(*(rows[name] for name in rows if name != "clique_id"), strict=True)
-    assert list(got) == wanted
+    assert list(got) == expected
 
 
-def test_secondhandsongs_lists_share_no_clique(shared_data: Path) -> None:
+def test_secondhandsongs_lists_have_no_common_clique(shared_data: Path) -> None:
     found = []
     for name in ("train", "test"):
         with an.open_annotation(shared_data / "annotations" / f"shs_dataset_{name}.txt") as stream:
@@ -56,52 +56,53 @@ def test_secondhandsongs_lists_share_no_clique(shared_data: Path) -> None:
     assert {"shs:1738+51757", "shs:996+51757", "shs:-2"} <= found[0]  # 51757 is listed in two cliques
 
 
-def test_tagtraum(shared_data: Path) -> None:
+def test_tagtraum_labels(shared_data: Path) -> None:
     path = shared_data / "annotations" / "msd_tagtraum_cd1.cls"
     with an.open_annotation(path) as stream:
         rows, rejects = columns(an.read_genre_labels(stream, source="cd1"))
     assert rejects == []
     assert Counter(rows["rank"]) == {0: 133_676, 1: 35_527}
-    wanted = [
+    expected = [
         (track, rank, genre)
         for track, *genres in (line.split("\t") for line in plain_lines(path))
         for rank, genre in enumerate(genres)
     ]
-    assert list(zip(rows["track_id"], rows["rank"], rows["genre"], strict=True)) == wanted
+    assert list(zip(rows["track_id"], rows["rank"], rows["genre"], strict=True)) == expected
     assert set(rows["source"]) == {"cd1"}
 
 
-def test_mismatches(shared_data: Path) -> None:
+def test_mismatch_list(shared_data: Path) -> None:
     path = shared_data / "annotations" / "sid_mismatches.txt"
     with an.open_annotation(path) as stream:
         rows, rejects = columns(an.read_song_mismatches(stream))
     assert rejects == []
     assert len(rows["track_id"]) == 19_094
     assert len(set(zip(rows["song_id"], rows["track_id"], strict=True))) == 18_972
-    none_for_empty = [["" if value is None else value for value in rows[name]] for name in rows]
-    wanted = []
+    empty_for_none = [["" if value is None else value for value in rows[name]] for name in rows]
+    expected = []
     for line in plain_lines(path):
         song, other = line[47:].split("  !=  ")
-        wanted.append((line[8:26], line[27:45], *song.split("  -  "), *other.split("  -  ")))
-    assert list(zip(*none_for_empty, strict=True)) == wanted
+        expected.append((line[8:26], line[27:45], *song.split("  -  "), *other.split("  -  ")))
+    assert list(zip(*empty_for_none, strict=True)) == expected
 
 
 @pytest.mark.parametrize(("name", "count"), [("hidden", 7345), ("visible", 7093)])
 def test_taste_profile_plain_and_gzipped(shared_data: Path, tmp_path: Path, name: str, count: int) -> None:
     path = shared_data / "taste" / f"year1_test_triplets_{name}-test.txt"
-    wanted = [(user, song, int(plays)) for user, song, plays in (line.split("\t") for line in plain_lines(path))]
-    assert len(wanted) == count
+    expected = [(user, song, int(plays)) for user, song, plays in (line.split("\t") for line in plain_lines(path))]
+    assert len(expected) == count
     zipped = tmp_path / "profile.txt"
     zipped.write_bytes(gzip.compress(path.read_bytes()))
     for source in (path, zipped):
         with an.open_annotation(source) as stream:
             rows, rejects = columns(an.read_plays(stream, source="x"))
         assert rejects == []
-        assert list(zip(rows["user_id"], rows["song_id"], rows["play_count"], strict=True)) == wanted
+        assert list(zip(rows["user_id"], rows["song_id"], rows["play_count"], strict=True)) == expected
     assert len(set(rows["user_id"])) == 526
 
 
-def test_writing_what_was_read_gives_the_files_again(shared_data: Path) -> None:
+@pytest.mark.slow
+def test_written_rows_reproduce_the_files(shared_data: Path) -> None:
     folder = shared_data / "annotations"
     for path, read, write in (
         (

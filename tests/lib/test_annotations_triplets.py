@@ -1,4 +1,4 @@
-"""The binary cover queries: read, rejected, written and read back."""
+"""Binary cover queries: reader, rejects, writer and round trip."""
 
 import io
 from pathlib import Path
@@ -14,14 +14,14 @@ A, B, C, D = (f"TRAAAA{letter}128F9318786" for letter in "KLMN")
 
 
 def read(text: str | bytes) -> tuple[list[tuple[Any, ...]], list[tuple[int, str, str]]]:
-    """Rows, and line, kind and text of the rejects, over all chunks."""
+    """Return the rows, and line, kind and text of the rejects, of all chunks."""
     chunks = list(an.read_cover_triplets(io.BytesIO(text.encode() if isinstance(text, str) else text)))
     rows = [row for chunk in chunks for row in zip(*chunk.rows.values(), strict=True)]
     assert all(list(chunk.rows) == ["query_id", "cover_id", "other_id"] for chunk in chunks)
     return rows, [(r.line, r.kind, r.text) for chunk in chunks for r in chunk.rejects]
 
 
-def test_the_real_list(shared_data: Path) -> None:
+def test_real_list(shared_data: Path) -> None:
     path = shared_data / "annotations" / "urinieto_list_500queries.txt"
     lines = path.read_text().split("\n")
     with an.open_annotation(path) as stream:
@@ -36,9 +36,9 @@ def test_the_real_list(shared_data: Path) -> None:
     assert written.getvalue().decode() == "\n".join(lines[1:])
 
 
-def test_lines_that_change_nothing() -> None:
+def test_variants_of_lines_do_not_change_the_rows() -> None:
     text = f"%1\n{A}\n{B}\n{C}\n%2\n{B}\n{A}\n{D}\n"
-    wanted = ([(A, B, C), (B, A, D)], [])
+    expected: tuple[list[Any], list[Any]] = ([(A, B, C), (B, A, D)], [])
     for variant in (
         text,
         text.removesuffix("\n"),
@@ -47,7 +47,7 @@ def test_lines_that_change_nothing() -> None:
         "# FORMAT\n\n" + text.replace(B, f"#x\n \n{B}"),
         text.replace("%2", "%0000000001"),
     ):
-        assert read(variant) == wanted
+        assert read(variant) == expected
     assert read("") == read("# nothing\n") == ([], [])
 
 
@@ -99,9 +99,9 @@ def test_round_trip(rows: list[tuple[str, ...]], first: int) -> None:
 @pytest.mark.parametrize(
     "row", [(A, B, A), (A, "", B), (A, B, "x"), (A, f"{B}\n{C}", D), ("#" + A, B, C), ("%1", B, C)]
 )
-def test_the_writer_refuses_what_would_not_be_read_back(row: tuple[str, ...]) -> None:
+def test_writer_rejects_rows_that_are_not_read_back_unchanged(row: tuple[str, ...]) -> None:
     stream = io.BytesIO()
     columns = {name: [value] for name, value in zip(("query_id", "cover_id", "other_id"), row, strict=True)}
-    with pytest.raises(ValueError, match=r"read back|written as a line"):
+    with pytest.raises(ValueError, match=r"read back|as a line"):
         an.write_cover_triplets(stream, columns)
     assert stream.getvalue() == b""

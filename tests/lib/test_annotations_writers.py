@@ -1,4 +1,4 @@
-"""What is written is read back; what could not be read back is not written."""
+"""Writers: rows are read back unchanged, and rows for which this is impossible are rejected."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def plays(stream: BinaryIO) -> Iterator[an.Chunk]:
 
 
 def read(reader: Reader, stream: BinaryIO) -> tuple[list[tuple[Any, ...]], list[an.Reject]]:
-    """Rows and rejects over all chunks."""
+    """Return rows and rejects of all chunks."""
     chunks = list(reader(stream))
     rows = [row for chunk in chunks for row in zip(*chunk.rows.values(), strict=True)]
     return rows, [reject for chunk in chunks for reject in chunk.rejects]
@@ -120,8 +120,8 @@ def test_unique_tracks_round_trip(rows: list[tuple[Any, ...]]) -> None:
     (an.write_unique_tracks, {"track_id": TRACK, "song_id": SONG, "artist_name": "a<SEP>b", "title": "c"}),
     (an.write_unique_tracks, {"track_id": TRACK, "song_id": SONG, "artist_name": "\ud800", "title": "c"}),
 ])  # fmt: skip
-def test_writers_refuse_what_would_not_be_read_back(write: Callable[..., None], row: dict[str, Any]) -> None:
+def test_writers_reject_rows_that_are_not_read_back_unchanged(write: Callable[..., None], row: dict[str, Any]) -> None:
     stream = io.BytesIO()
-    with pytest.raises(ValueError, match=r"read back|written as a line|surrogates|unpack"):
+    with pytest.raises(ValueError, match=r"read back|as a line|surrogates|unpack"):
         write(stream, {name: [value] for name, value in row.items()})
     assert stream.getvalue() == b""

@@ -1,4 +1,4 @@
-"""Audio files: what is written decodes again, as long and as it was, with its tags."""
+"""Encoding of audio files: decoding gives the same length, signal and tags."""
 
 import io
 import json
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from reprise.lib.audio.encoding import FORMATS, encode, write_stem
-from reprise.lib.audio.tag_writing import Tags, append_mp4_tags
+from reprise.lib.audio.tag_writing import OutputTags, append_mp4_tags
 from reprise.lib.music.render.tones import SAMPLE_RATE
 
-TAGS = Tags(
+TAGS = OutputTags(
     title="Größe (Don’t 桜)",
     artist="Łucja & The Foxes",
     album="Ночь, Ночь",
@@ -28,7 +28,7 @@ TAGS = Tags(
     release_mbid="33333333-3333-5333-8333-333333333333",
     isrc="ZZRAB9912345",
 )
-# beside Picard's names, how tinytag calls what it finds
+# names of the tags as Picard writes them and as tinytag reports them
 MBIDS = {
     "recording": ("musicbrainz_trackid", "musicbrainz track id", "ufid"),
     "artist": ("musicbrainz_artistid", "musicbrainz artist id"),
@@ -38,7 +38,7 @@ MBIDS = {
 
 @pytest.fixture(scope="module")
 def mix() -> np.ndarray:
-    """Three seconds and a bit: a chord that comes and goes, left and right not the same."""
+    """A little over three seconds of a chord, swelling on the left and steady on the right."""
     rng = np.random.default_rng(4)
     t = np.arange(3 * SAMPLE_RATE + 123) / SAMPLE_RATE
     swell = 0.5 + 0.5 * np.sin(2 * np.pi * 0.7 * t)
@@ -56,11 +56,11 @@ def files(mix: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return written
 
 
-def read_back(path: Path) -> tuple[np.ndarray, int]:
+def decode_file(path: Path) -> tuple[np.ndarray, int]:
     if path.suffix != ".m4a":
         import soundfile
 
-        return soundfile.read(path, dtype="float32", always_2d=True)  # type: ignore[no-any-return]
+        return soundfile.read(path, dtype="float32", always_2d=True)
     import av
 
     with av.open(str(path)) as container:
@@ -69,25 +69,25 @@ def read_back(path: Path) -> tuple[np.ndarray, int]:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_decodes_to_what_it_was(suffix: str, mix: np.ndarray, files: dict[str, Path]) -> None:
-    signal, rate = read_back(files[suffix])
+def test_decoded_signal_equals_the_mix(suffix: str, mix: np.ndarray, files: dict[str, Path]) -> None:
+    signal, rate = decode_file(files[suffix])
     assert rate == (48_000 if suffix == "opus" else SAMPLE_RATE)
-    # AAC has whole frames of 1,024 samples; its container says where the last one ends
+    # AAC has whole frames of 1,024 samples; the reader above ignores where the signal ends in the last one
     assert 0 <= len(signal) / rate - len(mix) / SAMPLE_RATE < (1024 / SAMPLE_RATE if suffix == "m4a" else 1 / rate)
     for side in range(2):
         at = np.arange(len(mix)) * (rate / SAMPLE_RATE)
-        heard = np.interp(at, np.arange(len(signal)), signal[:, side])
-        error = np.sqrt(np.mean((heard - mix[:, side]) ** 2) / np.mean(mix[:, side] ** 2))
+        resampled = np.interp(at, np.arange(len(signal)), signal[:, side])
+        error = np.sqrt(np.mean((resampled - mix[:, side]) ** 2) / np.mean(mix[:, side] ** 2))
         assert error < (1e-3 if suffix in ("flac", "wav", "aiff") else 0.12), error
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_tags_come_back(suffix: str, files: dict[str, Path]) -> None:
+def test_tags_are_read_back(suffix: str, files: dict[str, Path]) -> None:
     from tinytag import TinyTag
 
     found = TinyTag.get(files[suffix])
-    said = (found.title, found.artist, found.album, found.albumartist, found.track, found.year, found.genre)
-    assert said == (TAGS.title, TAGS.artist, TAGS.album, TAGS.album_artist, 7, "1999", TAGS.genre)
+    tags = (found.title, found.artist, found.album, found.albumartist, found.track, found.year, found.genre)
+    assert tags == (TAGS.title, TAGS.artist, TAGS.album, TAGS.album_artist, 7, "1999", TAGS.genre)
     other = {name.lower(): values for name, values in found.other.items()}
     assert [str(int(float(value))) for value in other["bpm"]] == ["123"]
     assert other["isrc"] == [TAGS.isrc]
@@ -98,16 +98,16 @@ def test_tags_come_back(suffix: str, files: dict[str, Path]) -> None:
 
 @pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no ffprobe")
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_ffprobe_agrees(suffix: str, mix: np.ndarray, files: dict[str, Path]) -> None:
+def test_ffprobe_reads_the_same(suffix: str, mix: np.ndarray, files: dict[str, Path]) -> None:
     command = ["ffprobe", "-v", "error", "-show_format", "-show_streams", "-of", "json", str(files[suffix])]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not done.stderr
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     codec = {"ogg": "vorbis", "m4a": "aac", "wav": "pcm_s16le", "aiff": "pcm_s16be"}.get(suffix, suffix)
-    assert told["streams"][0]["codec_name"] == codec
-    assert told["streams"][0]["channels"] == 2
-    assert abs(float(told["format"]["duration"]) - len(mix) / SAMPLE_RATE) < 0.05
-    tags = {**told["format"].get("tags", {}), **told["streams"][0].get("tags", {})}
+    assert report["streams"][0]["codec_name"] == codec
+    assert report["streams"][0]["channels"] == 2
+    assert abs(float(report["format"]["duration"]) - len(mix) / SAMPLE_RATE) < 0.05
+    tags = {**report["format"].get("tags", {}), **report["streams"][0].get("tags", {})}
     tags = {name.lower(): text for name, text in tags.items()}
     assert (tags["title"], tags["artist"], tags["track"]) == (TAGS.title, TAGS.artist, "7")
 
@@ -118,7 +118,7 @@ def test_same_samples_same_bytes(suffix: str, mix: np.ndarray, files: dict[str, 
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_recording_without_isrc_says_none(suffix: str, mix: np.ndarray) -> None:
+def test_empty_isrc_is_not_written(suffix: str, mix: np.ndarray) -> None:
     from tinytag import TinyTag
 
     audio = encode(mix[:20_000], suffix, replace(TAGS, isrc=""), sample_rate=SAMPLE_RATE)
@@ -128,17 +128,17 @@ def test_recording_without_isrc_says_none(suffix: str, mix: np.ndarray) -> None:
     assert TAGS.isrc.encode() not in audio
 
 
-def test_unknown_format_is_an_error(mix: np.ndarray) -> None:
+def test_unknown_suffix_raises(mix: np.ndarray) -> None:
     with pytest.raises(KeyError):
         encode(mix[:1000], "wma", TAGS, sample_rate=SAMPLE_RATE)
 
 
-def test_mp4_that_ends_with_something_else_is_refused(files: dict[str, Path]) -> None:
+def test_mp4_with_another_last_box_is_rejected(files: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match="moov"):
         append_mp4_tags(files["m4a"].read_bytes() + b"\0\0\0\x08free", TAGS)
 
 
-def test_stem_has_sixteen_bits(mix: np.ndarray, tmp_path: Path) -> None:
+def test_stem_is_16_bit_flac(mix: np.ndarray, tmp_path: Path) -> None:
     import soundfile
 
     write_stem(mix, tmp_path / "stem.flac", sample_rate=SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""Tags: as Picard and iTunes lay them out, byte by byte, as FFmpeg writes them, and as no one should."""
+"""Tag reading: tags laid out as by Picard and iTunes, tags that FFmpeg and libsndfile write, and broken tags."""
 
 import dataclasses
 import struct
@@ -16,9 +16,9 @@ RECORDING = "b1a9c0e9-d987-4042-ae91-78d6a3267d69"
 ARTIST = "5b11f4ce-a62d-471e-81fc-a69a8278c7da"
 OTHER_ARTIST = "f27ec8db-af05-4f36-916e-3d57f91ecf5e"
 RELEASE = "a4864e94-6d75-4ade-bc93-0dabf3521453"
-NO_RECORDING = "d1fd9f5f-0000-4000-8000-000000000000"
+OTHER_ID = "d1fd9f5f-0000-4000-8000-000000000000"
 
-WANTED = Tags(
+EXPECTED = Tags(
     title="Żółw — 亀 🐢",
     artist_name="Björk",
     album_artist="Various Artists",
@@ -43,7 +43,7 @@ def frame(name: str, content: bytes, version: int) -> bytes:
 
 
 def text(value: str, version: int) -> bytes:
-    """Text of a frame: UTF-16 with a byte order mark in 2.3, which knows no UTF-8."""
+    """Text of a frame: UTF-8 in ID3 2.4, UTF-16 with a byte order mark in 2.3, which does not support UTF-8."""
     return b"\3" + value.encode() if version == 4 else b"\1" + value.encode("utf-16")
 
 
@@ -57,10 +57,10 @@ def id3(version: int, **changes: str) -> bytes:
     """An ID3 tag as Picard writes it."""
     separator = "\0" if version == 4 else "; "
     texts = {
-        "TIT2": WANTED.title,
-        "TPE1": WANTED.artist_name,
-        "TPE2": WANTED.album_artist,
-        "TALB": WANTED.release,
+        "TIT2": EXPECTED.title,
+        "TPE1": EXPECTED.artist_name,
+        "TPE2": EXPECTED.album_artist,
+        "TALB": EXPECTED.release,
         "TDRC" if version == 4 else "TYER": "2009-03-01" if version == 4 else "2009",
         "TORY": "1971",
         "TSRC": "gb-aye-06-01477",
@@ -71,12 +71,12 @@ def id3(version: int, **changes: str) -> bytes:
     customs = {
         "MusicBrainz Artist Id": separator.join((ARTIST, OTHER_ARTIST)),
         "MusicBrainz Album Id": RELEASE,
-        "MusicBrainz Release Track Id": NO_RECORDING,
+        "MusicBrainz Release Track Id": OTHER_ID,
         "MusicBrainz Album Artist Id": OTHER_ARTIST,
     }
     frames = [frame(name, text(str(value), version), version) for name, value in texts.items()]
     frames += [frame("TXXX", custom(name, value, version), version) for name, value in customs.items()]
-    frames.append(frame("UFID", b"http://www.cddb.com\0" + NO_RECORDING.encode(), version))
+    frames.append(frame("UFID", b"http://www.cddb.com\0" + OTHER_ID.encode(), version))
     frames.append(frame("UFID", b"http://musicbrainz.org\0" + RECORDING.encode(), version))
     body = b"".join(frames)
     return b"ID3" + bytes([version, 0, 0]) + synchsafe(len(body)) + body
@@ -87,7 +87,7 @@ def chunk(name: bytes, content: bytes, order: str) -> bytes:
 
 
 def with_chunk(path: Path, name: bytes, content: bytes) -> bytes:
-    """A RIFF or IFF file with one more chunk at its end."""
+    """A RIFF or IFF file with an additional chunk at its end."""
     whole = path.read_bytes()
     order = "<" if whole.startswith(b"RIFF") else ">"
     whole += chunk(name, content, order)
@@ -109,13 +109,13 @@ VORBIS = [
         ("BPM", "128"),
         ("GENRE", "Trip-Hop"),
     ),
-    *(("GENRE", "Rock"), ("MUSICBRAINZ_TRACKID", RECORDING), ("MUSICBRAINZ_RELEASETRACKID", NO_RECORDING)),
+    *(("GENRE", "Rock"), ("MUSICBRAINZ_TRACKID", RECORDING), ("MUSICBRAINZ_RELEASETRACKID", OTHER_ID)),
     *(("MUSICBRAINZ_ARTISTID", ARTIST), ("MUSICBRAINZ_ARTISTID", OTHER_ARTIST), ("MUSICBRAINZ_ALBUMID", RELEASE)),
 ]
 
 
 def flac(path: Path, block: bytes) -> bytes:
-    """A FLAC file with a comment block behind its stream information."""
+    """A FLAC file with a comment block after its stream information."""
     whole = path.read_bytes()
     return whole[:42] + b"\4" + len(block).to_bytes(3, "big") + block + whole[42:]
 
@@ -129,17 +129,17 @@ def value_atom(kind: int, *values: bytes) -> bytes:
 
 
 def itunes(path: Path, *, mean: bytes = b"com.apple.iTunes") -> bytes:
-    """An M4A file with its metadata, at the end, as iTunes and Picard lay them out."""
+    """An M4A file with metadata in the layout of iTunes and Picard, at the end of the ``moov`` box."""
     texts = {
-        b"\xa9nam": WANTED.title,
-        b"\xa9ART": WANTED.artist_name,
-        b"aART": WANTED.album_artist,
-        b"\xa9alb": WANTED.release,
+        b"\xa9nam": EXPECTED.title,
+        b"\xa9ART": EXPECTED.artist_name,
+        b"aART": EXPECTED.album_artist,
+        b"\xa9alb": EXPECTED.release,
         b"\xa9day": "2009-03-01T07:00:00Z",
     }
     freeform = {
         "MusicBrainz Track Id": [RECORDING],
-        "MusicBrainz Release Track Id": [NO_RECORDING],
+        "MusicBrainz Release Track Id": [OTHER_ID],
         "MusicBrainz Artist Id": [ARTIST, OTHER_ARTIST],
         "MusicBrainz Album Id": [RELEASE],
         "ISRC": ["GBAYE0601477"],
@@ -152,37 +152,39 @@ def itunes(path: Path, *, mean: bytes = b"com.apple.iTunes") -> bytes:
     handler = atom(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
     extra = atom(b"udta", atom(b"meta", bytes(4) + handler + atom(b"ilst", items)))
     whole = path.read_bytes()
-    place = whole.index(b"moov") - 4
-    (size,) = struct.unpack(">I", whole[place : place + 4])
-    moov = whole[place + 8 : place + size]
+    position = whole.index(b"moov") - 4
+    (size,) = struct.unpack(">I", whole[position : position + 4])
+    moov = whole[position + 8 : position + size]
     inner = moov.find(b"udta") - 4
     kept = moov[:inner] if inner > 0 else moov
-    return whole[:place] + atom(b"moov", kept + extra)
+    return whole[:position] + atom(b"moov", kept + extra)
 
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A second without tags in each format."""
+    """One second of audio without tags in each format."""
     folder = tmp_path_factory.mktemp("bare")
     signal = np.sin(np.arange(44_100) / 20).astype(np.float32) / 2
-    made = {}
+    paths = {}
     for name in ("wav", "aiff", "flac", "ogg", "mp3"):
-        made[name] = folder / f"bare.{name}"
-        soundfile.write(made[name], signal, 44_100)
-    made["m4a"] = ffmpeg(folder / "bare.m4a", "aac", "ipod", {})
-    return made
+        paths[name] = folder / f"bare.{name}"
+        soundfile.write(paths[name], signal, 44_100)
+    paths["m4a"] = write_with_ffmpeg(folder / "bare.m4a", "aac", "ipod", {})
+    return paths
 
 
-def ffmpeg(path: Path, codec: str, container: str, tags: dict[str, str], **options: str) -> Path:
+def write_with_ffmpeg(path: Path, codec: str, container: str, tags: dict[str, str], **options: str) -> Path:
+    """Write half a second of silence with tags."""
     rate = 48_000
     with av.open(path, "w", format=container, options=options) as out:
         out.metadata.update(tags)
         stream = out.add_stream(codec, rate=rate, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         for start in range(0, rate // 2, 960):
             part = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.float32), format="fltp", layout="mono")
             part.sample_rate, part.pts = rate, start
-            for fitting in av.AudioResampler(stream.format, "mono", rate).resample(part):
-                out.mux(stream.encode(fitting))
+            for resampled in av.AudioResampler(stream.format, "mono", rate).resample(part):
+                out.mux(stream.encode(resampled))
         out.mux(stream.encode(None))
     return path
 
@@ -199,11 +201,11 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_format_gives_the_same_tags(bare: dict[str, Path], tmp_path: Path, case: str) -> None:
-    path = tmp_path / f"{case}.xyz"  # the content decides
+    path = tmp_path / f"{case}.xyz"  # an unknown suffix: the content determines the format
     path.write_bytes(CASES[case](bare))
-    one_genre = case in {"mp3_id3_2_3", "aiff"}  # as a number
-    wanted = dataclasses.replace(WANTED, genre_tags=("Trip-Hop",)) if one_genre else WANTED
-    assert read_tags(path) == wanted
+    has_one_genre = case in {"mp3_id3_2_3", "aiff"}  # written as a number
+    expected = dataclasses.replace(EXPECTED, genre_tags=("Trip-Hop",)) if has_one_genre else EXPECTED
+    assert read_tags(path) == expected
 
 
 @pytest.mark.parametrize(
@@ -214,39 +216,40 @@ def test_each_format_gives_the_same_tags(bare: dict[str, Path], tmp_path: Path, 
         ("libmp3lame", "mp3", {}),
     ],
 )
-def test_tags_that_ffmpeg_writes(tmp_path: Path, codec: str, container: str, options: dict[str, str]) -> None:
+def test_tags_written_by_ffmpeg(tmp_path: Path, codec: str, container: str, options: dict[str, str]) -> None:
     frames = {"ISRC": "TSRC", "BPM": "TBPM"} if container == "mp3" else {}
-    names = {"title": WANTED.title, "artist": WANTED.artist_name, "album_artist": WANTED.album_artist}
-    names |= {"album": WANTED.release, "date": "2009-03-01", "genre": "Trip-Hop", "MUSICBRAINZ_TRACKID": RECORDING}
+    names = {"title": str(EXPECTED.title), "artist": str(EXPECTED.artist_name)}
+    names |= {"album_artist": str(EXPECTED.album_artist), "album": str(EXPECTED.release)}
+    names |= {"date": "2009-03-01", "genre": "Trip-Hop", "MUSICBRAINZ_TRACKID": RECORDING}
     names |= {"MUSICBRAINZ_ARTISTID": ARTIST, "MUSICBRAINZ_ALBUMID": RELEASE}
     names |= {frames.get("ISRC", "ISRC"): "GBAYE0601477", frames.get("BPM", "BPM"): "128"}
-    path = ffmpeg(tmp_path / "tagged", codec, container, names, **options)
-    assert read_tags(path) == dataclasses.replace(WANTED, genre_tags=("Trip-Hop",))
+    path = write_with_ffmpeg(tmp_path / "tagged", codec, container, names, **options)
+    assert read_tags(path) == dataclasses.replace(EXPECTED, genre_tags=("Trip-Hop",))
 
 
 @pytest.mark.parametrize("suffix", ["ogg", "flac", "wav", "aiff"])
-def test_tags_that_libsndfile_writes(tmp_path: Path, suffix: str) -> None:
+def test_tags_written_by_libsndfile(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"tagged.{suffix}"
     with soundfile.SoundFile(path, "w", 44_100, 1) as out:
-        out.title, out.artist, out.comment = "Żółw — 亀", "Björk", "none of ours"
+        out.title, out.artist, out.comment = "Żółw — 亀", "Björk", "not read"
         out.write(np.zeros(44_100))
     assert read_tags(path) == Tags(title="Żółw — 亀", artist_name="Björk")
 
 
-def test_a_file_without_tags_has_none(bare: dict[str, Path]) -> None:
+def test_file_without_tags(bare: dict[str, Path]) -> None:
     assert {name: read_tags(path) for name, path in bare.items()} == dict.fromkeys(bare, Tags())
 
 
-def test_wav_information_chunk(bare: dict[str, Path], tmp_path: Path) -> None:
+def test_wav_info_chunk(bare: dict[str, Path], tmp_path: Path) -> None:
     fields = {b"INAM": "Żółw", b"IART": "Björk", b"IPRD": "LP", b"ICRD": "2009-03-01", b"IGNR": "Rock", b"ISRC": "x"}
     info = b"INFO" + b"".join(chunk(name, value.encode() + b"\0", "<") for name, value in fields.items())
     (tmp_path / "info.wav").write_bytes(with_chunk(bare["wav"], b"LIST", info))
-    wanted = Tags(title="Żółw", artist_name="Björk", release="LP", year=2009, genre_tags=("Rock",))
-    assert read_tags(tmp_path / "info.wav") == wanted
+    expected = Tags(title="Żółw", artist_name="Björk", release="LP", year=2009, genre_tags=("Rock",))
+    assert read_tags(tmp_path / "info.wav") == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "field", "wanted"),
+    ("name", "value", "field", "expected"),
     [
         ("TITLE", "  a\r\n b\x07\u202ec\ufeff  ", "title", "a b c"),
         ("TITLE", " \0 ", "title", None),
@@ -268,13 +271,13 @@ def test_wav_information_chunk(bare: dict[str, Path], tmp_path: Path) -> None:
     ],
 )
 def test_values_are_checked(
-    bare: dict[str, Path], tmp_path: Path, name: str, value: str, field: str, wanted: object
+    bare: dict[str, Path], tmp_path: Path, name: str, value: str, field: str, expected: object
 ) -> None:
     (tmp_path / "one.flac").write_bytes(flac(bare["flac"], comments([(name, value)])))
-    assert getattr(read_tags(tmp_path / "one.flac"), field) == wanted
+    assert getattr(read_tags(tmp_path / "one.flac"), field) == expected
 
 
-def test_the_first_value_that_is_one_counts(bare: dict[str, Path], tmp_path: Path) -> None:
+def test_first_valid_value_is_used(bare: dict[str, Path], tmp_path: Path) -> None:
     fields = [("ISRC", "none"), ("ISRC", "GBAYE0601477"), ("BPM", "?"), ("BPM", "90"), ("TITLE", " "), ("TITLE", "b")]
     fields += [("GENRE", f"genre {i}") for i in range(1000)]
     (tmp_path / "many.flac").write_bytes(flac(bare["flac"], comments(fields)))
@@ -283,25 +286,25 @@ def test_the_first_value_that_is_one_counts(bare: dict[str, Path], tmp_path: Pat
     assert tags.genre_tags == tuple(f"genre {i}" for i in range(MAX_GENRES))
 
 
-def test_text_that_is_not_utf8_is_replaced(bare: dict[str, Path], tmp_path: Path) -> None:
+def test_invalid_utf8_is_replaced(bare: dict[str, Path], tmp_path: Path) -> None:
     block = comments([("TITLE", "caf?")]).replace(b"caf?", b"caf\xe9")
     (tmp_path / "latin.flac").write_bytes(flac(bare["flac"], block))
     assert read_tags(tmp_path / "latin.flac").title == "caf\N{REPLACEMENT CHARACTER}"
 
 
-def test_broken_tags_are_missing_tags(bare: dict[str, Path], tmp_path: Path) -> None:
-    """Bytes changed where the tags are: never an error, and no value of a wrong kind."""
+def test_broken_tags_count_as_missing(bare: dict[str, Path], tmp_path: Path) -> None:
+    """Random bytes in the tags cause no error and no invalid value."""
     random = np.random.default_rng(3)
     path = tmp_path / "broken"
     n_titles = 0
     for case in CASES:
         whole = CASES[case](bare)
-        tag_places = np.flatnonzero(np.frombuffer(whole, np.uint8) != 0)
+        positions = np.flatnonzero(np.frombuffer(whole, np.uint8) != 0)
         edge = slice(None, 1500) if case in {"mp3_id3_2_4", "mp3_id3_2_3", "flac"} else slice(-1500, None)
         for _ in range(100):
             content = bytearray(whole)
-            for place in random.choice(tag_places[edge], 6):
-                content[place] = random.integers(256)
+            for position in random.choice(positions[edge], 6):
+                content[position] = random.integers(256)
             path.write_bytes(content)
             tags = read_tags(path)
             n_titles += tags.title is not None
@@ -309,23 +312,23 @@ def test_broken_tags_are_missing_tags(bare: dict[str, Path], tmp_path: Path) -> 
                 assert value is None or 0 < len(value) <= MAX_CHARACTERS
             assert tags.year is None or 1500 <= tags.year < 2100
             assert tags.bpm_tag is None or 20 <= tags.bpm_tag <= 400
-    assert 100 < n_titles < 600  # some were broken, not all
+    assert 100 < n_titles < 600  # some titles are broken, some are not
 
 
-def test_a_size_beyond_the_file_takes_no_memory(bare: dict[str, Path], tmp_path: Path) -> None:
+def test_size_beyond_the_file_takes_no_memory(bare: dict[str, Path], tmp_path: Path) -> None:
     whole = with_chunk(bare["wav"], b"LIST", b"INFO" + chunk(b"INAM", b"kept\0", "<"))
-    place = whole.index(b"INAM") + 4
-    (tmp_path / "lie.wav").write_bytes(whole[:place] + b"\xf0\xff\xff\xff" + whole[place + 4 :])
-    assert read_tags(tmp_path / "lie.wav").title == "kept"
+    position = whole.index(b"INAM") + 4
+    (tmp_path / "size.wav").write_bytes(whole[:position] + b"\xf0\xff\xff\xff" + whole[position + 4 :])
+    assert read_tags(tmp_path / "size.wav").title == "kept"
 
 
 @pytest.mark.parametrize("content", [b"", b"ID3", b"OggS", b"\0\0\0\0ftyp", b"RIFF\0\0\0\0WAVE", b"fLaC", b"<html>"])
-def test_what_is_no_audio_has_no_tags(tmp_path: Path, content: bytes) -> None:
+def test_other_content_has_no_tags(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "none.mp3").write_bytes(content)
     assert read_tags(tmp_path / "none.mp3") == Tags()
 
 
-def test_only_what_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+def test_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_tags(tmp_path)
     assert caught.value.kind == "not_a_file"

@@ -1,4 +1,4 @@
-"""The three alignment measures against slow ones written from the papers, and what must not change them."""
+"""Tests of the three alignment measures: against slow versions written from the papers, and their invariances."""
 
 from functools import cache
 from itertools import pairwise
@@ -14,11 +14,11 @@ from reprise.lib.detect.transposition import optimal_transposition, rank_transpo
 
 MEASURES = pytest.mark.parametrize("name", RERANKERS)
 NEEDED = {"dtw": 21, "qmax": 15, "simple": 31}
-FARTHEST = {"dtw": 2.0, "qmax": 100.0, "simple": 2.0}
+MAX_DISTANCE = {"dtw": 2.0, "qmax": 100.0, "simple": 2.0}
 
 
 def tune(seed: int, beats: int) -> np.ndarray:
-    """A chroma that wanders, as a tune does, with some noise."""
+    """Return a random chroma with changing triads and some noise."""
     rng = np.random.default_rng(seed)
     chroma = 0.3 * rng.random((12, beats))
     tonic = np.array([0, 0, 0, 2, 4, 5, 5, 7, 7, 9])[rng.integers(0, 10, beats // 2 + 1)]
@@ -27,15 +27,15 @@ def tune(seed: int, beats: int) -> np.ndarray:
     return (chroma / chroma.max(axis=0, keepdims=True, initial=1e-9)).astype(np.float32)
 
 
-def cover(chroma: np.ndarray, seed: int = 99) -> np.ndarray:
-    """The same again with other noise, another opening, some beats lost."""
+def version(chroma: np.ndarray, seed: int = 99) -> np.ndarray:
+    """Return a version of a chroma: with other noise, a new beginning and some beats removed."""
     rng = np.random.default_rng(seed)
     kept = np.sort(rng.permutation(chroma.shape[1])[: chroma.shape[1] - 4])
     played = np.concatenate([tune(seed, 12), chroma[:, kept]], axis=1)
     return np.clip(played + 0.15 * rng.random(played.shape), 0, None).astype(np.float32)
 
 
-# --- the papers, slowly
+# --- slow versions, written from the papers
 
 
 def oracle_features(chroma: np.ndarray, pooled: int) -> np.ndarray:
@@ -60,7 +60,7 @@ def oracle_similarity(query: np.ndarray, candidate: np.ndarray, window: int) -> 
 
 
 def oracle_dtw(similarity: np.ndarray) -> float:
-    """Subsequence DTW by its recursion, excerpt by excerpt; one that finds no room costs 2 a window."""
+    """Subsequence DTW by its recursion, excerpt by excerpt; an excerpt without any path costs 2 per window."""
     bounds = np.linspace(0, len(similarity), max(1, len(similarity) // 80) + 1).astype(int)
     return sum(oracle_excerpt(1 - similarity[first:end]) for first, end in pairwise(bounds)) / len(similarity)
 
@@ -113,7 +113,7 @@ ORACLES = {"dtw": (20, oracle_dtw), "qmax": (14, oracle_qmax), "simple": (30, or
 
 
 def oracle(name: str, query: np.ndarray, candidate: np.ndarray) -> float:
-    """Distance at the best of the two likeliest of three rates and two transpositions."""
+    """Return the distance of the better of the two best pairings of three rates and two transpositions."""
     window, measure = ORACLES[name]
     likely = sorted(
         range(12), key=lambda t: -sum(query[(p - t) % 12].sum() * candidate[p].sum(dtype=float) for p in range(12))
@@ -138,9 +138,9 @@ def oracle(name: str, query: np.ndarray, candidate: np.ndarray) -> float:
 
 @MEASURES
 @pytest.mark.parametrize(("beats", "other"), [(70, 50), (64, 101), (130, 70)])
-def test_distance_is_that_of_the_paper(name: str, beats: int, other: int) -> None:
+def test_distance_equals_the_formula_of_the_paper(name: str, beats: int, other: int) -> None:
     song = tune(beats, beats)
-    for candidate in (tune(other, other), np.roll(cover(song), 3, axis=0)):
+    for candidate in (tune(other, other), np.roll(version(song), 3, axis=0)):
         expected = oracle(name, song, candidate)
         assert RERANKERS[name](song, candidate).distance == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
@@ -151,10 +151,10 @@ def test_long_queries_are_cut_into_excerpts() -> None:
 
 
 @MEASURES
-def test_cover_is_nearer_than_another_song(name: str) -> None:
+def test_version_is_nearer_than_other_songs(name: str) -> None:
     song = tune(5, 200)
     others = [RERANKERS[name](song, tune(seed, 200)).distance for seed in range(10, 20)]
-    assert RERANKERS[name](song, np.roll(cover(song), 4, axis=0)).distance < min(others)
+    assert RERANKERS[name](song, np.roll(version(song), 4, axis=0)).distance < min(others)
 
 
 @MEASURES
@@ -162,7 +162,7 @@ def test_cover_is_nearer_than_another_song(name: str) -> None:
 @given(seed=st.integers(0, 10**6), semitones=st.integers(0, 11))
 def test_transposing_the_candidate_changes_only_the_transposition(name: str, seed: int, semitones: int) -> None:
     song = tune(seed, 90)
-    candidate = cover(song)
+    candidate = version(song)
     there, moved = RERANKERS[name](song, candidate), RERANKERS[name](song, np.roll(candidate, semitones, axis=0))
     assert moved.transposition == (there.transposition + semitones) % 12
     assert moved.distance == pytest.approx(there.distance, rel=1e-5, abs=1e-6)
@@ -171,7 +171,7 @@ def test_transposing_the_candidate_changes_only_the_transposition(name: str, see
 
 
 @MEASURES
-def test_a_song_is_nearest_to_itself(name: str) -> None:
+def test_distance_of_a_song_to_itself_is_minimal(name: str) -> None:
     song = tune(3, 160)
     same = RERANKERS[name](song, song)
     best = 0.0 if name != "qmax" else 1 / np.sqrt(160 - 14 + 1)
@@ -180,9 +180,9 @@ def test_a_song_is_nearest_to_itself(name: str) -> None:
     np.testing.assert_array_equal(same.path[:, 0], same.path[:, 1])
 
 
-def test_qmax_is_symmetric_but_for_the_length() -> None:
+def test_qmax_is_symmetric_except_for_the_length() -> None:
     song = tune(8, 150)
-    other = np.roll(cover(song), 7, axis=0)
+    other = np.roll(version(song), 7, axis=0)
     there, back = RERANKERS["qmax"](song, other), RERANKERS["qmax"](other, song)
     windows = np.sqrt(other.shape[1] - 13), np.sqrt(song.shape[1] - 13)
     assert there.distance / windows[0] == pytest.approx(back.distance / windows[1])
@@ -192,7 +192,7 @@ def test_qmax_is_symmetric_but_for_the_length() -> None:
 
 @MEASURES
 @pytest.mark.parametrize("semitones", [0, 5])
-def test_beats_counted_twice_double_the_tempo_ratio(name: str, semitones: int) -> None:
+def test_doubled_beats_double_the_tempo_ratio(name: str, semitones: int) -> None:
     song = tune(4, 150)
     double = np.roll(np.repeat(song, 2, axis=1), semitones, axis=0)
     there, back = RERANKERS[name](song, double), RERANKERS[name](double, song)
@@ -211,48 +211,48 @@ def test_a_slower_version_has_fewer_beats_along_the_path(name: str) -> None:
 
 @MEASURES
 @pytest.mark.parametrize("beats", [0, 1, 5, 14])
-def test_too_short_is_farthest(name: str, beats: int) -> None:
+def test_too_short_tracks_have_the_maximum_distance(name: str, beats: int) -> None:
     for query, candidate in ((tune(1, beats), tune(2, 100)), (tune(1, 100), tune(2, beats))):
         found = RERANKERS[name](query, candidate)
-        assert (found.distance, found.tempo_ratio, found.path.shape) == (FARTHEST[name], 1.0, (0, 2))
+        assert (found.distance, found.tempo_ratio, found.path.shape) == (MAX_DISTANCE[name], 1.0, (0, 2))
 
 
 @MEASURES
-def test_just_long_enough(name: str) -> None:
+def test_shortest_tracks_that_are_aligned(name: str) -> None:
     song = tune(1, NEEDED[name])
-    assert RERANKERS[name](song, song).distance < FARTHEST[name]
-    assert RERANKERS[name](song[:, 1:], song).distance == FARTHEST[name]
-    sound(RERANKERS[name](song, tune(2, 400)), song.shape[1], 400)
-    sound(RERANKERS[name](tune(2, 400), song), 400, song.shape[1])
+    assert RERANKERS[name](song, song).distance < MAX_DISTANCE[name]
+    assert RERANKERS[name](song[:, 1:], song).distance == MAX_DISTANCE[name]
+    assert_valid(RERANKERS[name](song, tune(2, 400)), song.shape[1], 400)
+    assert_valid(RERANKERS[name](tune(2, 400), song), 400, song.shape[1])
 
 
 @MEASURES
-def test_silence_is_like_nothing(name: str) -> None:
+def test_silence_is_similar_to_nothing(name: str) -> None:
     silent, flat = np.zeros((12, 100), dtype=np.float32), np.ones((12, 100), dtype=np.float32)
     song = tune(1, 100)
-    holed = song.copy()
-    holed[:, 40:60] = 0
+    with_gap = song.copy()
+    with_gap[:, 40:60] = 0
     for query in (silent, flat, song):
         for candidate in (silent, flat):
             found = RERANKERS[name](query, candidate)
-            sound(found, 100, 100)
+            assert_valid(found, 100, 100)
             assert found.distance == (100.0 if name == "qmax" else pytest.approx(1.0))
-    sound(RERANKERS[name](song, holed), 100, 100)
-    assert RERANKERS[name](song, holed).distance < RERANKERS[name](song, tune(2, 100)).distance
+    assert_valid(RERANKERS[name](song, with_gap), 100, 100)
+    assert RERANKERS[name](song, with_gap).distance < RERANKERS[name](song, tune(2, 100)).distance
 
 
 @MEASURES
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**6), st.integers(0, 130), st.integers(0, 130), st.floats(0, 1))
-def test_whatever_comes_the_answer_is_sound(name: str, seed: int, beats: int, other: int, silent: float) -> None:
+def test_random_input_gives_a_valid_alignment(name: str, seed: int, beats: int, other: int, silent: float) -> None:
     rng = np.random.default_rng(seed)
     query, candidate = (np.round(rng.random((12, n)), 1).astype(np.float32) for n in (beats, other))
     query[:, rng.random(beats) < silent] = 0
     candidate[:, rng.random(other) < silent] = 0
-    sound(RERANKERS[name](query, candidate), beats, other)
+    assert_valid(RERANKERS[name](query, candidate), beats, other)
 
 
-def sound(found: Alignment, beats: int, other: int) -> None:
+def assert_valid(found: Alignment, beats: int, other: int) -> None:
     assert np.isfinite(found.distance)
     assert found.distance >= 0
     assert found.transposition in range(12)
@@ -263,7 +263,7 @@ def sound(found: Alignment, beats: int, other: int) -> None:
     assert (np.diff(found.path[:, 0]) > 0).all()
 
 
-def test_transposition_is_the_rotation_of_the_candidate() -> None:
+def test_transposition_equals_the_rotation_of_the_candidate() -> None:
     song = tune(2, 80)
     for semitones in range(12):
         candidate = np.roll(song, semitones, axis=0)
@@ -272,14 +272,14 @@ def test_transposition_is_the_rotation_of_the_candidate() -> None:
         assert sorted(rank_transpositions(song, candidate)) == list(range(12))
 
 
-def test_transpositions_of_silence_stand_in_order() -> None:
+def test_transpositions_of_silence_are_in_ascending_order() -> None:
     assert rank_transpositions(np.zeros((12, 0), np.float32), tune(1, 9)) == list(range(12))
 
 
-def test_windows_slide_without_drifting() -> None:
-    """A similarity row is made from the one above; after thousands of rows it is still the mean of its products."""
+def test_diagonal_averages_do_not_drift() -> None:
+    """Each row is updated from the one above; after thousands of rows it must still be the mean of its products."""
     rng = np.random.default_rng(0)
     products = rng.uniform(-1, 1, (3000, 60)).astype(np.float32)
-    slid = alignment._slide(products, 20)
+    means = alignment._average_diagonals(products, 20)
     last = [np.mean([products[2980 + k, j + k] for k in range(20)], dtype=np.float64) for j in range(41)]
-    np.testing.assert_allclose(slid[-1], last, atol=1e-6)
+    np.testing.assert_allclose(means[-1], last, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Beat chroma and patches against the formulas written out one by one, on real tracks and at the edges."""
+"""Tests of beat chroma and patches against literal formulas, on real and synthetic tracks and in edge cases."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,14 @@ from hypothesis.extra import numpy as hnp
 
 from reprise.lib import msd
 from reprise.lib.detect.chroma import beat_chroma
-from reprise.lib.detect.patches import HALF, HALF_WEIGHTS, count_patches, median_patch, patch_magnitudes, unfold
+from reprise.lib.detect.patches import (
+    HALF_PATCH_SIZE,
+    HALF_PATCH_WEIGHTS,
+    count_patches,
+    median_patch,
+    patch_magnitudes,
+    unfold,
+)
 from reprise.lib.errors import InputError
 from reprise.lib.music import sample
 
@@ -20,33 +27,32 @@ TINY = 1e-6
 
 
 def literal_chroma(pitches: Any, loudness: Any, start: Any, beats: Any) -> Any:
-    """Every segment's overlap with every beat, in float64."""
+    """Compute beat chroma in float64 from the overlap of every segment with every beat."""
     x = np.asarray(pitches, float).reshape(-1, 12).T * 10 ** (np.asarray(loudness, float) / 20)
     s, b = np.asarray(start, float), np.asarray(beats, float)
     if b.max() > s.max():
         s, x = np.append(s, b.max()), np.append(x, x[:, -1:], axis=1)
     overlap = np.minimum(s[1:, None], b[None, 1:]) - np.maximum(s[:-1, None], b[None, :-1])
     y = x[:, :-1] @ np.maximum(overlap, 0)
-    y += x[:, :1] * np.maximum(np.minimum(s[0], b[1:]) - b[:-1], 0)  # the first segment counts from the first beat on
+    y += x[:, :1] * np.maximum(np.minimum(s[0], b[1:]) - b[:-1], 0)  # the first segment is extended to the first beat
     width = np.diff(b)
     y /= np.where(width > 0, width, 1)
-    at_once = x[:, [max(np.flatnonzero(s <= t), default=0) for t in b]]
+    at_once = x[:, [np.max(np.flatnonzero(s <= t), initial=0) for t in b]]
     y = np.append(np.where(width > 0, y, at_once[:, :-1]), at_once[:, -1:], axis=1)
     peak = y.max(axis=0)
     return np.where(peak > 0, y / np.where(peak > 0, peak, 1), 0)
 
 
 def literal_median(chroma: Any) -> Any:
-    """The 900-D median of the published code, patch by patch."""
+    """Compute the 900-D median of the published code from all patches."""
     norms = np.linalg.norm(chroma, axis=0)
     norms[norms == 0] = 1
     powered = (chroma / norms) ** 1.96
     again = np.linalg.norm(powered, axis=0)
     again[again == 0] = 1
     sharp = norms * powered / again
-    patches = [
-        np.fft.fftshift(np.abs(np.fft.fft2(sharp[:, i : i + 75]))).flatten("F") for i in range(chroma.shape[1] - 74)
-    ]
+    windows = np.lib.stride_tricks.sliding_window_view(sharp, 75, axis=1).swapaxes(0, 1)
+    patches = np.fft.fftshift(np.abs(np.fft.fft2(windows)), axes=(1, 2)).swapaxes(1, 2).reshape(len(windows), 900)
     return np.median(patches, axis=0)
 
 
@@ -62,7 +68,8 @@ def analysis(n_segments: int, n_beats: int, seed: int = 0) -> list[Any]:
     return [pitches.astype("f"), rng.uniform(-60, 0, n_segments).astype("f"), start.astype("f"), beats.astype("f")]
 
 
-def test_real_tracks_are_those_of_the_formulas(shared_data: Path) -> None:
+@pytest.mark.slow
+def test_real_tracks_equal_the_formulas(shared_data: Path) -> None:
     files = sorted((shared_data / "msd").rglob("*.h5"))
     assert len(files) == 260
     n_vectors = 0
@@ -84,9 +91,9 @@ def test_real_tracks_are_those_of_the_formulas(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_composed_tracks_are_those_of_the_formulas(index: int) -> None:
-    plan = sample.Plan(60, seed=7)
-    fields = sample.analyse(sample.compose(plan, index))
+def test_synthetic_tracks_equal_the_formulas(index: int) -> None:
+    plan = sample.SamplePlan(60, seed=7)
+    fields = sample.compute_msd_columns(sample.compose(plan, index))
     inputs = [np.asarray(fields[name], dtype=np.float32) for name in INPUTS]
     expected = literal_chroma(*inputs)
     chroma = beat_chroma(*inputs)
@@ -108,11 +115,11 @@ def test_any_beats_among_any_segments(n_segments: int, n_beats: int, seed: int, 
 
 
 @pytest.mark.parametrize(("n_segments", "n_beats"), [(0, 0), (0, 100), (2, 100), (100, 0), (100, 1)])
-def test_too_few_of_anything_gives_no_column(n_segments: int, n_beats: int) -> None:
+def test_too_few_segments_or_beats_give_no_columns(n_segments: int, n_beats: int) -> None:
     assert beat_chroma(*analysis(n_segments, n_beats)).shape == (12, 0)
 
 
-def test_silence_is_zero_and_spoils_nothing() -> None:
+def test_silence_is_zero_and_does_not_affect_other_beats() -> None:
     inputs = analysis(200, 100)
     inputs[0][50:120] = 0
     chroma = beat_chroma(*inputs)
@@ -124,7 +131,7 @@ def test_silence_is_zero_and_spoils_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "kind"),
+    ("index", "value", "kind"),
     [
         (0, np.nan, "not_finite"),
         (1, np.inf, "not_finite"),
@@ -134,18 +141,18 @@ def test_silence_is_zero_and_spoils_nothing() -> None:
         (3, 1e3, "not_ascending"),
     ],
 )
-def test_damaged_values_are_named(place: int, value: float, kind: str) -> None:
+def test_invalid_values_are_reported(index: int, value: float, kind: str) -> None:
     inputs = analysis(20, 20)
-    inputs[place].reshape(-1)[3] = value
+    inputs[index].reshape(-1)[3] = value
     with pytest.raises(InputError) as error:
         beat_chroma(*inputs)
     assert error.value.kind == kind
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_lengths_that_differ_are_named(place: int) -> None:
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_different_lengths_are_reported(index: int) -> None:
     inputs = analysis(20, 20)
-    inputs[place] = inputs[place][:-1]
+    inputs[index] = inputs[index][:-1]
     with pytest.raises(InputError) as error:
         beat_chroma(*inputs)
     assert error.value.kind == "lengths_differ"
@@ -156,13 +163,13 @@ def chromas(n_beats: int) -> st.SearchStrategy[Any]:
 
 
 @given(chromas(75), st.integers(0, 11), st.integers(0, 74))
-def test_key_and_circular_shift_change_nothing(chroma: Any, semitones: int, beats: int) -> None:
+def test_median_patch_is_invariant_to_key_and_circular_shift(chroma: Any, semitones: int, beats: int) -> None:
     chroma[0, 0] = 1
     moved = np.roll(chroma, (semitones, beats), axis=(0, 1))
     np.testing.assert_allclose(unit(median_patch(moved)), unit(median_patch(chroma)), atol=TINY, rtol=0)
 
 
-def test_key_changes_nothing_in_a_whole_track() -> None:
+def test_median_patch_of_a_track_is_invariant_to_key() -> None:
     chroma = beat_chroma(*analysis(400, 300))
     for semitones in range(12):
         rolled = median_patch(np.roll(chroma, semitones, axis=0))
@@ -170,20 +177,24 @@ def test_key_changes_nothing_in_a_whole_track() -> None:
 
 
 @pytest.mark.parametrize("n_beats", [0, 1, 74, 75, 76, 77, 200])
-def test_one_patch_a_beat_without_padding(n_beats: int) -> None:
+def test_one_patch_per_beat_without_padding(n_beats: int) -> None:
     chroma = np.random.default_rng(1).random((12, n_beats)).astype("f")
-    assert patch_magnitudes(chroma).shape == (max(n_beats - 74, 0), HALF) == (count_patches(n_beats), HALF)
+    assert (
+        patch_magnitudes(chroma).shape
+        == (max(n_beats - 74, 0), HALF_PATCH_SIZE)
+        == (count_patches(n_beats), HALF_PATCH_SIZE)
+    )
     if n_beats < 75:
-        with pytest.raises(ValueError, match="hold no patch"):
+        with pytest.raises(ValueError, match="too few for a patch"):
             median_patch(chroma)
 
 
-def test_half_patches_stand_for_all_900_values() -> None:
+def test_half_patches_contain_all_900_values() -> None:
     rng = np.random.default_rng(2)
-    one, other = patch_magnitudes(rng.random((12, 75)).astype("f"))[0], rng.random(HALF).astype("f")
+    one, other = patch_magnitudes(rng.random((12, 75)).astype("f"))[0], rng.random(HALF_PATCH_SIZE).astype("f")
     whole = unfold(one)
     assert whole.shape == (900,)
     assert whole[450] == whole.max()  # DC
-    assert np.unique(unfold(np.arange(HALF, dtype=np.float32))).size == HALF
+    assert np.unique(unfold(np.arange(HALF_PATCH_SIZE, dtype=np.float32))).size == HALF_PATCH_SIZE
     distance = np.linalg.norm(unfold(one) - unfold(other))
-    np.testing.assert_allclose(np.linalg.norm((one - other) * HALF_WEIGHTS), distance, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm((one - other) * HALF_PATCH_WEIGHTS), distance, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Track vectors against literal 900-D formulas, and what they must not depend on."""
+"""Tests of embeddings against literal 900-D formulas, and of their invariances."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,22 +10,24 @@ from numpy.typing import NDArray
 from reprise.lib.detect import dictionary_lda
 from reprise.lib.detect.chroma import beat_chroma
 from reprise.lib.detect.dictionary_lda import Dictionary, DictionaryLda
-from reprise.lib.detect.learned import GAPS, Learned, describe, disguise
+from reprise.lib.detect.learned import GAPS, Learned, augment, extract_features
 from reprise.lib.detect.median_pca import MedianPatch, MedianPca
 from reprise.lib.detect.patches import median_patch, patch_magnitudes, unfold
 from reprise.lib.music import sample
+
+pytestmark = pytest.mark.torch  # the fixture `models` trains an embedding with torch
 
 Array = NDArray[Any]
 
 
 @pytest.fixture(scope="module")
 def music() -> tuple[list[Array], Array]:
-    """Beat chroma and cliques, -1 for none, of composed tracks."""
-    plan = sample.Plan(90, seed=5, n_cliques=12, n_covers=40)
+    """Beat chroma and cliques (-1 for tracks outside cliques) of synthetic tracks."""
+    plan = sample.SamplePlan(90, seed=5, n_cliques=12, n_covers=40)
     cliques = plan.tracks(np.arange(plan.n_tracks)).clique
     tracks, kept = [], []
     for i in range(plan.n_tracks):
-        song = sample.analyse(sample.compose(plan, i))
+        song = sample.compute_msd_columns(sample.compose(plan, i))
         names = ("segments_pitches", "segments_loudness_start", "segments_start", "beats_start")
         chroma = beat_chroma(*(song[name] for name in names))
         if chroma.shape[1] >= 75:
@@ -35,8 +37,8 @@ def music() -> tuple[list[Array], Array]:
 
 
 @pytest.fixture(scope="module")
-def medians(music: tuple[list[Array], Array]) -> Array:
-    return np.array([median_patch(track) for track in music[0]])
+def medians(music: tuple[list[Array], Array]) -> list[Array]:
+    return [median_patch(track) for track in music[0]]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def dictionary(music: tuple[list[Array], Array]) -> Dictionary:
 
 
 @pytest.fixture(scope="module")
-def models(music: tuple[list[Array], Array], medians: Array, dictionary: Dictionary) -> dict[str, Any]:
+def models(music: tuple[list[Array], Array], medians: list[Array], dictionary: Dictionary) -> dict[str, Any]:
     tracks, cliques = music
     codes = np.array([dictionary.encode(track) for track in tracks])
     covers = cliques >= 0
@@ -76,14 +78,14 @@ def _distances(vectors: Array) -> Array:
     return gaps
 
 
-def test_median_patch_has_the_distances_of_900_values(medians: Array) -> None:
-    whole = unfold(medians).astype(np.float64)
+def test_median_patch_has_the_distances_of_900_values(medians: list[Array]) -> None:
+    whole = unfold(np.array(medians)).astype(np.float64)
     whole /= np.linalg.norm(whole, axis=1, keepdims=True)
     np.testing.assert_allclose(_distances(MedianPatch().embed(medians)), _distances(whole), atol=1e-6)
 
 
-def test_median_pca_is_pca_of_900_values(medians: Array) -> None:
-    whole = unfold(medians).astype(np.float64)
+def test_median_pca_equals_the_pca_of_900_values(medians: list[Array]) -> None:
+    whole = unfold(np.array(medians)).astype(np.float64)
     whole /= np.linalg.norm(whole, axis=1, keepdims=True)
     centred = whole - whole.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
@@ -93,7 +95,7 @@ def test_median_pca_is_pca_of_900_values(medians: Array) -> None:
     np.testing.assert_allclose(ours, literal * signs, atol=1e-6)
 
 
-def test_codes_are_those_of_the_chain_of_900_values(
+def test_codes_equal_those_computed_from_900_values(
     music: tuple[list[Array], Array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sklearn.cluster import KMeans
@@ -117,7 +119,7 @@ def test_codes_are_those_of_the_chain_of_900_values(
 
     train = log(patches)
     _, _, axes = np.linalg.svd(train - train.mean(axis=0), full_matrices=False)
-    # an axis and its opposite are equally good: take those that the words were made on
+    # the sign of an axis is arbitrary: use the signs with which the words were computed
     points = (train - train.mean(axis=0)) @ axes[:40].T
     labels = _nearest_words(patches, dictionary, words[0])
     centres = np.array([points[labels == w].mean(axis=0) if (labels == w).any() else np.zeros(40) for w in range(400)])
@@ -132,13 +134,13 @@ def test_codes_are_those_of_the_chain_of_900_values(
 
 
 def _nearest_words(patches: Array, dictionary: Dictionary, words: Array) -> Array:
-    scores = dictionary_lda._compress(patches) @ dictionary.projection + dictionary.offset
+    scores = dictionary_lda._log_compress(patches) @ dictionary.projection + dictionary.offset
     nearest: Array = (scores - (words**2).sum(axis=1) / 2).argmax(axis=1)
     return nearest
 
 
 @pytest.mark.parametrize("as_published", [False, True])
-def test_directions_are_those_of_plain_lda(
+def test_directions_equal_those_of_sklearn_lda(
     music: tuple[list[Array], Array], dictionary: Dictionary, as_published: bool
 ) -> None:
     from sklearn.decomposition import PCA
@@ -150,9 +152,9 @@ def test_directions_are_those_of_plain_lda(
     ours = DictionaryLda.fit(dictionary, codes, labels, 5, as_published=as_published).embed_codes(codes)
     model = LinearDiscriminantAnalysis(solver="svd")
     if as_published:
-        seen = model.fit(codes.astype(np.float64), labels).transform(codes.astype(np.float64))
-        centres = np.array([seen[labels == label].mean(axis=0) for label in range(5)])
-        literal = seen @ centres.T
+        projected = model.fit(codes.astype(np.float64), labels).transform(codes.astype(np.float64))
+        centres = np.array([projected[labels == label].mean(axis=0) for label in range(5)])
+        literal = projected @ centres.T
     else:
         points = PCA(80).fit_transform(codes.astype(np.float64))
         literal = model.fit(points, labels).transform(points)[:, :5]
@@ -161,27 +163,25 @@ def test_directions_are_those_of_plain_lda(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_vector_stays_when_the_key_changes(
-    models: dict[str, Any], music: tuple[list[Array], Array], kind: str
-) -> None:
+def test_vectors_do_not_depend_on_the_key(models: dict[str, Any], music: tuple[list[Array], Array], kind: str) -> None:
     tracks = music[0][:6]
-    plain = _embed(models[kind], tracks)
+    original = _embed(models[kind], tracks)
     for shift in (1, 5, 11):
         rolled = _embed(models[kind], [np.roll(track, shift, axis=0) for track in tracks])
-        np.testing.assert_allclose(rolled, plain, atol=2e-5)
+        np.testing.assert_allclose(rolled, original, atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS[:3])
-def test_a_vector_stays_when_a_patch_is_turned_in_time(
+def test_vectors_do_not_depend_on_a_circular_shift_in_time(
     models: dict[str, Any], music: tuple[list[Array], Array], kind: str
 ) -> None:
     patches = [track[:, :75] for track in music[0][:6]]
-    turned = _embed(models[kind], [np.roll(patch, 20, axis=1) for patch in patches])
-    np.testing.assert_allclose(turned, _embed(models[kind], patches), atol=2e-5)
+    shifted = _embed(models[kind], [np.roll(patch, 20, axis=1) for patch in patches])
+    np.testing.assert_allclose(shifted, _embed(models[kind], patches), atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_vectors_do_not_depend_on_their_company(
+def test_vectors_do_not_depend_on_the_batch(
     models: dict[str, Any], music: tuple[list[Array], Array], kind: str
 ) -> None:
     tracks = music[0][:9]
@@ -192,7 +192,7 @@ def test_vectors_do_not_depend_on_their_company(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_models_survive_as_tensors(models: dict[str, Any], music: tuple[list[Array], Array], kind: str) -> None:
+def test_models_are_restored_from_tensors(models: dict[str, Any], music: tuple[list[Array], Array], kind: str) -> None:
     model = models[kind]
     assert model.kind == kind
     copies = {name: np.array(tensor) for name, tensor in model.tensors().items()}
@@ -201,7 +201,7 @@ def test_models_survive_as_tensors(models: dict[str, Any], music: tuple[list[Arr
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hard_tracks_have_finite_vectors(models: dict[str, Any], kind: str) -> None:
+def test_unusual_tracks_have_finite_vectors(models: dict[str, Any], kind: str) -> None:
     rng = np.random.default_rng(0)
     shortest = rng.random((12, 75)).astype(np.float32)
     quiet = shortest.copy()
@@ -212,7 +212,7 @@ def test_hard_tracks_have_finite_vectors(models: dict[str, Any], kind: str) -> N
     assert len(_embed(models[kind], [])) == 0
 
 
-def test_fits_are_repeatable(music: tuple[list[Array], Array], medians: Array) -> None:
+def test_fits_are_repeatable(music: tuple[list[Array], Array], medians: list[Array]) -> None:
     tracks, cliques = music[0][:40], music[1][:40]
     for fit in (
         lambda: MedianPca.fit(medians, 7).tensors(),
@@ -225,26 +225,28 @@ def test_fits_are_repeatable(music: tuple[list[Array], Array], medians: Array) -
     assert not np.array_equal(other.projection, second["projection"])
 
 
-def test_too_little_to_learn_from(music: tuple[list[Array], Array], medians: Array, dictionary: Dictionary) -> None:
+def test_too_little_training_data_is_refused(
+    music: tuple[list[Array], Array], medians: list[Array], dictionary: Dictionary
+) -> None:
     assert MedianPca.fit(medians[:5], 200).components.shape == (4, 451)
     with pytest.raises(ValueError, match="1 tracks"):
         MedianPca.fit(medians[:1], 200)
     with pytest.raises(ValueError, match="no direction"):
-        MedianPatch().embed(np.zeros((1, 451), dtype=np.float32))
+        MedianPatch().embed([np.zeros(451, dtype=np.float32)])
     assert Dictionary.fit(_some_patches(music[0][:2])).projection.shape[1] <= len(_some_patches(music[0][:2]))
     with pytest.raises(ValueError, match="1 patches"):
         Dictionary.fit(_some_patches(music[0])[:1])
     short = music[0][0][:, :74]
-    for measure in (dictionary.encode, describe):
+    for compute in (dictionary.encode, extract_features):
         with pytest.raises(ValueError, match="74 beats"):
-            measure(short)
+            compute(short)
     with pytest.raises(ValueError, match="at least 8"):
         Learned.fit(music[0][:3], [0, 0, -1])
     with pytest.raises(ValueError, match="for each"):
         Learned.fit(music[0][:10], [0, 0, -1])
 
 
-def test_cliques_that_say_nothing(dictionary: Dictionary) -> None:
+def test_cliques_without_information_are_refused_or_ignored(dictionary: Dictionary) -> None:
     codes = np.random.default_rng(0).standard_normal((9, 80)).astype(np.float32)
     with pytest.raises(ValueError, match="1 cliques"):
         DictionaryLda.fit(dictionary, codes[:3], [4, 4, 7])
@@ -257,27 +259,27 @@ def test_cliques_that_say_nothing(dictionary: Dictionary) -> None:
 
 
 @pytest.mark.parametrize("cliques", [np.full(12, -1), np.zeros(12, dtype=np.int64), np.repeat([0, 1, -1], 4)])
-def test_learns_whatever_cliques_there_are(music: tuple[list[Array], Array], cliques: Array) -> None:
+def test_learns_with_any_cliques(music: tuple[list[Array], Array], cliques: Array) -> None:
     model = Learned.fit(music[0][:12], cliques, steps=2)
     vectors = model.embed(music[0][:12])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_chords_are_counted_as_written(music: tuple[list[Array], Array]) -> None:
-    # C major for 4 beats, then A minor: at a gap of 8 the third chord is the first again
+def test_chord_features_are_relative_frequencies_of_triples(music: tuple[list[Array], Array]) -> None:
+    # C major for 4 beats, then A minor for 4 beats: at a gap of 4 the third chord is the same as the first
     c, a = np.zeros(12), np.zeros(12)
     c[[0, 4, 7]], a[[9, 0, 4]] = 1, 1
     chroma = np.tile(np.concatenate([np.tile(c, (4, 1)), np.tile(a, (4, 1))]).T, 20).astype(np.float32)
-    rows = describe(chroma)[-len(GAPS) * 1152 :].reshape(len(GAPS), 2, 24, 24)[GAPS.index(4)]
-    # from C: A minor lies 9 above, then C; from A minor: C lies 3 above, then A minor
-    # one span in four is half one, half the other, and like both
-    assert rows[0, 19, 0] ** 2 + rows[1, 6, 1] ** 2 == pytest.approx(0.75, abs=0.03)
+    triples = extract_features(chroma)[-len(GAPS) * 1152 :].reshape(len(GAPS), 2, 24, 24)[GAPS.index(4)]
+    # from C: A minor is 9 semitones above, then C; from A minor: C is 3 semitones above, then A minor
+    # one window in four contains two beats of each chord and is equally similar to both
+    assert triples[0, 19, 0] ** 2 + triples[1, 6, 1] ** 2 == pytest.approx(0.75, abs=0.03)
 
 
-def test_disguises_are_beat_chroma(music: tuple[list[Array], Array]) -> None:
+def test_augmented_tracks_are_beat_chroma(music: tuple[list[Array], Array]) -> None:
     rng = np.random.default_rng(1)
     for track in [*music[0][:20], np.ones((12, 75), dtype=np.float32), np.zeros((12, 75), dtype=np.float32)]:
-        changed = disguise(track, rng)
+        changed = augment(track, rng)
         assert changed.dtype == np.float32
         assert changed.shape[0] == 12
         assert changed.shape[1] >= 75
@@ -286,24 +288,24 @@ def test_disguises_are_beat_chroma(music: tuple[list[Array], Array]) -> None:
         assert changed.max() <= 1
 
 
-def test_learned_vectors_find_versions_not_learned_from(models: dict[str, Any]) -> None:
-    plan = sample.Plan(60, seed=77, n_cliques=12, n_covers=36)
+def test_learned_embedding_finds_versions_outside_the_training_data(models: dict[str, Any]) -> None:
+    plan = sample.SamplePlan(60, seed=77, n_cliques=12, n_covers=36)
     cliques = plan.tracks(np.arange(60)).clique
     chromas, labels = [], []
     for i in range(60):
-        song = sample.analyse(sample.compose(plan, i))
+        song = sample.compute_msd_columns(sample.compose(plan, i))
         names = ("segments_pitches", "segments_loudness_start", "segments_start", "beats_start")
         chroma = beat_chroma(*(song[name] for name in names))
         if chroma.shape[1] >= 75:
             chromas.append(chroma)
             labels.append(cliques[i])
 
-    def first_is_mate(vectors: Array) -> float:
+    def share_with_nearest_mate(vectors: Array) -> float:
         gaps = _distances(vectors)
         np.fill_diagonal(gaps, np.inf)
         names = np.array(labels)
         return float(np.mean((names[gaps.argmin(axis=1)] == names)[names >= 0]))
 
-    assert first_is_mate(_embed(models["learned"], chromas)) > 1.3 * first_is_mate(
+    assert share_with_nearest_mate(_embed(models["learned"], chromas)) > 1.3 * share_with_nearest_mate(
         _embed(models["median_pca"], chromas)
     )

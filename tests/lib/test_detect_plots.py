@@ -1,4 +1,4 @@
-"""Pictures: written, legible whatever the titles hold, and the same each time."""
+"""Tests of the plots of cover detection: any title is legible, and the same input gives the same bytes."""
 
 import subprocess
 import sys
@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from reprise.lib.detect import plots
-from reprise.lib.detect import ranking_metrics as retrieval
+from reprise.lib.detect import plots, ranking_metrics
 from reprise.lib.detect.chroma import beat_chroma
 from reprise.lib.music import sample
 
@@ -33,11 +32,11 @@ HARD_TITLES = [
 
 @pytest.fixture(scope="module")
 def chroma() -> tuple[np.ndarray, np.ndarray]:
-    """Beat chroma of two versions of one composed work."""
-    plan = sample.Plan(12, seed=3, n_cliques=1, n_covers=4)
+    """Beat chroma of two versions of one synthetic work."""
+    plan = sample.SamplePlan(12, seed=3, n_cliques=1, n_covers=4)
     tracks = plan.tracks(np.arange(12))
     chosen = np.flatnonzero((tracks.clique == 0) & (tracks.state == 0))[:2]
-    found = [sample.analyse(sample.compose(plan, int(index))) for index in chosen]
+    found = [sample.compute_msd_columns(sample.compose(plan, int(index))) for index in chosen]
     first, second = (
         beat_chroma(f["segments_pitches"], f["segments_loudness_start"], f["segments_start"], f["beats_start"])
         for f in found
@@ -46,31 +45,31 @@ def chroma() -> tuple[np.ndarray, np.ndarray]:
 
 
 def texts(figure: Figure) -> list[Text]:
-    """What is written, but for the ticks: there are ticks beyond the ends of an axis, which are not drawn."""
+    """Return all texts except tick labels: matplotlib does not draw ticks outside the axis limits, but lists them."""
     axes = [axis for part in figure.axes for axis in (part.xaxis, part.yaxis)]
     ticks = {label for axis in axes for tick in axis.get_major_ticks() for label in (tick.label1, tick.label2)}
     return [text for text in figure.findobj(Text) if text.get_text() and text not in ticks]
 
 
-def links(n: int, start: int = 10) -> np.ndarray:
+def matches(n: int, start: int = 10) -> np.ndarray:
     return np.column_stack([np.arange(n), start + np.arange(n)])
 
 
-def curves(names: list[str]) -> dict[str, retrieval.PrecisionRecall]:
-    return {name: retrieval.precision_recall([0, 0], [1, i + 2]) for i, name in enumerate(names)}
+def curves(names: list[str]) -> dict[str, ranking_metrics.PrecisionRecall]:
+    return {name: ranking_metrics.precision_recall([0, 0], [1, i + 2]) for i, name in enumerate(names)}
 
 
-def histograms(names: list[str]) -> dict[str, retrieval.RankHistogram]:
-    return {name: retrieval.rank_histogram([1, 1, 3, 10 ** (i % 7)]) for i, name in enumerate(names)}
+def histograms(names: list[str]) -> dict[str, ranking_metrics.RankHistogram]:
+    return {name: ranking_metrics.rank_histogram([1, 1, 3, 10 ** (i % 7)]) for i, name in enumerate(names)}
 
 
 def draw_pair(chroma: Any, png: Path, title: str = "a", **options: Any) -> None:
-    settings = {"path": links(60), "transposition": 3, "query_title": title, "candidate_title": title, **options}
+    settings = {"path": matches(60), "transposition": 3, "query_title": title, "candidate_title": title, **options}
     plots.draw_alignment(chroma[0], chroma[1], png=png, **settings)
 
 
 @pytest.mark.parametrize("title", HARD_TITLES)
-def test_any_title_is_drawn_as_it_stands_and_within_the_picture(
+def test_any_title_is_drawn_literally_and_inside_the_figure(
     chroma: Any, tmp_path: Path, title: str, drawn: list[Figure]
 ) -> None:
     draw_pair(chroma, tmp_path / "a.png", title, notes=[title, "distance 0.2"])
@@ -90,16 +89,17 @@ def test_any_title_is_drawn_as_it_stands_and_within_the_picture(
         assert sum(text.endswith("…") for text in shown) == 3
 
 
-def test_twenty_eight_methods_have_room(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_legend_has_space_for_28_methods(tmp_path: Path, drawn: list[Figure]) -> None:
     plots.draw_precision_recall(curves([f"method {i}, MAP 0.{i:03d}" for i in range(28)]), tmp_path / "a.png")
     names = [text.get_window_extent() for text in texts(drawn[0]) if text.get_text().startswith("method")]
     assert len(names) == 28
     assert min(box.y0 for box in names) > 0
-    looks = {(line.get_color(), str(line.get_linestyle()), str(line._dash_pattern)) for line in drawn[0].axes[0].lines}
-    assert len(looks) == 28
+    lines: list[Any] = list(drawn[0].axes[0].lines)
+    styles = {(line.get_color(), str(line.get_linestyle()), str(line._dash_pattern)) for line in lines}
+    assert len(styles) == 28
 
 
-def test_titles_do_not_cover_what_stands_beside_them(chroma: Any, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_titles_do_not_overlap_other_text(chroma: Any, tmp_path: Path, drawn: list[Figure]) -> None:
     draw_pair(chroma, tmp_path / "a.png", "m" * 500, notes=["n" * 500])
     candidate, moved, query, notes = (
         next(text.get_window_extent() for text in texts(drawn[0]) if text.get_text().startswith(start))
@@ -109,32 +109,32 @@ def test_titles_do_not_cover_what_stands_beside_them(chroma: Any, tmp_path: Path
     assert query.x1 < notes.x0
 
 
-def test_pictures_are_pngs_of_something_and_the_same_each_time(chroma: Any, tmp_path: Path) -> None:
+def test_plots_are_not_empty_and_have_the_same_bytes_every_time(chroma: Any, tmp_path: Path) -> None:
     draws: list[Callable[[Path], None]] = [
         lambda path: draw_pair(chroma, path),
         lambda path: plots.draw_precision_recall(curves([f"method {i}" for i in range(9)]), path),
         lambda path: plots.draw_rank_histogram(histograms([f"method {i}" for i in range(9)]), path),
         lambda path: plots.draw_precision_recall({}, path),
         lambda path: plots.draw_rank_histogram({}, path),
-        lambda path: plots.draw_rank_histogram({"none": retrieval.rank_histogram([])}, path),
-        lambda path: plots.draw_precision_recall({"none": retrieval.precision_recall([], [])}, path),
+        lambda path: plots.draw_rank_histogram({"none": ranking_metrics.rank_histogram([])}, path),
+        lambda path: plots.draw_precision_recall({"none": ranking_metrics.precision_recall([], [])}, path),
     ]
     for number, draw in enumerate(draws):
         paths = [tmp_path / f"{number}{copy}.png" for copy in "ab"]
         for path in paths:
             draw(path)
         assert paths[0].read_bytes() == paths[1].read_bytes()
-        image = imread(paths[0])
-        assert image.shape[0] > 300
-        assert image.shape[1] > 1000
-        assert image.std() > 0.01
+        pixels = imread(paths[0])
+        assert pixels.shape[0] > 300
+        assert pixels.shape[1] > 1000
+        assert pixels.std() > 0.01
 
 
-def test_the_candidate_is_drawn_in_the_querys_key(chroma: Any, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_candidate_is_drawn_in_the_key_of_the_query(chroma: Any, tmp_path: Path, drawn: list[Figure]) -> None:
     draw_pair(chroma, tmp_path / "a.png", transposition=7)
-    images = [axes.get_images()[0].get_array() for axes in drawn[0].axes if axes.get_images()]
-    np.testing.assert_allclose(images[0], np.roll(chroma[1], -7, axis=0) ** 2)
-    np.testing.assert_allclose(images[1], chroma[0] ** 2)
+    shown = [np.asarray(axes.get_images()[0].get_array()) for axes in drawn[0].axes if axes.get_images()]
+    np.testing.assert_allclose(shown[0], np.roll(chroma[1], -7, axis=0) ** 2)
+    np.testing.assert_allclose(shown[1], chroma[0] ** 2)
 
 
 @pytest.mark.parametrize(
@@ -148,19 +148,19 @@ def test_the_candidate_is_drawn_in_the_querys_key(chroma: Any, tmp_path: Path, d
         (12, "same"),
     ],
 )
-def test_the_shorter_way_is_named(
+def test_smaller_transposition_is_shown(
     chroma: Any, tmp_path: Path, drawn: list[Figure], transposition: int, words: str
 ) -> None:
     draw_pair(chroma, tmp_path / "a.png", transposition=transposition)
     assert any(text.get_text().endswith(words) or words in text.get_text() for text in texts(drawn[0]))
 
 
-def test_links_are_thinned_and_keep_their_ends(chroma: Any, tmp_path: Path, drawn: list[Figure]) -> None:
-    for wanted, n in ((0, 0), (1, 1), (2, 2), (90, 100)):
+def test_matches_are_thinned_and_keep_the_first_and_last(chroma: Any, tmp_path: Path, drawn: list[Figure]) -> None:
+    for expected, n in ((0, 0), (1, 1), (2, 2), (90, 100)):
         drawn.clear()
-        draw_pair(chroma, tmp_path / "a.png", path=links(n))
+        draw_pair(chroma, tmp_path / "a.png", path=matches(n))
         lines = [line for axes in drawn[0].axes for line in axes.lines]
-        assert len(lines) == wanted
+        assert len(lines) == expected
         if lines:
             ends = [line.get_xdata()[[0, -1]].tolist() for line in map(_as_arrays, lines)]
             assert ends[0] == [10, 0]
@@ -172,7 +172,7 @@ def _as_arrays(line: Any) -> Any:
     return line
 
 
-def test_a_path_that_jumps_changes_colour(chroma: Any, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_colour_changes_after_a_jump_of_the_path(chroma: Any, tmp_path: Path, drawn: list[Figure]) -> None:
     path = np.array([[0, 200], [1, 201], [2, 205], [3, 20], [4, 21], [5, 90]])
     draw_pair(chroma, tmp_path / "a.png", path=path)
     colours = [line.get_color() for axes in drawn[0].axes for line in axes.lines]
@@ -186,18 +186,18 @@ def test_one_beat_and_very_long_tracks(chroma: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [[[0, -1]], [[10**6, 0]], [[0, 10**6]]])
-def test_links_to_beats_that_are_not_there(chroma: Any, tmp_path: Path, bad: list[list[int]]) -> None:
-    with pytest.raises(ValueError, match="beyond the beats"):
+def test_paths_outside_the_tracks_are_refused(chroma: Any, tmp_path: Path, bad: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="beats outside the tracks"):
         draw_pair(chroma, tmp_path / "a.png", path=np.array(bad))
     assert not (tmp_path / "a.png").exists()
 
 
 @pytest.mark.parametrize("shape", [(12, 0), (11, 5), (12,)])
-def test_chroma_of_another_shape(chroma: Any, tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_chroma_of_another_shape_is_refused(chroma: Any, tmp_path: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected chroma"):
         draw_pair((np.zeros(shape), chroma[1]), tmp_path / "a.png")
 
 
-def test_the_module_loads_neither_matplotlib_nor_pyplot() -> None:
+def test_module_does_not_import_matplotlib() -> None:
     code = "import sys, reprise.lib.detect.plots; print([m for m in sys.modules if m.startswith('matplotlib')])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.strip() == b"[]"

@@ -1,21 +1,23 @@
-"""Exact search against brute force in float64: any blocks and order, ties and hard magnitudes."""
+"""Tests of the exact search against brute force in float64: any blocks and order, ties, extreme magnitudes."""
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
+from reprise.lib.arrays import Float32Array, Int64Array
 from reprise.lib.detect.search import NO_GROUP, Matches, MateRanks, TopK, measure_distances
 
 Gallery = tuple[Float32Array, list[str], Int64Array]
 
 
 def measure_literally(query: Float32Array, vector: Float32Array) -> float:
-    """The docstring's formula, one number at a time."""
+    """Compute the formula of the docstring of `measure_distances`, one number at a time."""
     terms = [(float(a) - float(b)) ** 2 for a, b in zip(query, vector, strict=True)]
     while len(terms) > 1:
         half = math.ceil(len(terms) / 2)
@@ -24,7 +26,7 @@ def measure_literally(query: Float32Array, vector: Float32Array) -> float:
 
 
 def rank_all(query: Float32Array, name: str, group: int, gallery: Gallery) -> list[tuple[float, bytes]]:
-    """The full ranking of one query."""
+    """Return the full ranking of one query."""
     vectors, ids, groups = gallery
     distances = measure_distances(np.broadcast_to(query, vectors.shape), vectors)
     return sorted(
@@ -35,7 +37,7 @@ def rank_all(query: Float32Array, name: str, group: int, gallery: Gallery) -> li
 
 
 def cut(gallery: Gallery, random: np.random.Generator, largest: int) -> Iterator[Gallery]:
-    """The gallery shuffled, in blocks of 0 to ``largest`` items."""
+    """Yield the shuffled gallery in blocks of 0 to ``largest`` items."""
     vectors, ids, groups = gallery
     order = random.permutation(len(ids))
     start = 0
@@ -46,9 +48,9 @@ def cut(gallery: Gallery, random: np.random.Generator, largest: int) -> Iterator
         start += size
 
 
-def assert_equal(found: Matches, wanted: list[list[tuple[float, bytes]]], k: int) -> None:
-    assert found.ids.shape == found.distances.shape == (len(wanted), k)
-    for row, ranking in enumerate(wanted):
+def assert_equal(found: Matches, expected: list[list[tuple[float, bytes]]], k: int) -> None:
+    assert found.ids.shape == found.distances.shape == (len(expected), k)
+    for row, ranking in enumerate(expected):
         count = min(k, len(ranking))
         assert found.counts[row] == count
         pairs = zip(found.distances[row].tolist(), found.ids[row].tolist(), strict=True)
@@ -56,26 +58,26 @@ def assert_equal(found: Matches, wanted: list[list[tuple[float, bytes]]], k: int
 
 
 def check(queries: Gallery, gallery: Gallery, k: int, seed: int, largest: int = 50) -> None:
-    """The nearest, and the ranks of some mates: all as brute force has them."""
+    """Check the nearest items and the ranks of some mates against brute force."""
     random = np.random.default_rng(seed)
-    wanted = [rank_all(vector, name, int(group), gallery) for vector, name, group in zip(*queries, strict=True)]
+    expected = [rank_all(vector, name, int(group), gallery) for vector, name, group in zip(*queries, strict=True)]
     top = TopK(*queries, k)
     for block in cut(gallery, random, largest):
         top.add(*block)
-    assert_equal(top.matches(), wanted, k)
+    assert_equal(top.matches(), expected, k)
 
-    mates = [(row, rank) for row, ranking in enumerate(wanted) for rank in range(0, len(ranking), 3)]
+    mates = [(row, rank) for row, ranking in enumerate(expected) for rank in range(0, len(ranking), 3)]
     random.shuffle(mates)
     rows = np.array([row for row, _ in mates], np.int64)
-    ids = np.array([wanted[row][rank][1] for row, rank in mates], "S24")
-    distances = np.array([wanted[row][rank][0] for row, rank in mates])
+    ids = np.array([expected[row][rank][1] for row, rank in mates], "S24")
+    distances = np.array([expected[row][rank][0] for row, rank in mates])
     ranks = MateRanks(*queries, rows, ids, distances)
     for block in cut(gallery, random, largest):
         ranks.add(*block)
     assert ranks.counts.tolist() == [rank for _, rank in mates]
 
 
-def make(random: np.random.Generator, vectors: Float64Array, groups: int = 0, first: int = 0) -> Gallery:
+def make(random: np.random.Generator, vectors: NDArray[Any], groups: int = 0, first: int = 0) -> Gallery:
     names = [f"TR{number:04d}" for number in random.permutation(len(vectors)) + first]
     marks = random.integers(-1, groups, len(vectors)) if groups else np.full(len(vectors), NO_GROUP)
     return vectors.astype(np.float32), names, marks
@@ -105,7 +107,7 @@ def test_ties_groups_and_blocks(seed: int, shape: tuple[int, int, int], span: in
 )
 @settings(max_examples=60, deadline=None)
 def test_magnitudes_where_float32_cancels(seed: int, scale: float, near: float, width: int) -> None:
-    """All vectors lie about one point far from the origin, so that products alone could not tell them apart."""
+    """All vectors are close to one point far from the origin, so float32 products cannot distinguish them."""
     random = np.random.default_rng(seed)
     centre = random.standard_normal(width)
     gallery = make(random, scale * (centre + near * random.standard_normal((60, width))))
@@ -124,11 +126,11 @@ def test_mixed_magnitudes(seed: int) -> None:
 
 @pytest.mark.parametrize("spread", [1.0, 1e-4])
 def test_more_than_one_tile_of_queries_and_items(spread: float) -> None:
-    """2,100 × 1,500 pairs of 200 components; duplicates of whole clusters tie across tiles."""
+    """2,100 × 1,500 pairs of 200 components; duplicate vectors give ties across tiles."""
     random = np.random.default_rng(7)
     centres = random.standard_normal((30, 200))
     gallery = make(random, centres[random.integers(0, 30, 2_100)] + spread * random.integers(-1, 2, (2_100, 1)), 9)
-    # queries are items of the gallery, so each must leave itself out
+    # queries are items of the gallery, so each query must be excluded from its own ranking
     vectors, names, groups = gallery
     queries = vectors[:1_500], names[:1_500], groups[:1_500]
     top = TopK(*queries, 20)
@@ -139,25 +141,25 @@ def test_more_than_one_tile_of_queries_and_items(spread: float) -> None:
     ranks.add(*gallery)
     assert (ranks.counts == 13).all()
     for row in mates:
-        wanted = rank_all(vectors[row], names[row], int(groups[row]), gallery)
+        expected = rank_all(vectors[row], names[row], int(groups[row]), gallery)
         one = Matches(found.ids[[row]], found.distances[[row]], found.counts[[row]])
-        assert_equal(one, [wanted], 20)
+        assert_equal(one, [expected], 20)
 
 
-def test_equal_vectors_go_by_identifier() -> None:
-    """Bytes decide, also beyond the eighth and sixteenth character, and a shorter name comes first."""
+def test_identifiers_break_ties() -> None:
+    """Identifiers are compared as bytes, also after characters 8 and 16; a shorter one comes before its extensions."""
     names = ["b", "a", "aa", "A" * 8 + "b", "A" * 8 + "a", "A" * 16 + "z", "A" * 16 + "b", "A" * 23 + "B", "A" * 24, ""]
     vectors = np.ones((len(names), 3), np.float32)
-    none = np.full(len(names), NO_GROUP)
+    no_group = np.full(len(names), NO_GROUP)
     for k in (1, 4, len(names)):
-        top = TopK(vectors[:1], ["query"], none[:1], k)
+        top = TopK(vectors[:1], ["query"], no_group[:1], k)
         for row in range(len(names)):
-            top.add(vectors[row : row + 1], names[row : row + 1], none[:1])
+            top.add(vectors[row : row + 1], names[row : row + 1], no_group[:1])
         assert top.matches().ids[0].tolist() == sorted(name.encode() for name in names)[:k]
         assert not top.matches().distances.any()
 
 
-def test_itself_and_its_group_are_left_out() -> None:
+def test_query_and_its_group_are_excluded() -> None:
     vectors = np.zeros((6, 2), np.float32)
     names = ["a", "b", "c", "d", "e", "f"]
     groups = np.array([-1, 4, 4, -1, 5, -1])
@@ -170,7 +172,7 @@ def test_itself_and_its_group_are_left_out() -> None:
     assert ranks.counts.tolist() == [4, 3, 5]
 
 
-def test_a_repeated_query_gets_the_same_answer_twice() -> None:
+def test_repeated_query_gets_the_same_result() -> None:
     random = np.random.default_rng(3)
     gallery = make(random, random.standard_normal((40, 5)))
     queries = gallery[0][[4, 4]], [gallery[1][4]] * 2, np.full(2, NO_GROUP)
@@ -186,36 +188,36 @@ def test_distances_follow_the_formula() -> None:
         np.testing.assert_allclose(distances, np.linalg.norm(a.astype(float) - b, axis=1), rtol=1e-13)
 
 
-def test_nothing_to_search() -> None:
-    none, empty = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
+def test_empty_queries_gallery_and_mates() -> None:
+    no_rows, empty = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
     vectors = np.ones((2, 4), np.float32)
-    top = TopK(empty, [], none, 3)
+    top = TopK(empty, [], no_rows, 3)
     top.add(vectors, ["a", "b"], np.array([1, 1]))
     assert top.matches().ids.shape == (0, 3)
     top = TopK(vectors, ["a", "b"], np.array([1, 1]), 3)
-    top.add(empty, [], none)
+    top.add(empty, [], no_rows)
     assert top.matches().counts.tolist() == [0, 0]
     assert np.isinf(top.matches().distances).all()
-    ranks = MateRanks(vectors, ["a", "b"], np.array([1, 1]), none, [], np.zeros(0))
+    ranks = MateRanks(vectors, ["a", "b"], np.array([1, 1]), no_rows, [], np.zeros(0))
     ranks.add(vectors, ["c", "d"], np.array([1, 2]))
     assert ranks.counts.shape == (0,)
 
 
-def test_a_refused_block_changes_nothing() -> None:
-    """The bad row comes last, so a check made on the way would come too late."""
+def test_refused_block_changes_nothing() -> None:
+    """The invalid row is the last one, so the test fails if rows are checked while they are added."""
     vectors = np.ones((3, 2), np.float32)
     top = TopK(vectors[:1], ["q"], np.array([NO_GROUP]), 2)
     for bad in (np.nan, np.inf, -np.inf, 2e18):
-        spoiled = vectors.copy()
-        spoiled[2, 1] = bad
+        invalid = vectors.copy()
+        invalid[2, 1] = bad
         with pytest.raises(ValueError, match="not finite, or longer"):
-            top.add(spoiled, ["a", "b", "c"], np.zeros(3, np.int64))
+            top.add(invalid, ["a", "b", "c"], np.zeros(3, np.int64))
         with pytest.raises(ValueError, match="not finite, or longer"):
-            TopK(spoiled, ["a", "b", "c"], np.zeros(3, np.int64), 2)
+            TopK(invalid, ["a", "b", "c"], np.zeros(3, np.int64), 2)
     assert top.matches().counts.tolist() == [0]
 
 
-def test_wrong_calls_are_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     vectors, names, groups = np.ones((2, 3), np.float32), ["a", "b"], np.array([1, 2])
     with pytest.raises(ValueError, match="k must be"):
         TopK(vectors, names, groups, 0)
@@ -226,12 +228,12 @@ def test_wrong_calls_are_refused() -> None:
     with pytest.raises(ValueError, match="ascii"):
         TopK(vectors, ["a", "é"], groups, 1)
     with pytest.raises(ValueError, match="float32"):
-        TopK(vectors.astype(np.float64), names, groups, 1)  # type: ignore[arg-type]
+        TopK(vectors.astype(np.float64), names, groups, 1)
     top = TopK(vectors, names, groups, 1)
     with pytest.raises(ValueError, match="2 components"):
         top.add(vectors[:, :2], names, groups)
     with pytest.raises(ValueError, match="differ"):
         measure_distances(vectors, vectors[:1])
-    for owner, distance, says in [(2, 0.0, "no query"), (0, np.nan, "not finite"), (0, -1.0, "negative")]:
-        with pytest.raises(ValueError, match=says):
+    for owner, distance, message in [(2, 0.0, "query row of a mate"), (0, np.nan, "not finite"), (0, -1.0, "negative")]:
+        with pytest.raises(ValueError, match=message):
             MateRanks(vectors, names, groups, np.array([owner]), ["c"], np.array([distance]))

@@ -1,4 +1,4 @@
-"""Images against plain sums and librosa, and features of analyses against numpy, on real tracks and at the edges."""
+"""Images compared with sums and librosa, features of analyses compared with numpy: real tracks and edge cases."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -24,11 +24,11 @@ def sweep(seconds: float) -> Any:
     return (fade * np.sin(2 * np.pi * (100 * time + 40 * time**2))).astype(np.float32)
 
 
-def composed() -> dict[str, Any]:
-    return sample.analyse(sample.compose(sample.Plan(20, seed=3), 4))
+def compose_track() -> dict[str, Any]:
+    return sample.compute_msd_columns(sample.compose(sample.SamplePlan(20, seed=3), 4))
 
 
-def test_integrals_are_sums_over_small_steps() -> None:
+def test_integrals_equal_sums_over_small_steps() -> None:
     rng = np.random.default_rng(2)
     edges = np.sort(rng.integers(0, 1000, 41))
     rows = rng.random((40, 3))
@@ -40,7 +40,7 @@ def test_integrals_are_sums_over_small_steps() -> None:
     np.testing.assert_allclose(integrate_between(rows, edges, bounds), sums, atol=1e-9)
 
 
-def test_mel_image_is_librosas_averaged() -> None:
+def test_mel_image_equals_averaged_librosa() -> None:
     signal = sweep(9.0)  # 388 frames: a column is the mean of one and a half
     mel = librosa.feature.melspectrogram(y=signal, sr=RATE, n_mels=256)
     fine = np.repeat(mel, 256, axis=1).reshape(256, 256, -1).mean(axis=2)
@@ -51,7 +51,7 @@ def test_mel_image_is_librosas_averaged() -> None:
     np.testing.assert_allclose(images["mfcc"], cepstrum[None], atol=1e-6)
 
 
-def test_cqt_image_is_librosas_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cqt_image_equals_averaged_librosa(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reprise.lib.features.images._BLOCK_FRAMES", 200)
     signal = sweep((384 * 512 - 1) / RATE)
     power = np.abs(librosa.cqt(signal, sr=RATE)) ** 2
@@ -87,7 +87,8 @@ def test_msd_image_is_the_mean_over_time() -> None:
     assert image.shape == (2, 12, 256)
     np.testing.assert_allclose(image[0].sum(axis=0), 1, rtol=1e-6)
     np.testing.assert_allclose(image[0].argmax(axis=0)[[0, 63, 64, 191, 192, 223, 224]], [0, 0, 3, 3, 5, 5, 7])
-    np.testing.assert_allclose(image[1, :2, [0, 100, 200, 255]], [[1, 0.5], [0.5, -0.5], [0, 0], [0.25, 1]], atol=1e-6)
+    expected = np.array([[1, 0.5], [0.5, -0.5], [0, 0], [0.25, 1]])
+    np.testing.assert_allclose(image[1, :2, [0, 100, 200, 255]], expected, atol=1e-6)
     np.testing.assert_array_equal(image, make_msd_image(pitches.reshape(-1), timbre.reshape(-1), [0, 1, 3, 3.5], 4.0))
 
 
@@ -98,7 +99,7 @@ def test_msd_image_of_few_segments(start: list[float], duration: float | None) -
     np.testing.assert_allclose(image[:, 0], float(bool(start)))
 
 
-def test_features_of_a_real_analysis_are_numpys(shared_data: Path) -> None:
+def test_features_of_a_real_analysis_equal_numpy(shared_data: Path) -> None:
     path = sorted((shared_data / "msd").rglob("*.h5"))[0]
     with msd_files.open_msd(path) as file:
         track = {k: v[0] for k, v in file.read({*msd.SCALARS, *msd.ARRAYS}, 0, 1).items()}
@@ -125,17 +126,17 @@ def test_features_of_a_real_analysis_are_numpys(shared_data: Path) -> None:
         assert features[name] == pytest.approx(value, rel=1e-9), name
 
 
-def test_what_is_undefined_is_none() -> None:
-    song = composed()
-    nothing = msd.measure(dict.fromkeys(msd.SCALARS), {name: [] for name in msd.ARRAYS})
-    assert set(nothing.values()) == {None}
-    unknown = msd.measure({**song, "tempo": 0.0, "duration": float("nan")}, {**song, "beats_start": [1.0, 2.0]})
-    none = {name for name, value in unknown.items() if value is None}
-    assert none == {
+def test_undefined_features_are_none() -> None:
+    song = compose_track()
+    empty = msd.measure(dict.fromkeys(msd.SCALARS), {name: [] for name in msd.ARRAYS})
+    assert set(empty.values()) == {None}
+    partial = msd.measure({**song, "tempo": 0.0, "duration": float("nan")}, {**song, "beats_start": [1.0, 2.0]})
+    undefined = {name for name, value in partial.items() if value is None}
+    assert undefined == {
         *("tempo", "duration", "fade_out_s", "segments_per_s", "beats_per_s", "bars_per_s", "sections_per_min"),
         "beats_period_cv",
     }
-    assert unknown["segments_length_mean"] is not None
+    assert partial["segments_length_mean"] is not None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_what_is_undefined_is_none() -> None:
         ({"segments_start": [1.0, 0.0]}, "not_ascending"),
     ],
 )
-def test_damaged_analyses_are_refused(change: dict[str, Any], kind: str) -> None:
+def test_damaged_analyses_are_rejected(change: dict[str, Any], kind: str) -> None:
     arrays = {name: [0.0] * (24 if name in ("segments_pitches", "segments_timbre") else 2) for name in msd.ARRAYS}
     with pytest.raises(InputError) as caught:
         msd.measure(dict.fromkeys(msd.SCALARS), {**arrays, **change})

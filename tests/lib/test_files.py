@@ -1,4 +1,4 @@
-"""Opening what may be anything: nothing hangs, and every refusal is one line."""
+"""Opening untrusted paths: no call hangs, and every error is one line."""
 
 import os
 import pickle
@@ -20,7 +20,7 @@ def make_socket(path: Path) -> None:
         made.bind(os.path.relpath(path))
 
 
-def test_a_file_is_read(tmp_path: Path) -> None:
+def test_regular_file_is_read(tmp_path: Path) -> None:
     content = bytes(range(256)) * 999
     (tmp_path / "song.h5").write_bytes(content)
     assert read_regular(tmp_path / "song.h5") == content
@@ -31,15 +31,15 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert read_regular(tmp_path / "empty") == b""
 
 
-def test_a_link_is_followed(tmp_path: Path) -> None:
+def test_symbolic_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "song.h5").write_bytes(b"x")
     (tmp_path / "link").symlink_to("song.h5")
     assert read_regular(tmp_path / "link") == b"x"
 
 
 @pytest.mark.parametrize("make", [make_folder, os.mkfifo, make_socket, lambda path: path.symlink_to("/dev/zero")])
-def test_what_is_no_file_is_refused_at_once(make: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A FIFO without a writer would otherwise be waited for, and /dev/zero never ends."""
+def test_other_file_types_are_rejected_at_once(make: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain open() would wait for a writer of the FIFO, and reading /dev/zero would not end."""
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "odd.h5")  # type: ignore[operator]
     with pytest.raises(InputError, match=r"odd\.h5") as caught:
@@ -48,21 +48,21 @@ def test_what_is_no_file_is_refused_at_once(make: object, tmp_path: Path, monkey
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "says"), [("gone.h5", "No such file"), ("a\0b", "null"), ("n" * 300, "too long")])
-def test_what_cannot_be_opened_is_unreadable(name: str, says: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=says) as caught:
+@pytest.mark.parametrize(("name", "message"), [("gone.h5", "No such file"), ("a\0b", "null"), ("n" * 300, "too long")])
+def test_path_that_cannot_be_opened_is_unreadable(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         read_regular(tmp_path / name)
     assert caught.value.kind == "unreadable"
 
 
-def test_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
+def test_link_to_itself_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(InputError, match="cannot open loop") as caught:
         read_regular(tmp_path / "loop")
     assert caught.value.kind == "unreadable"
 
 
-def test_a_name_that_is_no_utf8_is_told_in_utf8(tmp_path: Path) -> None:
+def test_name_that_is_not_utf8_is_printable_in_messages(tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"caf\xe9.h5")
     with pytest.raises(InputError, match=r"cannot open caf\N{REPLACEMENT CHARACTER}\.h5"):
         read_regular(odd)
@@ -83,7 +83,11 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert set(Path("/proc/self/fd").iterdir()) == before
 
 
-def test_errors_survive_the_way_from_a_worker() -> None:
-    error = pickle.loads(pickle.dumps(InputError("not_hdf5", "song.h5 is no HDF5 file")))  # noqa: S301
-    assert (error.kind, error.message, str(error)) == ("not_hdf5", "song.h5 is no HDF5 file", "song.h5 is no HDF5 file")
+def test_errors_survive_pickling() -> None:
+    error = pickle.loads(pickle.dumps(InputError("not_hdf5", "song.h5 is not an HDF5 file")))  # noqa: S301
+    assert (error.kind, error.message, str(error)) == (
+        "not_hdf5",
+        "song.h5 is not an HDF5 file",
+        "song.h5 is not an HDF5 file",
+    )
     assert isinstance(error, RepriseError)

@@ -1,4 +1,4 @@
-"""The genre model in the package: whole, sound, and what its command makes."""
+"""The genre model in the package: it loads, its checksum is verified, and its training is reproducible."""
 
 import hashlib
 from importlib.resources import files
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reprise.lib.errors import InputError
-from reprise.lib.genres import default_model as embedded
+from reprise.lib.genres import default_model
 from reprise.lib.genres.default_model import DEFAULT_SHA256, load_default
 from reprise.lib.genres.feature_sets import FEATURE_SETS
 from reprise.lib.genres.gtzan_table import COLUMNS, read_table
@@ -19,7 +19,7 @@ TABLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "gtzan" / "fea
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 
 
-def test_it_loads_and_answers() -> None:
+def test_the_model_loads_and_predicts() -> None:
     model = load_default()
     assert model.genres == GENRES
     assert model.feature_set == "gtzan"
@@ -28,7 +28,7 @@ def test_it_loads_and_answers() -> None:
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-12)
 
 
-def test_its_card_is_of_this_model_and_says_what_it_is_not() -> None:
+def test_the_card_names_the_checksum_and_the_limits() -> None:
     card = HOME.joinpath("card.md").read_text("utf-8")
     assert DEFAULT_SHA256 in card
     for word in ("GTZAN", "faults", "licence", "macro F1"):
@@ -36,22 +36,23 @@ def test_its_card_is_of_this_model_and_says_what_it_is_not() -> None:
     assert len(HOME.joinpath("model.skops").read_bytes()) < 2_000_000
 
 
-def test_another_file_in_its_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "DEFAULT_SHA256", hashlib.sha256(b"").hexdigest())
+def test_a_changed_file_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(default_model, "DEFAULT_SHA256", hashlib.sha256(b"").hexdigest())
     with pytest.raises(InputError, match="install reprise again") as caught:
         load_default()
     assert caught.value.kind == "not_a_model"
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason=f"needs {TABLE.name}, which is no part of the project")
-def test_training_again_gives_the_same() -> None:
+@pytest.mark.skipif(not TABLE.exists(), reason=f"needs {TABLE.name}, which is not in the repository")
+@pytest.mark.slow
+def test_training_is_reproducible() -> None:
     table = read_table(TABLE)
     rows = np.argsort(table.names, kind="stable")
     model = fit_model(
         "voting", {}, table.rows[rows], table.genres[rows], table.names[rows],
         features=COLUMNS, feature_set="gtzan", balanced=False, seed=0,
     )  # fmt: skip
-    if hashlib.sha256(dump(model)).hexdigest() != DEFAULT_SHA256:  # other processors add up in another order
+    if hashlib.sha256(dump(model)).hexdigest() != DEFAULT_SHA256:  # on other processors sums differ in their last bits
         np.testing.assert_allclose(model.predict(table.rows), load_default().predict(table.rows), atol=1e-6)
     found = np.array(GENRES, dtype=object)[load_default().predict(table.rows).argmax(axis=1)]
-    assert (found == table.genres).mean() > 0.95  # these are the rows it learned
+    assert (found == table.genres).mean() > 0.95  # training rows

@@ -1,4 +1,4 @@
-"""What features say about genres, alone and in a model: against exact answers and scikit-learn's."""
+"""Feature rankings and SHAP values, compared with exact values, scikit-learn and shap."""
 
 import itertools
 import math
@@ -12,28 +12,28 @@ import pytest
 from sklearn.feature_selection import f_classif, mutual_info_classif
 
 from reprise.lib.genres import feature_rankings as rankings
-from reprise.lib.genres.feature_rankings import draw_evenly, explain, explain_summary, rank_features
+from reprise.lib.genres.feature_rankings import compute_mean_shap, compute_shap_values, rank_features, sample_evenly
 
 if TYPE_CHECKING:
     from reprise.lib.genres.models import GenreModel
 
 
 @dataclass(frozen=True)
-class Toy:
-    """A model given by a formula."""
+class FormulaModel:
+    """A model that predicts by a formula."""
 
     predict: Callable[[np.ndarray], np.ndarray]
     genres: tuple[str, ...] = ("a", "b")
 
 
-def toy(score: Callable[[np.ndarray], np.ndarray]) -> "GenreModel":
-    """The probability of the first of two genres by a formula."""
+def make_model(score: Callable[[np.ndarray], np.ndarray]) -> "GenreModel":
+    """Return a model of two genres; ``score`` gives the probability of the first."""
 
     def predict(rows: np.ndarray) -> np.ndarray:
         first = score(rows)
         return np.column_stack([first, 1 - first])
 
-    return cast("GenreModel", Toy(predict))
+    return cast("GenreModel", FormulaModel(predict))
 
 
 def three_genres(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,7 @@ def three_genres(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shapley(predict: Callable[[np.ndarray], np.ndarray], row: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """By the definition: over every set of the other features."""
+    """Compute Shapley values by the definition: over every subset of the other features."""
     d = len(row)
 
     def value(members: tuple[int, ...]) -> np.ndarray:
@@ -70,7 +70,7 @@ def shapley(predict: Callable[[np.ndarray], np.ndarray], row: np.ndarray, backgr
     return np.array(found)
 
 
-def test_ranking_is_scikit_learns() -> None:
+def test_ranking_equals_scikit_learn() -> None:
     rows, genres = three_genres()
     found = rank_features(rows, genres, ["w", "x", "y", "z"], seed=3)
     assert [one["feature"] for one in found][:2] == ["y", "x"]
@@ -82,7 +82,7 @@ def test_ranking_is_scikit_learns() -> None:
     assert all(one["missing"] == 0 for one in found)
 
 
-def test_a_feature_is_judged_by_the_rows_that_have_it() -> None:
+def test_unknown_values_of_a_feature_are_ignored() -> None:
     rows, genres = three_genres()
     gaps = rows.copy()
     gaps[::3, 2] = np.nan
@@ -93,7 +93,7 @@ def test_a_feature_is_judged_by_the_rows_that_have_it() -> None:
     assert found["y"]["f_value"] == pytest.approx(f_classif(rows[known][:, 2:3], genres[known].astype(str))[0][0])
 
 
-def test_features_without_anything_to_tell_come_last() -> None:
+def test_uninformative_features_come_last() -> None:
     rows, genres = three_genres(60)
     odd = np.column_stack(
         [rows[:, 2], np.full(60, np.nan), np.full(60, 0.1), np.where(np.arange(60) == 7, 1.0, np.nan)]
@@ -105,7 +105,7 @@ def test_features_without_anything_to_tell_come_last() -> None:
     assert found[3] == {"feature": "unknown", "f_value": None, "mutual_information": None, "missing": 1.0}
 
 
-def test_numbers_of_any_size_and_genres_of_one_row() -> None:
+def test_values_of_any_size_and_genres_of_one_row() -> None:
     rows, genres = three_genres()
     genres[0] = "alone"
     plain = rank_features(rows, genres, list("wxyz"), seed=0)
@@ -130,31 +130,31 @@ def test_many_rows_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rankings, "MAX_RANKED", 100)
     found = rank_features(rows, genres, list("wxyz"), seed=0)
     assert found[0]["feature"] == "y"
-    assert {one["feature"]: one["missing"] for one in found}["w"] == pytest.approx(2 / 300)  # of all rows
+    assert {one["feature"]: one["missing"] for one in found}["w"] == pytest.approx(2 / 300)  # counted on all rows
     assert found == rank_features(rows, genres, list("wxyz"), seed=0)
     assert found != rank_features(rows, genres, list("wxyz"), seed=1)
 
 
-def test_shapes_must_fit() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
+def test_shapes_must_match() -> None:
+    with pytest.raises(ValueError, match="do not match"):
         rank_features(np.zeros((3, 2)), ["a", "b", "c"], ["x"], seed=0)
 
 
-def test_shap_of_a_sum_is_each_term_less_its_mean() -> None:
+def test_shap_of_a_linear_model_is_each_term_minus_its_mean() -> None:
     rng = np.random.default_rng(1)
     rows, background = rng.uniform(size=(6, 4)), rng.uniform(size=(9, 4))
     weights = np.array([0.3, -0.2, 0.1, 0.0])
-    found = explain(toy(lambda x: 0.4 + x @ weights), rows, background=background, seed=0)
+    found = compute_shap_values(make_model(lambda x: 0.4 + x @ weights), rows, background=background, seed=0)
     np.testing.assert_allclose(found[:, :, 0], weights * (rows - background.mean(axis=0)), atol=1e-12)
     np.testing.assert_allclose(found[:, :, 1], -found[:, :, 0], atol=1e-12)
     assert np.all(found[:, 3] == 0)
 
 
-def test_shap_of_pairs_is_the_definitions() -> None:
+def test_shap_of_pairwise_interactions_equals_the_definition() -> None:
     rng = np.random.default_rng(2)
     rows, background = rng.uniform(size=(5, 4)), rng.uniform(size=(7, 4))
-    model = toy(lambda x: 0.5 * x[:, 0] * x[:, 1] + 0.4 * x[:, 1] * (1 - x[:, 3]))
-    found = explain(model, rows, background=background, seed=0)
+    model = make_model(lambda x: 0.5 * x[:, 0] * x[:, 1] + 0.4 * x[:, 1] * (1 - x[:, 3]))
+    found = compute_shap_values(model, rows, background=background, seed=0)
     for values, row in zip(found, rows, strict=True):
         np.testing.assert_allclose(values, shapley(model.predict, row, background), atol=1e-12)
 
@@ -165,80 +165,81 @@ def softmax_of(x: np.ndarray) -> np.ndarray:
     return np.asarray(scores / scores.sum(axis=1, keepdims=True))
 
 
-def test_shap_is_what_the_package_of_that_name_says() -> None:
+@pytest.mark.slow
+def test_shap_equals_the_package_shap() -> None:
     with warnings.catch_warnings():
-        # its plots, which are not used here, make colour maps in a manner that matplotlib means to give up
+        # importing shap builds colour maps by a function that matplotlib deprecates
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         import shap
     rng = np.random.default_rng(6)
     rows, background = rng.uniform(size=(5, 4)), rng.uniform(size=(7, 4))
-    model = toy(lambda x: 0.5 * x[:, 0] * x[:, 1] + 0.4 * x[:, 1] * (1 - x[:, 3]))
+    model = make_model(lambda x: 0.5 * x[:, 0] * x[:, 1] + 0.4 * x[:, 1] * (1 - x[:, 3]))
     masker = shap.maskers.Independent(background, max_samples=len(background))
     expected = shap.PermutationExplainer(model.predict, masker, seed=0)(rows, silent=True).values
-    np.testing.assert_allclose(explain(model, rows, background=background, seed=0), expected, atol=1e-12)
+    np.testing.assert_allclose(compute_shap_values(model, rows, background=background, seed=0), expected, atol=1e-12)
 
 
-def test_shap_adds_up_to_the_prediction_with_unknown_values_too() -> None:
+def test_shap_sums_to_the_prediction_also_with_unknown_values() -> None:
     rng = np.random.default_rng(3)
     rows, background = rng.standard_normal((8, 5)), rng.standard_normal((6, 5))
     rows[0, 1] = rows[2, :] = background[3, 2] = background[:, 4] = np.nan
-    model = cast("GenreModel", Toy(softmax_of, ("a", "b", "c")))
-    found = explain(model, rows, background=background, seed=0)
+    model = cast("GenreModel", FormulaModel(softmax_of, ("a", "b", "c")))
+    found = compute_shap_values(model, rows, background=background, seed=0)
     assert found.shape == (8, 5, 3)
     base = softmax_of(background).mean(axis=0)
     np.testing.assert_allclose(found.sum(axis=1) + base, softmax_of(rows), atol=1e-12)
-    assert np.all(found[2, 4] == 0)  # as unknown as in the background
+    assert np.all(found[2, 4] == 0)  # unknown in the row and in the background
 
 
-def test_shap_is_seeded_and_bounded() -> None:
+def test_shap_depends_on_the_seed_and_limits_its_predictions() -> None:
     rng = np.random.default_rng(4)
     rows, background = rng.standard_normal((7, 6)), rng.standard_normal((5, 6))
-    asked: list[int] = []
+    predicted: list[int] = []
 
     def predict(x: np.ndarray) -> np.ndarray:
-        asked.append(len(x))
+        predicted.append(len(x))
         return softmax_of(x)
 
-    model = cast("GenreModel", Toy(predict, ("a", "b", "c")))
-    first = explain(model, rows, background=background, seed=0)
-    assert sum(asked) <= 7 * 5 * 2 * 6
-    np.testing.assert_array_equal(first, explain(model, rows, background=background, seed=0))
-    assert not np.array_equal(first, explain(model, rows, background=background, seed=1))
+    model = cast("GenreModel", FormulaModel(predict, ("a", "b", "c")))
+    first = compute_shap_values(model, rows, background=background, seed=0)
+    assert sum(predicted) <= 7 * 5 * 2 * 6
+    np.testing.assert_array_equal(first, compute_shap_values(model, rows, background=background, seed=0))
+    assert not np.array_equal(first, compute_shap_values(model, rows, background=background, seed=1))
 
 
 def test_shap_without_rows_or_background() -> None:
-    model = toy(lambda x: np.full(len(x), 0.5))
-    assert explain(model, np.empty((0, 3)), background=np.zeros((2, 3)), seed=0).shape == (0, 3, 2)
+    model = make_model(lambda x: np.full(len(x), 0.5))
+    assert compute_shap_values(model, np.empty((0, 3)), background=np.zeros((2, 3)), seed=0).shape == (0, 3, 2)
     for background in (np.empty((0, 3)), np.zeros((2, 4))):
-        with pytest.raises(ValueError, match="do not fit"):
-            explain(model, np.zeros((1, 3)), background=background, seed=0)
+        with pytest.raises(ValueError, match="do not match"):
+            compute_shap_values(model, np.zeros((1, 3)), background=background, seed=0)
 
 
-def test_summary_finds_what_matters_within_its_bound() -> None:
+def test_mean_shap_finds_the_important_features() -> None:
     rows, genres = three_genres(2000)
-    asked: list[int] = []
+    predicted: list[int] = []
 
     def predict(x: np.ndarray) -> np.ndarray:
-        asked.append(len(x))
+        predicted.append(len(x))
         first = 1 / (1 + np.exp(-2 * x[:, 2] + 0.5 * x[:, 0]))
         return np.column_stack([first, 1 - first])
 
-    found = explain_summary(cast("GenreModel", Toy(predict)), rows, genres, seed=0)
+    found = compute_mean_shap(cast("GenreModel", FormulaModel(predict)), rows, genres, seed=0)
     assert found.shape == (4, 2)
     assert found[2, 0] > 3 * found[0, 0] > 0
     assert np.all(found[[1, 3]] == 0)
-    assert sum(asked) <= rankings.MAX_EXPLAINED * rankings.MAX_BACKGROUND * 2 * 4
-    assert explain_summary(cast("GenreModel", Toy(predict)), rows[:1], genres[:1], seed=0).shape == (4, 2)
+    assert sum(predicted) <= rankings.MAX_EXPLAINED * rankings.MAX_BACKGROUND * 2 * 4
+    assert compute_mean_shap(cast("GenreModel", FormulaModel(predict)), rows[:1], genres[:1], seed=0).shape == (4, 2)
 
 
-def test_rows_are_drawn_evenly_from_genres() -> None:
+def test_samples_are_balanced_over_genres() -> None:
     genres = np.array(["big"] * 1000 + ["small"] * 3 + ["middle"] * 50, dtype=object)
-    drawn = draw_evenly(genres, 60, seed=1)
+    drawn = sample_evenly(genres, 60, seed=1)
     assert np.all(np.diff(drawn) > 0)
     names, counts = np.unique(genres[drawn].astype(str), return_counts=True)
     assert dict(zip(names.tolist(), counts.tolist(), strict=True)) in (
         {"big": 28, "middle": 29, "small": 3},
         {"big": 29, "middle": 28, "small": 3},
     )
-    assert draw_evenly(genres, 5000, seed=1).tolist() == list(range(1053))
-    assert draw_evenly([], 5, seed=1).tolist() == []
+    assert sample_evenly(genres, 5000, seed=1).tolist() == list(range(1053))
+    assert sample_evenly([], 5, seed=1).tolist() == []

@@ -1,4 +1,4 @@
-"""Feature sets are columns of their tables, and pooled windows are what all their frames together give."""
+"""Feature sets are columns of their tables, and pooling equals statistics over all frames."""
 
 import csv
 from pathlib import Path
@@ -19,18 +19,18 @@ SETS = pytest.mark.parametrize("one", FEATURE_SETS.values(), ids=FEATURE_SETS.ke
 
 
 def windows_of(frames: list[np.ndarray]) -> np.ndarray:
-    """Mean and variance of each window's frames."""
+    """Return the mean and the variance of each window's frames."""
     return np.array([[values.mean(), values.var()] for values in frames]).reshape(-1, 2)
 
 
-def about(place: int, count: int, span: int) -> range:
-    """Windows that are pooled for one of ``count``: as many on both sides as there are, and always ``span`` of them."""
-    first = max(min(place - span // 2, count - span), 0)
+def pooled_windows(window: int, count: int, span: int) -> range:
+    """Return the windows to pool for one of ``count``: ``span`` windows around it, shifted to stay in the track."""
+    first = max(min(window - span // 2, count - span), 0)
     return range(first, min(first + span, count))
 
 
 @SETS
-def test_set_is_of_float_columns_of_its_table(one: FeatureSet) -> None:
+def test_a_set_consists_of_float_columns_of_its_table(one: FeatureSet) -> None:
     assert FEATURE_SETS[one.name] is one
     assert len(set(one.columns)) == len(one.columns)
     assert {one.table.column(name).type for name in one.columns} == {"float"}
@@ -39,7 +39,7 @@ def test_set_is_of_float_columns_of_its_table(one: FeatureSet) -> None:
 
 
 @SETS
-def test_a_mean_never_stands_without_its_variance(one: FeatureSet) -> None:
+def test_every_mean_has_its_variance(one: FeatureSet) -> None:
     for name in one.columns:
         stem, _, kind = name.rpartition("_")
         if kind in ("mean", "var"):
@@ -47,7 +47,7 @@ def test_a_mean_never_stands_without_its_variance(one: FeatureSet) -> None:
 
 
 def test_sizes_of_the_sets() -> None:
-    """15 scalars as the thesis has; (5 + 12 + 12) statistics of segments twice; 58 columns of GTZAN but its length."""
+    """15 scalars as in the thesis; mean and variance of 5 + 12 + 12 segment features; 58 GTZAN columns minus length."""
     sizes = {name: len(one.columns) for name, one in FEATURE_SETS.items()}
     assert sizes == {
         "gtzan": 57,
@@ -63,12 +63,12 @@ def test_sizes_of_the_sets() -> None:
     assert [name for name, one in FEATURE_SETS.items() if one.by_window] == ["gtzan_windows"]
 
 
-def test_windows_are_as_long_as_those_that_are_measured() -> None:
+def test_window_length_equals_that_of_the_features() -> None:
     assert WINDOW_S * SAMPLE_RATE == WINDOW_SAMPLES
     assert CLIP_WINDOWS * WINDOW_S == 30
 
 
-def test_gtzan_set_is_the_published_table(shared_data: Path) -> None:
+def test_the_gtzan_set_has_the_columns_of_the_published_table(shared_data: Path) -> None:
     with (shared_data / "gtzan" / "features_30_sec.csv").open(newline="") as file:
         header = next(csv.reader(file))
     assert FEATURE_SETS["gtzan"].columns == tuple(header[2:-1])  # file name and length before, label after
@@ -80,21 +80,21 @@ def test_gtzan_set_is_the_published_table(shared_data: Path) -> None:
     seed=st.integers(0, 2**32 - 1),
     level=st.sampled_from([0.0, 1.0, 1e6]),
 )
-def test_pooled_is_what_the_frames_together_give(tracks: list[list[int]], span: int, seed: int, level: float) -> None:
-    """Windows of one to six frames, tracks one after the other, far from 0 or about it."""
+def test_pooling_equals_statistics_over_all_frames(tracks: list[list[int]], span: int, seed: int, level: float) -> None:
+    """Windows of one to six frames, several tracks in sequence, values around 0 or far from it."""
     rng = np.random.default_rng(seed)
     frames = [[level + rng.standard_normal(count) for count in track] for track in tracks]
     expected = [
-        windows_of([np.concatenate([track[i] for i in about(place, len(track), span)])])[0]
+        windows_of([np.concatenate([track[i] for i in pooled_windows(window, len(track), span)])])[0]
         for track in frames
-        for place in range(len(track))
+        for window in range(len(track))
     ]
     lengths = [float(count) for track in tracks for count in track]
     starts = np.cumsum([0, *(len(track) for track in tracks[:-1])])
     windows = np.concatenate([windows_of(track) for track in frames])
     pooled = pool(windows, lengths, PAIR, span, starts=starts)
     np.testing.assert_allclose(pooled, expected, rtol=1e-9, atol=1e-9 * max(level, 1))
-    # each track alone gives the same to the last bit
+    # a track pooled alone gives the same values to the last bit
     alone = [
         pool(windows[start:stop], lengths[start:stop], PAIR, span)
         for start, stop in zip(starts, [*starts[1:], len(windows)], strict=True)
@@ -102,51 +102,55 @@ def test_pooled_is_what_the_frames_together_give(tracks: list[list[int]], span: 
     np.testing.assert_array_equal(np.concatenate(alone), pooled)
 
 
-def test_span_of_ten_is_moved_at_the_ends() -> None:
+def test_the_span_is_shifted_at_the_ends_of_a_track() -> None:
     windows = np.column_stack([np.arange(25.0), np.zeros(25)])
     pooled = pool(windows, np.full(25, 3.0), PAIR)
     assert pooled[:7, 0].tolist() == [4.5, 4.5, 4.5, 4.5, 4.5, 4.5, 5.5]
     assert pooled[-6:, 0].tolist() == [18.5, 19.5, 19.5, 19.5, 19.5, 19.5]
-    np.testing.assert_allclose(pooled[:, 1], 8.25)  # of ten whole numbers in a row
+    np.testing.assert_allclose(pooled[:, 1], 8.25)  # variance of ten consecutive integers
 
 
-def test_a_short_last_window_weighs_what_it_is_long() -> None:
+def test_windows_are_weighted_by_their_lengths() -> None:
     pooled = pool([[0, 0], [3, 1]], [3.0, 1.5], PAIR)
-    # two thirds at 0, one third at 3: the windows' own variance is 1/3 of 1, that of their means 2/3 · 1 + 1/3 · 4
+    # weights 2/3 at 0 and 1/3 at 3: mean variance 1/3 · 1, variance of the means 2/3 · 1 + 1/3 · 4 = 2
     np.testing.assert_allclose(pooled, [[1, 1 / 3 + 2]] * 2)
 
 
-def test_one_window_none_and_silence() -> None:
+def test_one_window_no_window_and_silence() -> None:
     np.testing.assert_array_equal(pool([[2.5, 0.5]], [3.0], PAIR), [[2.5, 0.5]])
     assert pool(np.empty((0, 2)), [], PAIR).shape == (0, 2)
     np.testing.assert_array_equal(pool([[0.1, 0]] * 12, [3.0] * 12, PAIR), [[0.1, 0]] * 12)
 
 
-def test_unknown_windows_do_not_count_and_other_columns_stay() -> None:
+def test_unknown_windows_are_ignored_and_other_columns_unchanged() -> None:
     nan = np.nan
-    windows = [[1, 0, 120], [nan, 0, 121], [3, nan, nan], [5, 0, 123]]
+    windows: list[list[float]] = [[1, 0, 120], [nan, 0, 121], [3, nan, nan], [5, 0, 123]]
     pooled = pool(windows, [3.0] * 4, (*PAIR, TEMPO))
     np.testing.assert_array_equal(pooled, [[3, 4, 120], [3, 4, 121], [3, 4, nan], [3, 4, 123]])
     np.testing.assert_array_equal(pool([[nan, 0], [1, nan]], [3.0, 3.0], PAIR), [[nan, nan]] * 2)
 
 
-def test_what_was_given_is_not_changed() -> None:
+def test_the_input_is_not_modified() -> None:
     windows = np.array([[1.0, 0.0], [2.0, 0.0]])
     pool(windows, [3.0, 3.0], PAIR)
     assert windows.tolist() == [[1, 0], [2, 0]]
 
 
-def test_pooled_windows_of_a_song_are_near_its_clips() -> None:
-    """Thirty seconds cut out have another loudest band and tuning, and other edges: that much they differ."""
+@pytest.mark.slow
+def test_pooled_windows_of_a_song_are_close_to_features_of_its_clip() -> None:
+    """A 30 s clip has its own loudest band, tuning and edges, so its features differ by up to 2 %."""
     columns = [name for name in FEATURE_SETS["gtzan"].columns if name != TEMPO]
-    song = sum(render(sample.compose(sample.Plan(50, seed=1), 0)).values()).mean(axis=1)
+    stems = render(sample.compose(sample.SamplePlan(50, seed=1), 0)).values()
+    song = np.asarray(sum(stems)).mean(axis=1)
     signal = song[: len(song) // 2 * 2].reshape(-1, 2).mean(axis=1)[: 60 * SAMPLE_RATE].astype(np.float32)
     rows = [row for row in measure(signal) if row["window"] != -1]
-    windows = [[row[name] for name in columns] for row in rows]
-    pooled = pool(windows, [row["length_s"] for row in rows], columns)[9]
-    (clip, *_) = measure(signal[4 * WINDOW_SAMPLES : 14 * WINDOW_SAMPLES])
+    windows = np.array([[row[name] for name in columns] for row in rows], dtype=np.float64)
+    lengths_s = np.array([row["length_s"] for row in rows], dtype=np.float64)
+    pooled = pool(windows, lengths_s, columns)[9]
+    (whole, *_) = measure(signal[4 * WINDOW_SAMPLES : 14 * WINDOW_SAMPLES])
+    clip = {name: value for name, value in whole.items() if value is not None}
     for name, value in zip(columns, pooled, strict=True):
         stem, _, kind = name.rpartition("_")
-        # a mean in standard deviations of its frames, since some are about 0
+        # scale a mean by the standard deviation of its frames, because some means are near 0
         scale = clip[f"{stem}_var"] ** 0.5 if kind == "mean" else clip[name]
         assert abs(value - clip[name]) <= 0.02 * scale, name

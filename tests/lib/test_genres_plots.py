@@ -1,10 +1,12 @@
-"""Pictures of genre models: written, legible whatever genres are called, and the same each time."""
+"""Plots of genre models: legible with any genre names, and reproducible."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
@@ -12,8 +14,8 @@ from matplotlib.transforms import Bbox
 
 from reprise.lib.genres import exploration_plots, plots
 from reprise.lib.genres import plot_layout as layout
-from reprise.lib.genres.metrics import measure
-from reprise.lib.plotting import write
+from reprise.lib.genres.metrics import compute_metrics
+from reprise.lib.plotting import fit_text, new_figure
 
 HARD = [
     "a $x_{1} $ \\frac",
@@ -30,11 +32,11 @@ HARD = [
     "rock",
     "",
 ]
-"""As many as the larger genre sets have."""
+"""Difficult names; 13, as many as the larger genre sets have."""
 
 
 def boxes(figure: Figure) -> dict[str, list[Bbox]]:
-    """Where the texts stand, but for ticks beyond the ends of an axis, which are not drawn."""
+    """Return the bounding boxes of the visible texts; ticks beyond the ends of an axis are not drawn."""
     axes = [axis for part in figure.axes for axis in (part.xaxis, part.yaxis)]
     hidden = {
         label
@@ -51,30 +53,39 @@ def boxes(figure: Figure) -> dict[str, list[Bbox]]:
     return found
 
 
+def values_of(artist: ScalarMappable) -> np.ndarray:
+    """Return the values that an image or a mesh shows."""
+    values = artist.get_array()
+    assert values is not None
+    return np.asarray(values)
+
+
 def draw_all(folder: Path, genres: list[str], features: list[str]) -> None:
-    """Every picture, of numbers that are as awkward as they get."""
+    """Draw every plot with extreme values."""
     rng, k, d = np.random.default_rng(len(genres)), len(genres), len(features)
     true = rng.integers(0, k, 2000)
     found = rng.dirichlet(np.full(k, 0.3), 2000)
     found[np.arange(2000), true] += 0.4
-    figures = measure(np.array(genres, dtype=object)[true], found / found.sum(axis=1, keepdims=True), genres)
-    plots.draw_confusion(np.array(figures["confusion"]) * 1234, genres, folder / "confusion.png")
-    plots.draw_per_genre(figures["per_genre"], folder / "per_genre.png")
-    plots.draw_calibration(figures["calibration"], folder / "calibration.png")
+    metrics = compute_metrics(np.array(genres, dtype=object)[true], found / found.sum(axis=1, keepdims=True), genres)
+    plots.draw_confusion(np.array(metrics["confusion"]) * 1234, genres, folder / "confusion.png")
+    plots.draw_per_genre(metrics["per_genre"], folder / "per_genre.png")
+    plots.draw_calibration(metrics["calibration"], folder / "calibration.png")
     curve = [{"rows": 10**n, "macro_f1": n / 8, "accuracy": n / 7, "spread": 0.1} for n in (6, 2, 4)]
     plots.draw_learning_curve(curve, folder / "learning_curve.png")
     ranking = [{"feature": name, "mutual_information": 0.5, "f_value": 12_345.678} for name in features]
     ranking += [{"feature": "unknown", "mutual_information": None, "f_value": None}]
     plots.draw_ranking(ranking, folder / "ranking.png")
     plots.draw_shap(rng.exponential(0.02, (d, k)), features, genres, folder / "shap.png")
-    course = rng.dirichlet(np.full(k, 0.3), 70)
-    plots.draw_timeline(3 * np.arange(70), course, genres, title=max(genres, key=len), png=folder / "timeline.png")
+    probabilities = rng.dirichlet(np.full(k, 0.3), 70)
+    plots.draw_timeline(
+        3 * np.arange(70), probabilities, genres, title=max(genres, key=len), png=folder / "timeline.png"
+    )
     exploration_plots.draw_balance(genres, rng.integers(1, 10**6, k).tolist(), folder / "balance.png")
     share = rng.uniform(0, 0.1, (d, k))
     exploration_plots.draw_missing(share, share.mean(axis=1), features, genres, folder / "missing.png")
     spread = np.sort(rng.standard_normal((k, 5, d)), axis=1) * 1e6
     exploration_plots.draw_distributions(spread, features, genres, folder / "distributions.png")
-    correlation = np.corrcoef(rng.standard_normal((d, 10))) if d > 1 else np.full((1, 1), np.nan)
+    correlation = np.asarray(np.corrcoef(rng.standard_normal((d, 10)))) if d > 1 else np.full((1, 1), np.nan)
     exploration_plots.draw_correlation(correlation, features, folder / "correlation.png")
     labels = np.array(genres, dtype=object)[true[:300]]
     for axes in (("", ""), ("component 1", "component 2")):
@@ -83,8 +94,8 @@ def draw_all(folder: Path, genres: list[str], features: list[str]) -> None:
         exploration_plots.draw_points(points, labels, genres, png, title="PCA", axes=axes)
 
 
-@pytest.mark.parametrize("count", [1, 30])
-def test_any_names_are_drawn_as_they_stand_within_the_picture_and_apart(
+@pytest.mark.parametrize("count", [1, pytest.param(30, marks=pytest.mark.slow)])
+def test_names_are_drawn_literally_inside_the_plot_without_overlap(
     tmp_path: Path, drawn: list[Figure], count: int
 ) -> None:
     genres = [*HARD, *(f"genre number {n}" for n in range(count))][:count]
@@ -97,12 +108,13 @@ def test_any_names_are_drawn_as_they_stand_within_the_picture_and_apart(
         assert low.min() >= -1
         assert np.all(high <= [figure.bbox.width + 1, figure.bbox.height + 1])
         shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
-        # signs may touch; words may not lie on each other
-        over = np.argwhere(np.triu(shared.min(axis=2) >= 4, 1)).tolist()
-        assert [(found[a][0], found[b][0]) for a, b in over] == []
+        # single characters may touch, labels may not overlap
+        overlaps = np.argwhere(np.triu(shared.min(axis=2) >= 4, 1)).tolist()
+        assert [(found[a][0], found[b][0]) for a, b in overlaps] == []
 
 
-def test_same_pictures_each_time(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_plots_are_reproducible(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         draw_all(tmp_path / name, ["blues", "pop"], ["x", "y"])
@@ -110,7 +122,7 @@ def test_same_pictures_each_time(tmp_path: Path) -> None:
     assert first == second
 
 
-def test_hundreds_of_genres_leave_the_pictures_their_size(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_hundreds_of_genres_do_not_enlarge_the_plots(tmp_path: Path, drawn: list[Figure]) -> None:
     genres = [f"tag {n}" for n in range(200)]
     counts = np.diag(np.arange(200))
     plots.draw_confusion(counts, genres, tmp_path / "a.png")
@@ -130,18 +142,19 @@ def test_hundreds_of_genres_leave_the_pictures_their_size(tmp_path: Path, drawn:
 
 def test_confusion_is_coloured_by_the_share_of_the_true_genre(tmp_path: Path, drawn: list[Figure]) -> None:
     plots.draw_confusion([[90, 10], [0, 4]], ["a", "b"], tmp_path / "a.png")
-    np.testing.assert_allclose(drawn[0].axes[0].images[0].get_array(), [[0.9, 0.1], [0, 1]])
+    np.testing.assert_allclose(values_of(drawn[0].axes[0].images[0]), [[0.9, 0.1], [0.0, 1.0]])
     assert {"90", "10", "4"} <= set(boxes(drawn[0]))
     assert "0" not in boxes(drawn[0])
 
 
-def test_a_timeline_shows_windows_where_they_are(tmp_path: Path, drawn: list[Figure]) -> None:
-    course = np.array([[0.9, 0.1], [0.2, 0.8], [0.0, 1.0]])
-    plots.draw_timeline([0, 3, 6], course, ["jazz", "pop"], title="x", png=tmp_path / "a.png")
+def test_a_timeline_shows_windows_at_their_times(tmp_path: Path, drawn: list[Figure]) -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.0, 1.0]])
+    plots.draw_timeline([0, 3, 6], probabilities, ["jazz", "pop"], title="x", png=tmp_path / "a.png")
     mesh = drawn[0].axes[0].collections[0]
-    # the most likely genre of the track stands above
-    np.testing.assert_allclose(mesh.get_array().reshape(2, 3), course[:, ::-1].T)
-    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [0, 3, 6, 9])
+    assert isinstance(mesh, QuadMesh)
+    # the most probable genre of the track is the top row
+    np.testing.assert_allclose(values_of(mesh).reshape(2, 3), probabilities[:, ::-1].T)
+    np.testing.assert_allclose(np.asarray(mesh.get_coordinates())[0, :, 0], [0, 3, 6, 9])
     shown = boxes(drawn[0])
     assert {"jazz", "pop", "36.7 %", "63.3 %"} <= set(shown)
     assert shown["pop"][0].y0 > shown["jazz"][0].y1
@@ -149,18 +162,21 @@ def test_a_timeline_shows_windows_where_they_are(tmp_path: Path, drawn: list[Fig
 
 def test_a_timeline_of_hours_and_many_genres_is_averaged(tmp_path: Path, drawn: list[Figure]) -> None:
     rng = np.random.default_rng(0)
-    course = rng.dirichlet(np.full(40, 0.2), 12_000)
-    plots.draw_timeline(3 * np.arange(12_000), course, [f"g{n}" for n in range(40)], title="x", png=tmp_path / "a.png")
-    values = drawn[0].axes[0].collections[0].get_array()
+    probabilities = rng.dirichlet(np.full(40, 0.2), 12_000)
+    names = [f"g{n}" for n in range(40)]
+    plots.draw_timeline(3 * np.arange(12_000), probabilities, names, title="x", png=tmp_path / "a.png")
+    values = values_of(drawn[0].axes[0].collections[0])
     assert values.shape == (13, 1200)
     np.testing.assert_allclose(values.sum(axis=0), 1)
-    np.testing.assert_allclose(values[:12].mean(axis=1), np.sort(course.mean(axis=0))[::-1][:12])
+    np.testing.assert_allclose(values[:12].mean(axis=1), np.sort(probabilities.mean(axis=0))[::-1][:12])
     assert {"28 others", "1:00:00", "10:00:00"} <= set(boxes(drawn[0]))
 
 
 @pytest.mark.parametrize(("starts", "shape"), [([], (0, 2)), ([0.0], (1, 3)), ([0.0, 3.0], (1, 2))])
-def test_a_timeline_without_a_window_is_refused(tmp_path: Path, starts: list[float], shape: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="do not fit"):
+def test_a_timeline_with_invalid_shapes_is_rejected(
+    tmp_path: Path, starts: list[float], shape: tuple[int, int]
+) -> None:
+    with pytest.raises(ValueError, match="do not match"):
         plots.draw_timeline(starts, np.ones(shape), ["a", "b"], title="x", png=tmp_path / "a.png")
 
 
@@ -173,25 +189,27 @@ def test_one_window_and_one_genre(tmp_path: Path, drawn: list[Figure]) -> None:
     "draw",
     [
         lambda png: plots.draw_learning_curve([], png),
-        lambda png: plots.draw_calibration(measure(["a"], [[1.0]], ["a"])["calibration"], png),
+        lambda png: plots.draw_calibration(compute_metrics(["a"], [[1.0]], ["a"])["calibration"], png),
         lambda png: exploration_plots.draw_missing(np.zeros((1, 1)), np.zeros(1), ["x"], ["a"], png),
         lambda png: exploration_plots.draw_points(np.empty((0, 2)), [], ["a"], png, title="x", axes=("", "")),
         lambda png: exploration_plots.draw_distributions(np.full((1, 5, 1), np.nan), ["x"], ["a"], png),
     ],
 )
-def test_nothing_to_draw_is_a_picture_still(tmp_path: Path, draw: Callable[[Path], None]) -> None:
+def test_empty_data_gives_a_plot(tmp_path: Path, draw: Callable[[Path], None]) -> None:
     draw(tmp_path / "a.png")
     assert imread(tmp_path / "a.png").ndim == 3
 
 
-def test_counts_keep_to_four_signs() -> None:
-    shown = {count: layout.short(count) for count in (0, 7, 9999, 10_000, 123_456, 999_999, 1_000_000, 98_765_432)}
+def test_counts_have_at_most_five_characters() -> None:
+    shown = {
+        count: layout.format_count(count) for count in (0, 7, 9999, 10_000, 123_456, 999_999, 1_000_000, 98_765_432)
+    }
     assert max(map(len, shown.values())) <= 5
     assert [shown[0], shown[7], shown[9999], shown[10_000]] == ["", "7", "9999", "10k"]
 
 
-def test_turned_texts_are_cut_by_their_height(tmp_path: Path) -> None:
-    figure = layout.new_figure(3, 3)
+def test_rotated_text_is_cut_by_its_height(tmp_path: Path) -> None:
+    figure = new_figure(3, 3)
     text = figure.text(0.5, 0.5, "", rotation=90)
-    write(text, "many words " * 20, 200)
+    fit_text(text, "many words " * 20, 200)
     assert 150 < text.get_window_extent().height <= 200

@@ -1,4 +1,4 @@
-"""Hostile and broken files: each is refused with its reason, or read rightly; none reads another file or hangs."""
+"""Hostile and broken files are rejected with a reason or read correctly, without a hang or access to other files."""
 
 import os
 import signal
@@ -10,25 +10,26 @@ import pytest
 
 from reprise.lib import msd
 from reprise.lib.errors import InputError
-from reprise.lib.msd import FIELDS, reader
+from reprise.lib.msd import FIELDS
+from reprise.lib.msd.fields import SEGMENTS
 
 TRACK = "TRABCDE128F429D538"
-SEGMENTS = 50
+N_SEGMENTS = 50
 STARTS = "/analysis/segments_start"
 PITCHES = "/analysis/segments_pitches"
 
 
 def song(**changes):
-    arrays = {name: np.linspace(0, 1, SEGMENTS, dtype=np.float32) for name in reader.SEGMENTS}
+    arrays = {name: np.linspace(0, 1, N_SEGMENTS, dtype=np.float32) for name in SEGMENTS}
     for name in ("segments_pitches", "segments_timbre"):
-        arrays[name] = np.arange(12 * SEGMENTS, dtype=np.float32).reshape(-1, 12)
+        arrays[name] = np.arange(12 * N_SEGMENTS, dtype=np.float32).reshape(-1, 12)
     terms = {"artist_terms": ["ska"], "artist_terms_freq": [1.0], "artist_terms_weight": [0.5]}
     return {"track_id": TRACK, "title": "Café", "duration": 12.5, **terms, **arrays, **changes}
 
 
 @pytest.fixture(autouse=True)
 def _no_hang():
-    """A hang becomes a failure with a stack."""
+    """Turn a hang into a failure with a stack trace."""
     signal.alarm(60)
     yield
     signal.alarm(0)
@@ -36,7 +37,7 @@ def _no_hang():
 
 @pytest.fixture
 def path(tmp_path):
-    """A good file, to be spoiled."""
+    """A good file, to be damaged by the test."""
     path = tmp_path / f"{TRACK}.h5"
     msd.write(path, [song()])
     return path
@@ -44,15 +45,15 @@ def path(tmp_path):
 
 @pytest.fixture
 def secret(tmp_path):
-    """Another file of the machine, which nothing may read; its values are unlike any of ``path``."""
+    """Another file of this machine that the reader must not read; its values do not occur in ``path``."""
     path = tmp_path / "secret.h5"
-    msd.write(path, [song(segments_start=np.arange(1000, 1000 + SEGMENTS))])
-    np.arange(1000.0, 1000 + SEGMENTS).tofile(tmp_path / "secret.raw")
+    msd.write(path, [song(segments_start=np.arange(1000, 1000 + N_SEGMENTS))])
+    np.arange(1000.0, 1000 + N_SEGMENTS).tofile(tmp_path / "secret.raw")
     return path
 
 
-def refused(source, kind, columns=None, **options):
-    """Assert that the reader refuses the source for the given kind, in one line; return that line."""
+def assert_rejected(source, kind, columns=None, **options):
+    """Assert that the reader rejects the source with this error kind and a one-line message; return the message."""
     with pytest.raises(InputError) as caught:
         msd.read(source, columns, **options)
     assert caught.value.kind == kind, caught.value
@@ -62,44 +63,46 @@ def refused(source, kind, columns=None, **options):
 
 
 def replace(path, where, **options):
-    """Put another dataset in the place of one."""
+    """Replace a dataset."""
     with h5py.File(path, "r+") as file:
         del file[where]
         return file.create_dataset(where, **options).name
 
 
-def test_files_that_are_not_files(tmp_path):
+def test_paths_that_are_not_regular_hdf5_files_are_rejected(tmp_path):
     folder, pipe, empty, text = (tmp_path / f"{name}.h5" for name in ("folder", "pipe", "empty", "text"))
     folder.mkdir()
     os.mkfifo(pipe)
     empty.touch()
     text.write_text("<html>404</html>" * 100)
-    refused(folder, "not_a_file")
-    refused(pipe, "not_a_file")
-    refused(tmp_path / "none.h5", "unreadable")
-    refused("nul\0.h5", "unreadable")
-    refused(empty, "empty_file")
-    refused(b"", "empty_file")
-    refused(text, "not_hdf5")
-    refused(b"\x89HDF\r\n\x1a\n" + bytes(1000), "unreadable")
+    assert_rejected(folder, "not_a_file")
+    assert_rejected(pipe, "not_a_file")
+    assert_rejected(tmp_path / "none.h5", "unreadable")
+    assert_rejected("nul\0.h5", "unreadable")
+    assert_rejected(empty, "empty_file")
+    assert_rejected(b"", "empty_file")
+    assert_rejected(text, "not_hdf5")
+    assert_rejected(b"\x89HDF\r\n\x1a\n" + bytes(1000), "unreadable")
 
 
-def test_files_of_other_people(shared_data):
+def test_hdf5_files_of_other_projects_are_rejected(shared_data):
     bad = shared_data / "msd_bad"
-    refused(next(bad.glob("*empty*")), "missing_group")
-    refused(next(bad.glob("*not_msd*")), "missing_group")
+    assert_rejected(next(bad.glob("*empty*")), "missing_group")
+    assert_rejected(next(bad.glob("*not_msd*")), "missing_group")
 
 
 @pytest.mark.parametrize("length", [7, 8, 95, 96, 500, 3000, 20_000, 0.5, 0.9, -1])
-def test_truncated(path, length):
+def test_truncated_file_is_rejected(path, length):
     content = path.read_bytes()
     cut = int(length * len(content)) if isinstance(length, float) else length
-    kind = refused(content[:cut], "not_hdf5" if length == 7 else "unreadable" if length == 8 else "truncated")
+    message = assert_rejected(
+        content[:cut], "not_hdf5" if length == 7 else "unreadable" if length == 8 else "truncated"
+    )
     path.write_bytes(content[:cut])
-    assert kind.split(": ", 1)[1] == _message(path).split(": ", 1)[1]
+    assert message.split(": ", 1)[1] == error_message(path).split(": ", 1)[1]
 
 
-def _message(source):
+def error_message(source):
     with pytest.raises(InputError) as caught:
         msd.read(source)
     return caught.value.message
@@ -107,82 +110,82 @@ def _message(source):
 
 @pytest.mark.parametrize("where", ["/analysis", STARTS, "/metadata/songs"])
 @pytest.mark.parametrize("link", ["soft", "external"])
-def test_only_hard_links(path, secret, where, link):
+def test_soft_and_external_links_are_rejected(path, secret, where, link):
     with h5py.File(path, "r+") as file:
         file.move(where, "/elsewhere")
         file[where] = h5py.SoftLink("/elsewhere") if link == "soft" else h5py.ExternalLink(str(secret), where)
-    assert where in refused(path, "unsafe_link")
+    assert where in assert_rejected(path, "unsafe_link")
 
 
-def test_external_storage(path, secret):
+def test_external_storage_is_rejected(path, secret):
     raw = str(secret.with_suffix(".raw"))
-    replace(path, STARTS, shape=(SEGMENTS,), dtype="f8", external=[(raw, 0, 8 * SEGMENTS)])
+    replace(path, STARTS, shape=(N_SEGMENTS,), dtype="f8", external=[(raw, 0, 8 * N_SEGMENTS)])
     with h5py.File(path) as file:
-        assert file[STARTS][0] == 1000  # the trap works
-    refused(path, "external_storage", ["segments_start"])
+        assert file[STARTS][0] == 1000  # h5py itself follows the reference
+    assert_rejected(path, "external_storage", ["segments_start"])
 
 
-def test_virtual_dataset(path, secret):
-    layout = h5py.VirtualLayout((SEGMENTS,), "f8")
-    layout[:] = h5py.VirtualSource(str(secret), STARTS, (SEGMENTS,))
+def test_virtual_dataset_is_rejected(path, secret):
+    layout = h5py.VirtualLayout((N_SEGMENTS,), "f8")
+    layout[:] = h5py.VirtualSource(str(secret), STARTS, (N_SEGMENTS,))
     with h5py.File(path, "r+") as file:
         del file[STARTS]
         file.create_virtual_dataset(STARTS, layout)
-        assert file[STARTS][0] == 1000  # the trap works
-    refused(path, "virtual_dataset", ["segments_start"])
+        assert file[STARTS][0] == 1000  # h5py itself follows the reference
+    assert_rejected(path, "virtual_dataset", ["segments_start"])
 
 
 @pytest.mark.parametrize("options", [{"chunks": (1024,)}, {}], ids=["chunked", "contiguous"])
 @pytest.mark.parametrize("where", [STARTS, "/metadata/artist_terms_freq"])
-def test_eight_terabytes_declared(path, where, options):
+def test_dataset_that_declares_8_tb_is_rejected(path, where, options):
     replace(path, where, shape=(10**12,), dtype="f8", **options)
     name = where.rsplit("/", 1)[1]
-    refused(path, "unequal_lengths" if where == STARTS else "too_large", [name])
+    assert_rejected(path, "unequal_lengths" if where == STARTS else "too_large", [name])
 
 
-def test_a_table_of_eight_terabytes(path):
+def test_table_that_declares_8_tb_is_read_in_slices_only(path):
     with h5py.File(path, "r+") as file:
         for group in ("analysis", "metadata", "musicbrainz"):
             file[group]["songs"].resize((10**12,))
-    refused(path, "too_large", ["title"])
+    assert_rejected(path, "too_large", ["title"])
     with msd.open_msd(path) as file:
         assert file.n_songs == 10**12
         assert file.read(["title"], 0, 1) == {"title": ["Café"]}
 
 
-def test_rows_that_were_never_stored(path):
+def test_declared_rows_without_data_are_rejected(path):
     for options in ({"chunks": (10,)}, {}):
         replace(path, "/analysis/beats_start", shape=(100,), dtype="f8", **options)
-        refused(path, "truncated", ["beats_start"])
+        assert_rejected(path, "truncated", ["beats_start"])
 
 
-def test_a_bomb_that_declares_its_size(path):
+def test_decompression_bomb_with_declared_size_is_rejected(path):
     where = "/metadata/artist_terms_freq"
     replace(path, where, data=np.zeros(9 << 20), chunks=(1 << 20,), compression=1, shuffle=True)
     assert path.stat().st_size < 2 << 20
-    refused(path, "too_large", ["artist_terms_freq"])
+    assert_rejected(path, "too_large", ["artist_terms_freq"])
 
 
-def test_a_bomb_of_tiny_texts(path):
-    """Four megabytes of one-letter texts would become a gigabyte of Python objects."""
+def test_many_short_texts_are_rejected(path):
+    """4 MB of one-letter texts would become 1 GB of Python objects."""
     where = "/metadata/artist_terms"
     replace(path, where, data=np.zeros(4 << 20, "S1"), chunks=(1 << 20,), compression=9)
-    refused(path, "too_large", ["artist_terms"])
+    assert_rejected(path, "too_large", ["artist_terms"])
 
 
-def test_a_bomb_in_a_chunk(path):
+def test_chunk_that_decompresses_to_more_than_declared_is_rejected(path):
     with h5py.File(path, "r+") as file:
         chunk = file[STARTS].chunks
         file[STARTS].id.write_direct_chunk((0,), zlib.compress(bytes(8 * chunk[0] + 1)))
-    refused(path, "too_large", ["segments_start"])
+    assert_rejected(path, "too_large", ["segments_start"])
     bomb = zlib.compress(bytes(4 << 20))
     assert len(bomb) < 8 * chunk[0]
     with h5py.File(path, "r+") as file:
         file[STARTS].id.write_direct_chunk((0,), bomb)
-    refused(path, "too_large", ["segments_start"])
+    assert_rejected(path, "too_large", ["segments_start"])
 
 
-def test_damaged_chunks(path):
+def test_damaged_chunks_are_rejected(path):
     with h5py.File(path) as file:
         good = zlib.compress(bytes(8 * file[STARTS].chunks[0]), 0)
     cases = {
@@ -195,132 +198,134 @@ def test_damaged_chunks(path):
     for stored, kind in cases.items():
         with h5py.File(path, "r+") as file:
             file[STARTS].id.write_direct_chunk((0,), stored)
-        refused(path, kind, ["segments_start"])
+        assert_rejected(path, kind, ["segments_start"])
 
 
-def test_huge_chunks(path):
-    replace(path, STARTS, shape=(SEGMENTS,), dtype="f8", chunks=(1 << 28,), maxshape=(None,), compression=1)
-    refused(path, "too_large", ["segments_start"])
+def test_too_large_chunks_are_rejected(path):
+    replace(path, STARTS, shape=(N_SEGMENTS,), dtype="f8", chunks=(1 << 28,), maxshape=(None,), compression=1)
+    assert_rejected(path, "too_large", ["segments_start"])
 
 
 @pytest.mark.parametrize("options", [{"compression": "lzf"}, {"fletcher32": True}, {"scaleoffset": 3}])
-def test_filters_that_are_not_read(path, options):
-    replace(path, STARTS, data=np.arange(SEGMENTS, dtype="f8"), chunks=(SEGMENTS,), **options)
-    assert "h5repack" in refused(path, "unsupported_filter", ["segments_start"])
+def test_unsupported_filters_are_rejected(path, options):
+    replace(path, STARTS, data=np.arange(N_SEGMENTS, dtype="f8"), chunks=(N_SEGMENTS,), **options)
+    assert "h5repack" in assert_rejected(path, "unsupported_filter", ["segments_start"])
 
 
-def test_a_filter_that_nobody_has(path):
+def test_unregistered_filter_is_rejected(path):
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_chunk((SEGMENTS,))
+    properties.set_chunk((N_SEGMENTS,))
     properties.set_filter(32_000, h5py.h5z.FLAG_OPTIONAL, ())
     with h5py.File(path, "r+") as file:
         del file[STARTS]
-        space = h5py.h5s.create_simple((SEGMENTS,))
+        space = h5py.h5s.create_simple((N_SEGMENTS,))
         h5py.h5d.create(file["analysis"].id, b"segments_start", h5py.h5t.IEEE_F64LE, space, properties)
-    refused(path, "unsupported_filter", ["segments_start"])
+    assert_rejected(path, "unsupported_filter", ["segments_start"])
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"shape": (SEGMENTS,), "dtype": h5py.string_dtype()},
-        {"shape": (SEGMENTS,), "dtype": h5py.vlen_dtype(np.float64)},
-        {"shape": (SEGMENTS,), "dtype": h5py.ref_dtype},
-        {"shape": (SEGMENTS,), "dtype": h5py.enum_dtype({"a": 1})},
-        {"shape": (SEGMENTS,), "dtype": np.dtype("(3,)f8")},
-        {"shape": (SEGMENTS,), "dtype": "c16"},
-        {"shape": (SEGMENTS,), "dtype": "S8"},
-        {"shape": (SEGMENTS,), "dtype": [("a", "f8")]},
-        {"shape": (SEGMENTS, 1), "dtype": "f8"},
+        {"shape": (N_SEGMENTS,), "dtype": h5py.string_dtype()},
+        {"shape": (N_SEGMENTS,), "dtype": h5py.vlen_dtype(np.float64)},
+        {"shape": (N_SEGMENTS,), "dtype": h5py.ref_dtype},
+        {"shape": (N_SEGMENTS,), "dtype": h5py.enum_dtype({"a": 1})},
+        {"shape": (N_SEGMENTS,), "dtype": np.dtype("(3,)f8")},
+        {"shape": (N_SEGMENTS,), "dtype": "c16"},
+        {"shape": (N_SEGMENTS,), "dtype": "S8"},
+        {"shape": (N_SEGMENTS,), "dtype": [("a", "f8")]},
+        {"shape": (N_SEGMENTS, 1), "dtype": "f8"},
         {"shape": (), "dtype": "f8"},
         {"dtype": "f8", "data": h5py.Empty("f8")},
     ],
     ids=lambda options: f"{options.get('shape')} {options['dtype']}",
 )
-def test_wrong_types_and_shapes(path, options):
+def test_wrong_types_and_shapes_are_rejected(path, options):
     replace(path, STARTS, **options)
-    refused(path, "wrong_type", ["segments_start"])
+    assert_rejected(path, "wrong_type", ["segments_start"])
 
 
-@pytest.mark.parametrize("shape", [(SEGMENTS,), (SEGMENTS, 11), (SEGMENTS, 13), (12, SEGMENTS), (SEGMENTS, 12, 1)])
-def test_wrong_matrix(path, shape):
+@pytest.mark.parametrize(
+    "shape", [(N_SEGMENTS,), (N_SEGMENTS, 11), (N_SEGMENTS, 13), (12, N_SEGMENTS), (N_SEGMENTS, 12, 1)]
+)
+def test_wrong_matrix_shape_is_rejected(path, shape):
     replace(path, PITCHES, shape=shape, dtype="f8")
-    refused(path, "wrong_type", ["segments_pitches"])
+    assert_rejected(path, "wrong_type", ["segments_pitches"])
 
 
-@pytest.mark.parametrize("gone", ["/metadata", STARTS, "/musicbrainz/songs", "/analysis/songs"])
-def test_missing_parts(path, gone):
+@pytest.mark.parametrize("removed", ["/metadata", STARTS, "/musicbrainz/songs", "/analysis/songs"])
+def test_missing_groups_and_datasets_are_rejected(path, removed):
     with h5py.File(path, "r+") as file:
-        del file[gone]
-    assert gone in refused(path, "missing_group" if gone == "/metadata" else "missing_dataset")
+        del file[removed]
+    assert removed in assert_rejected(path, "missing_group" if removed == "/metadata" else "missing_dataset")
 
 
-def test_a_dataset_for_a_group_and_a_group_for_a_dataset(path):
+def test_swapped_groups_and_datasets_are_rejected(path):
     with h5py.File(path, "r+") as file:
         del file["metadata"], file[STARTS]
         file["metadata"] = np.zeros(3)
         file.create_group(STARTS)
-    refused(path, "missing_group")
+    assert_rejected(path, "missing_group")
     with h5py.File(path, "r+") as file:
         del file["metadata"]
         file.create_group("metadata")
-    refused(path, "missing_dataset", ["segments_start"])
+    assert_rejected(path, "missing_dataset", ["segments_start"])
 
 
-def test_missing_field(path):
+def test_missing_field_is_rejected_only_when_requested(path):
     with h5py.File(path, "r+") as file:
         rows = file["/metadata/songs"][...]
     kept = [name for name in rows.dtype.names if name != "title"]
     replace(path, "/metadata/songs", data=rows[kept])
-    assert "title" in refused(path, "missing_field")
+    assert "title" in assert_rejected(path, "missing_field")
     assert msd.read(path, ["duration"]) == {"duration": [12.5]}
 
 
-def test_no_songs_and_tables_that_disagree(path):
+def test_empty_tables_and_tables_of_unequal_lengths_are_rejected(path):
     with h5py.File(path, "r+") as file:
         file["/metadata/songs"].resize((2,))
-    refused(path, "unequal_lengths")
+    assert_rejected(path, "unequal_lengths")
     with h5py.File(path, "r+") as file:
         file["/analysis/songs"].resize((0,))
-    refused(path, "no_songs")
+    assert_rejected(path, "no_songs")
 
 
-def test_unequal_segment_arrays(path):
+def test_segment_arrays_of_unequal_lengths_are_rejected(path):
     with h5py.File(path, "r+") as file:
-        file["/analysis/segments_timbre"].resize((SEGMENTS - 1, 12))
-    assert f"segments_timbre {SEGMENTS - 1}" in refused(path, "unequal_lengths", ["segments_start"])
+        file["/analysis/segments_timbre"].resize((N_SEGMENTS - 1, 12))
+    assert f"segments_timbre {N_SEGMENTS - 1}" in assert_rejected(path, "unequal_lengths", ["segments_start"])
     assert msd.read(path, ["beats_start"])["beats_start"][0].shape == (0,)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300, -5.0])
-@pytest.mark.parametrize("place", [0, 7, SEGMENTS - 1])
-def test_starts_that_are_not_monotone(path, value, place):
+@pytest.mark.parametrize("position", [0, 7, N_SEGMENTS - 1])
+def test_non_monotone_starts_are_rejected(path, value, position):
     with h5py.File(path, "r+") as file:
-        file[STARTS][place] = value
-    if (value, place) == (-5.0, 0):
+        file[STARTS][position] = value
+    if (value, position) == (-5.0, 0):
         assert msd.read(path)["segments_start"][0][0] == -5
     else:
-        refused(path, "not_monotone", ["segments_start"])
-    assert len(msd.read(path, ["segments_confidence"])["segments_confidence"][0]) == SEGMENTS
+        assert_rejected(path, "not_monotone", ["segments_start"])
+    assert len(msd.read(path, ["segments_confidence"])["segments_confidence"][0]) == N_SEGMENTS
 
 
-def test_one_start_of_nan():
-    refused(msd.to_bytes([song(beats_start=[np.nan])]), "not_monotone")
+def test_single_nan_start_is_rejected():
+    assert_rejected(msd.to_bytes([song(beats_start=[np.nan])]), "not_monotone")
 
 
-def test_nan_everywhere_else():
+def test_nan_in_other_fields_is_read():
     floats = {name: np.nan for name, field in FIELDS.items() if field.kind == "float"}
     arrays = {
         name: np.full_like(value, np.nan)
         for name, value in song().items()
-        if name in reader.SEGMENTS and name != "segments_start"
+        if name in SEGMENTS and name != "segments_start"
     }
     result = msd.read(msd.to_bytes([song(**floats, **arrays)]))
     assert all(result[name] == [None] for name in floats)
-    assert all(np.isnan(result[name][0]).all() and len(result[name][0]) == SEGMENTS for name in arrays)
+    assert all(np.isnan(result[name][0]).all() and len(result[name][0]) == N_SEGMENTS for name in arrays)
 
 
-def test_text_that_is_not_utf8(path):
+def test_invalid_utf8_is_replaced(path):
     with h5py.File(path, "r+") as file:
         row = file["/metadata/songs"][...]
         row["title"] = b"caf\xe9 \xff\xfe!"
@@ -334,38 +339,38 @@ def test_text_that_is_not_utf8(path):
 @pytest.mark.parametrize(
     "track_id", [b"", b"TRABC", b"trabcde128f429d538", b"TRABCDE128F429D538X", b"../../etc/passwd"]
 )
-def test_bad_track_id(path, track_id):
+def test_bad_track_id_is_rejected(path, track_id):
     with h5py.File(path, "r+") as file:
         row = file["/analysis/songs"][...]
         row["track_id"] = track_id
         file["/analysis/songs"][...] = row
-    refused(path, "bad_track_id", ["track_id"])
-    refused(path, "bad_track_id", ["duration"], expect_id=TRACK)
+    assert_rejected(path, "bad_track_id", ["track_id"])
+    assert_rejected(path, "bad_track_id", ["duration"], expect_id=TRACK)
 
 
-def test_track_id_is_not_the_file_name(path):
-    assert TRACK in refused(path, "id_mismatch", expect_id="TRAAAAW128F429D538")
+def test_unexpected_track_id_is_rejected(path):
+    assert TRACK in assert_rejected(path, "id_mismatch", expect_id="TRAAAAW128F429D538")
     assert msd.read(path, ["duration"], expect_id=TRACK) == {"duration": [12.5]}
 
 
 @pytest.mark.parametrize("starts", [[0, -1], [5, 0], [0, 10**6], [0, 2**31 - 1], [-1, 50]])
-def test_bad_index_of_an_aggregate(tmp_path, starts):
+def test_bad_index_of_an_aggregate_is_rejected(tmp_path, starts):
     path = tmp_path / "aggregate.h5"
     msd.write(path, [song(), song()])
     with h5py.File(path, "r+") as file:
         rows = file["/analysis/songs"][...]
-        for name in reader.SEGMENTS:
+        for name in SEGMENTS:
             rows[f"idx_{name}"] = starts
         file["/analysis/songs"][...] = rows
-    assert "idx_segments" in refused(path, "bad_index")
+    assert "idx_segments" in assert_rejected(path, "bad_index")
     assert msd.read(path, ["duration"]) == {"duration": [12.5, 12.5]}
 
 
-def test_segments_of_an_aggregate_must_agree_song_by_song(tmp_path):
+def test_aggregate_needs_equal_segment_lengths_for_each_song(tmp_path):
     path = tmp_path / "aggregate.h5"
     msd.write(path, [song(), song()])
     with h5py.File(path, "r+") as file:
         rows = file["/analysis/songs"][...]
-        rows["idx_segments_timbre"] = [0, SEGMENTS - 1]
+        rows["idx_segments_timbre"] = [0, N_SEGMENTS - 1]
         file["/analysis/songs"][...] = rows
-    refused(path, "unequal_lengths", ["segments_start"])
+    assert_rejected(path, "unequal_lengths", ["segments_start"])

@@ -1,6 +1,7 @@
-"""The reader against plain h5py on every field of every real file, and on aggregates made of them."""
+"""The reader compared with plain h5py on every field of every real file, and on aggregates of these songs."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -9,15 +10,17 @@ import pytest
 from reprise.lib import msd
 from reprise.lib.errors import InputError
 from reprise.lib.msd import FIELDS, reader
+from reprise.lib.msd.fields import SEGMENTS
+from reprise.lib.msd.track_structure import TrackStructure, UnsupportedLayout
 
-WAYS = ["path", "bytes", "library on bytes", "library on a path"]
+WAYS = ["path", "bytes", "h5py on bytes", "h5py on a path"]
 GROUPS = ["analysis", "metadata", "musicbrainz"]
 IDS = {"artist_7digitalid", "artist_playmeid", "release_7digitalid", "track_7digitalid"}
 
 
 def plain(path):
-    """Every member of every table and every array of a one-song file, as h5py gives them."""
-    values = {}
+    """Return every table member and every array of a one-song file, as read by h5py."""
+    values: dict[str, Any] = {}
     with h5py.File(path, "r") as file:
         for group in GROUPS:
             for name, dataset in file[group].items():
@@ -30,7 +33,7 @@ def plain(path):
 
 
 def expected(name, value):
-    """What the reader must make of one plain value."""
+    """Return the reader's expected result for one value of h5py."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "S":
             return [text.decode("utf-8", "replace") for text in value]
@@ -49,16 +52,16 @@ def same(one, other):
 
 
 def source_of(path, way, monkeypatch):
-    """The file as a source for the reader that goes the given way."""
-    if way.startswith("library"):
-        monkeypatch.setattr(reader, "Image", refuse)
-    if way == "library on a path":
-        monkeypatch.setattr(reader, "MAX_CONTENT", 0)
+    """Return the file as a source for the reader and select the given code path."""
+    if way.startswith("h5py"):
+        monkeypatch.setattr(reader, "TrackStructure", refuse)
+    if way == "h5py on a path":
+        monkeypatch.setattr(reader, "MAX_CONTENT_BYTES", 0)
     return path.read_bytes() if "bytes" in way else path
 
 
 def refuse(_):
-    raise reader.Unusual
+    raise UnsupportedLayout
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +82,7 @@ def real_aggregate(shared_data):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_every_field_of_every_real_file(oracle, way, monkeypatch):
     for path, values in oracle.items():
         result = msd.read(source_of(path, way, monkeypatch), expect_id=path.stem)
@@ -89,12 +93,12 @@ def test_every_field_of_every_real_file(oracle, way, monkeypatch):
             assert same(result[name][0], expected(name, value)), (path.name, name)
 
 
-def test_real_files_are_read_without_the_library(real_files):
-    """The fast path must be the one that real files take, or it is dead code."""
+def test_real_files_are_read_without_h5py(real_files):
+    """Real files must use the fast code path; if not, it is dead code."""
     for path in real_files:
         with msd.open_msd(path) as file:
             file.read()
-            assert isinstance(file._structure, reader.Image)
+            assert isinstance(file._structure, TrackStructure)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -111,7 +115,7 @@ def test_real_aggregate(real_aggregate, way, monkeypatch):
         assert same(result["segments_start"][song], part.astype(np.float32))
 
 
-def test_a_song_of_the_real_aggregate_equals_its_own_file(real_aggregate, shared_data):
+def test_song_of_the_real_aggregate_equals_its_track_file(real_aggregate, shared_data):
     alone = msd.read(shared_data / "msd" / msd.track_path("TRAAAAW128F429D538"))
     together = msd.read(real_aggregate)
     for name in FIELDS:
@@ -119,7 +123,7 @@ def test_a_song_of_the_real_aggregate_equals_its_own_file(real_aggregate, shared
             assert same(together[name][2], alone[name][0]), name
 
 
-def test_slices_of_an_aggregate_are_the_whole(real_aggregate):
+def test_slices_of_an_aggregate_equal_the_whole_read(real_aggregate):
     with msd.open_msd(real_aggregate) as file:
         whole = file.read()
         for start in range(4):
@@ -131,7 +135,7 @@ def test_slices_of_an_aggregate_are_the_whole(real_aggregate):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_slices_of_a_made_aggregate_with_empty_songs(way, monkeypatch, tmp_path):
+def test_slices_of_a_written_aggregate_with_empty_songs(way, monkeypatch, tmp_path):
     songs = [song(number, segments) for number, segments in enumerate([3, 0, 9000, 0, 0, 1, 0])]
     path = tmp_path / "aggregate.h5"
     msd.write(path, songs)
@@ -146,7 +150,7 @@ def test_slices_of_a_made_aggregate_with_empty_songs(way, monkeypatch, tmp_path)
 
 def song(number, segments):
     random = np.random.default_rng(number)
-    arrays = {name: random.random(segments).astype(np.float32) for name in reader.SEGMENTS}
+    arrays = {name: random.random(segments).astype(np.float32) for name in SEGMENTS}
     arrays["segments_start"] = np.arange(segments, dtype=np.float32)
     for name in ("segments_pitches", "segments_timbre"):
         arrays[name] = random.random((segments, 12)).astype(np.float32)
@@ -154,8 +158,8 @@ def song(number, segments):
     return {"track_id": f"TRAAAAA{number:011d}", "year": 1900 + number, **tags, **arrays}
 
 
-def test_only_the_wanted_datasets_are_read(real_files):
-    """With every chunk of all other datasets overwritten, the wanted ones still come out right."""
+def test_only_requested_datasets_are_read(real_files):
+    """The requested columns are read correctly after every chunk of all other datasets was overwritten."""
     columns = ["segments_start", "segments_pitches", "beats_start", "duration"]
     touched = {FIELDS[name].path for name in columns}
     content = bytearray(real_files[0].read_bytes())
@@ -166,9 +170,9 @@ def test_only_the_wanted_datasets_are_read(real_files):
                     chunk = dataset.id.get_chunk_info(place)
                     content[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
     result = msd.read(bytes(content), columns)
-    right = msd.read(real_files[0], columns)
+    correct = msd.read(real_files[0], columns)
     assert set(result) == set(columns)
-    assert all(same(result[name][0], right[name][0]) for name in columns)
+    assert all(same(result[name][0], correct[name][0]) for name in columns)
     for name in set(FIELDS) - set(columns):
         if FIELDS[name].path not in touched and (
             FIELDS[name].is_scalar or len(msd.read(real_files[0], [name])[name][0])
@@ -177,30 +181,30 @@ def test_only_the_wanted_datasets_are_read(real_files):
                 msd.read(bytes(content), [name])
 
 
-def test_columns_come_in_the_order_of_the_fields_and_unknown_ones_are_refused():
+def test_columns_follow_the_field_order_and_unknown_ones_are_rejected():
     content = msd.to_bytes([song(1, 2)])
     assert list(msd.read(content, ["year", "track_id"])) == ["track_id", "year"]
     assert msd.read(content, []) == {}
-    with pytest.raises(ValueError, match="no such fields"):
+    with pytest.raises(ValueError, match="unknown fields"):
         msd.read(content, ["yaer"])
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 1), (0, 3), (2, 1)])
-def test_a_range_outside_the_file_is_refused(start, stop):
+def test_range_outside_the_file_is_rejected(start, stop):
     with msd.open_msd(msd.to_bytes([song(1, 2), song(2, 2)])) as file, pytest.raises(ValueError, match="songs"):
         file.read(start=start, stop=stop)
 
 
-def test_a_closed_file_is_refused():
+def test_closed_file_is_rejected():
     with msd.open_msd(msd.to_bytes([song(1, 2)])) as file:
         pass
     with pytest.raises(ValueError, match="closed"):
         file.read()
 
 
-def test_files_open_at_once_are_not_mixed_up(monkeypatch):
-    """HDF5 shares one file between two in memory of the same name."""
-    monkeypatch.setattr(reader, "Image", refuse)
+def test_two_open_files_stay_separate(monkeypatch):
+    """HDF5 treats two in-memory files with equal names as the same file."""
+    monkeypatch.setattr(reader, "TrackStructure", refuse)
     with msd.open_msd(msd.to_bytes([song(1, 2)])) as one, msd.open_msd(msd.to_bytes([song(2, 2)])) as other:
         assert one.read(["year"]) == {"year": [1901]}
         assert other.read(["year"]) == {"year": [1902]}

@@ -1,4 +1,4 @@
-"""Files of other writers: another order, width, byte order or storage means the same songs; and seeded damage."""
+"""Files with another member order, width, byte order or storage layout, and files with seeded damage."""
 
 import io
 import os
@@ -6,6 +6,7 @@ import random
 import resource
 import signal
 import zlib
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,28 +15,29 @@ import pytest
 from reprise.lib import msd
 from reprise.lib.errors import InputError
 from reprise.lib.msd import FIELDS, reader
+from reprise.lib.msd.track_structure import UnsupportedLayout
 
 GROUPS = ("analysis", "metadata", "musicbrainz")
 LENGTHS = {"segments": 300, "beats": 40, "bars": 10, "tatums": 80, "sections": 0}
 
 
 def song(seed):
-    """A song with every field set, of values that float32 holds exactly."""
-    values = {}
-    draw = np.random.default_rng(seed)
-    for place, (name, field) in enumerate(FIELDS.items()):
+    """Return a song with every field set to values that float32 represents exactly."""
+    values: dict[str, Any] = {}
+    rng = np.random.default_rng(seed)
+    for position, (name, field) in enumerate(FIELDS.items()):
         length = LENGTHS.get(name.split("_")[0], 5)
         if field.kind == "text":
             values[name] = f"TRAAAAA{seed:011d}" if name == "track_id" else f"{name[:20]} ü"
         elif field.kind in {"int", "float"}:
-            values[name] = place if field.kind == "int" else place + 0.25
+            values[name] = position if field.kind == "int" else position + 0.25
         elif field.kind == "texts":
             values[name] = [f"{name[:6]} ñ {number}" for number in range(length)]
         elif field.kind == "ints":
-            values[name] = draw.integers(0, 9, length).astype(np.int32)
+            values[name] = rng.integers(0, 9, length).astype(np.int32)
         else:
             shape = (length, 12) if field.kind == "matrix" else (length,)
-            values[name] = draw.random(shape).astype(np.float32)
+            values[name] = rng.random(shape).astype(np.float32)
             if name.endswith("_start"):
                 values[name].sort()
     return {name: value for name, value in values.items() if not name.startswith("idx_")}
@@ -47,25 +49,25 @@ def same(one, other):
     return one == other
 
 
-def rewritten(content, change, **options):
-    """The file with every dataset stored anew; ``change`` maps its data to other data and storage options."""
-    image = io.BytesIO()
-    with h5py.File(io.BytesIO(content)) as old, h5py.File(image, "w", **options) as new:
+def rewrite(content, change, **options):
+    """Rewrite every dataset of a file; ``change`` maps a dataset to its new data and storage options."""
+    output = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as old, h5py.File(output, "w", **options) as new:
         for group in GROUPS:
             for name, dataset in old[group].items():
                 data, storage = change(dataset)
                 if "chunks" in storage:
                     storage["maxshape"] = (None, *[12] * (dataset.ndim - 1))
                 new.create_dataset(f"{group}/{name}", data=data, **storage)
-    return image.getvalue()
+    return output.getvalue()
 
 
-def chunks(dataset, rows=64, columns=12):
+def chunk_shape(dataset, rows=64, columns=12):
     return (rows, columns)[: dataset.ndim]
 
 
 def other_dtype(dtype, order=">", float_bytes=8, int_bytes=4):
-    """The dtype with its compound members turned round, in another byte order and of other widths."""
+    """Return the dtype with compound members in reverse order, another byte order and other widths."""
     if dtype.names:
         members = [(name, other_dtype(dtype[name], order, float_bytes, int_bytes)) for name in dtype.names[::-1]]
         return np.dtype([("first", "u2"), *members], align=False)
@@ -74,7 +76,7 @@ def other_dtype(dtype, order=">", float_bytes=8, int_bytes=4):
     return np.dtype(f"{order}{dtype.kind}{float_bytes if dtype.kind == 'f' else int_bytes}")
 
 
-def converted(dataset, **widths):
+def convert(dataset, **widths):
     old = dataset[...]
     new = np.zeros(old.shape, other_dtype(old.dtype, **widths))
     for name in old.dtype.names or ():
@@ -84,47 +86,53 @@ def converted(dataset, **widths):
     return new
 
 
-def utf8(dataset):
-    """Data of a text dataset, marked as utf-8 as h5py marks its own; other data as they are."""
+def mark_as_utf8(dataset):
+    """Return data of a text dataset with h5py's UTF-8 type, other data unchanged."""
     if dataset.dtype.kind == "S":
         return dataset[...].astype(h5py.string_dtype("utf-8", dataset.dtype.itemsize))
     return dataset[...]
 
 
 VARIANTS = {
-    "in one piece": lambda d: (d[...], {}),
-    "chunks without a filter": lambda d: (d[...], {"chunks": chunks(d)}),
-    "deflate only": lambda d: (d[...], {"chunks": chunks(d), "compression": 9}),
-    "shuffle only": lambda d: (d[...], {"chunks": chunks(d), "shuffle": True}),
-    "chunks of one row": lambda d: (d[...], {"chunks": chunks(d, 1), "compression": 1, "shuffle": True}),
-    "chunks of five columns": lambda d: (d[...], {"chunks": chunks(d, 64, 5), "compression": 1, "shuffle": True}),
-    "chunks of six columns": lambda d: (d[...], {"chunks": chunks(d, 7, 6)}),
-    "big-endian": lambda d: (converted(d), {"chunks": chunks(d), "compression": 1, "shuffle": True}),
-    "big-endian in one piece": lambda d: (converted(d), {}),
-    "narrow": lambda d: (converted(d, order="<", float_bytes=4, int_bytes=2), {}),
-    "wide": lambda d: (converted(d, order="<", int_bytes=8), {"chunks": chunks(d), "shuffle": True}),
-    "utf-8 text": lambda d: (utf8(d), {"chunks": chunks(d)}),
+    "contiguous": lambda d: (d[...], {}),
+    "chunks without a filter": lambda d: (d[...], {"chunks": chunk_shape(d)}),
+    "deflate only": lambda d: (d[...], {"chunks": chunk_shape(d), "compression": 9}),
+    "shuffle only": lambda d: (d[...], {"chunks": chunk_shape(d), "shuffle": True}),
+    "chunks of one row": lambda d: (d[...], {"chunks": chunk_shape(d, 1), "compression": 1, "shuffle": True}),
+    "chunks of five columns": lambda d: (d[...], {"chunks": chunk_shape(d, 64, 5), "compression": 1, "shuffle": True}),
+    "chunks of six columns": lambda d: (d[...], {"chunks": chunk_shape(d, 7, 6)}),
+    "big-endian": lambda d: (convert(d), {"chunks": chunk_shape(d), "compression": 1, "shuffle": True}),
+    "big-endian contiguous": lambda d: (convert(d), {}),
+    "narrow": lambda d: (convert(d, order="<", float_bytes=4, int_bytes=2), {}),
+    "wide": lambda d: (convert(d, order="<", int_bytes=8), {"chunks": chunk_shape(d), "shuffle": True}),
+    "utf-8 text": lambda d: (mark_as_utf8(d), {"chunks": chunk_shape(d)}),
 }
-FILES = [{}, {"libver": "latest"}, {"libver": ("v108", "v110")}, {"userblock_size": 512}, {"track_order": True}]
+FILES: list[dict[str, Any]] = [
+    {},
+    {"libver": "latest"},
+    {"libver": ("v108", "v110")},
+    {"userblock_size": 512},
+    {"track_order": True},
+]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("count", [1, 3])
-def test_other_storage_means_the_same(variant, count, tmp_path):
+def test_other_storage_gives_the_same_songs(variant, count, tmp_path):
     songs = [song(seed) for seed in range(count)]
     content = msd.to_bytes(songs)
     for number, options in enumerate(FILES):
-        changed = rewritten(content, VARIANTS[variant], **options)
+        changed = rewrite(content, VARIANTS[variant], **options)
         path = tmp_path / f"{number}.h5"
         path.write_bytes(changed)
         for source in (changed, path):
             result = msd.read(source)
             for name in songs[0]:
-                assert all(same(result[name][place], one[name]) for place, one in enumerate(songs)), name
+                assert all(same(result[name][i], one[name]) for i, one in enumerate(songs)), name
 
 
-def test_chunks_whose_filters_were_skipped(tmp_path):
-    """HDF5 marks a chunk whose filter failed, and stores it without."""
+def test_chunks_with_skipped_filters(tmp_path):
+    """When a filter fails, HDF5 stores the chunk without it and sets the filter's bit in the chunk's mask."""
     path = tmp_path / "skipped.h5"
     one = song(1)
     msd.write(path, [one])
@@ -152,66 +160,67 @@ def test_chunks_whose_filters_were_skipped(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["year", "artist_mbtags_count"])
-def test_numbers_over_32_bits(name):
+def test_integers_of_more_than_32_bits_are_rejected(name):
     def wide(dataset):
-        data = converted(dataset, order="<", int_bytes=8)
+        data = convert(dataset, order="<", int_bytes=8)
         if dataset.name.endswith(FIELDS[name].path):
             (data if dataset.dtype.names is None else data[name])[...] = 2**31
         return data, {}
 
     with pytest.raises(InputError, match="32 bits") as caught:
-        msd.read(rewritten(msd.to_bytes([song(1)]), wide))
+        msd.read(rewrite(msd.to_bytes([song(1)]), wide))
     assert caught.value.kind == "wrong_type"
 
 
 def test_aggregate_without_arrays():
-    """The dataset's own summary file has the tables alone."""
-    content = bytearray()
-    image = io.BytesIO()
-    with h5py.File(io.BytesIO(msd.to_bytes([song(1), song(2)]))) as old, h5py.File(image, "w") as new:
+    """The dataset's official summary file has only tables."""
+    output = io.BytesIO()
+    with h5py.File(io.BytesIO(msd.to_bytes([song(1), song(2)]))) as old, h5py.File(output, "w") as new:
         for group in GROUPS:
             new[f"{group}/songs"] = old[group]["songs"][...]
-    content = image.getvalue()
+    content = output.getvalue()
     assert msd.read(content, ["year", "title"])["title"] == [song(1)["title"]] * 2
     with pytest.raises(InputError) as caught:
         msd.read(content)
     assert caught.value.kind == "missing_dataset"
 
 
-def damaged(draw, contents):
-    """One of the contents with a few bits, bytes, addresses or the tail spoiled, mostly near HDF5's structures."""
+def damage(draw, contents):
+    """Damage bits, bytes, addresses or the end of one of the contents, mostly near HDF5's structures."""
     content = bytearray(draw.choice(contents))
-    places = [place for mark in (b"TREE", b"SNOD", b"HEAP", b"OHDR") for place in found(content, mark)]
+    positions = [position for mark in (b"TREE", b"SNOD", b"HEAP", b"OHDR") for position in find_all(content, mark)]
     for _ in range(draw.choice((1, 1, 2, 8))):
         where = draw.random()
         near = (
-            draw.choice(places) + draw.randrange(-200, 500) if places and where < 0.6 else draw.randrange(len(content))
+            draw.choice(positions) + draw.randrange(-200, 500)
+            if positions and where < 0.6
+            else draw.randrange(len(content))
         )
-        place = min(max(near if where > 0.1 else draw.randrange(200), 0), len(content) - 1)
+        position = min(max(near if where > 0.1 else draw.randrange(200), 0), len(content) - 1)
         how = draw.random()
         if how < 0.5:
-            content[place] ^= 1 << draw.randrange(8)
+            content[position] ^= 1 << draw.randrange(8)
         elif how < 0.7:
-            content[place] = draw.choice((0, 1, 127, 128, 255))
+            content[position] = draw.choice((0, 1, 127, 128, 255))
         elif how < 0.95:
             address = draw.choice((0, 96, len(content), 2**32 - 1, 2**64 - 1, draw.randrange(len(content))))
-            content[place : place + 8] = address.to_bytes(8, "little")
+            content[position : position + 8] = address.to_bytes(8, "little")
         else:
-            del content[max(place, 1) :]
+            del content[max(position, 1) :]
             break
     return bytes(content)
 
 
-def found(content, mark):
-    place = content.find(mark)
-    while place >= 0:
-        yield place
-        place = content.find(mark, place + 4)
+def find_all(content, mark):
+    position = content.find(mark)
+    while position >= 0:
+        yield position
+        position = content.find(mark, position + 4)
 
 
 def check_damaged(seed, contents):
-    """Read one damaged file: only an `InputError` or a well-formed result may come of it."""
-    content = damaged(random.Random(seed), contents)
+    """Read one damaged file and assert that it gives an `InputError` or a well-formed result."""
+    content = damage(random.Random(seed), contents)
     try:
         result = msd.read(content)
     except InputError:
@@ -223,16 +232,16 @@ def check_damaged(seed, contents):
             assert all(value.dtype == np.float32 for value in values)
 
 
-@pytest.mark.parametrize("through_library", [False, True])
-def test_damage_never_crashes_or_swallows_the_process(through_library, monkeypatch):
-    """A few hundred seeded mutations in a child of bounded memory and time; a crash there says which seed."""
+@pytest.mark.parametrize("with_h5py", [False, True])
+def test_damaged_files_do_not_crash_the_process(with_h5py, monkeypatch):
+    """Read 400 seeded mutations in child processes of limited memory and time; a failure names the seed."""
     one = msd.to_bytes([song(1)])
-    latest = rewritten(one, VARIANTS["chunks of one row"], libver="latest")
+    latest = rewrite(one, VARIANTS["chunks of one row"], libver="latest")
     contents = [one, one, msd.to_bytes([song(1), song(2)]), latest]
-    if through_library:
-        monkeypatch.setattr(reader, "Image", _refuse)
+    if with_h5py:
+        monkeypatch.setattr(reader, "TrackStructure", _refuse)
     for first in range(0, 400, 100):
-        notes, note = os.pipe()
+        read_end, write_end = os.pipe()
         child = os.fork()
         if not child:
             status = 1
@@ -241,17 +250,17 @@ def test_damage_never_crashes_or_swallows_the_process(through_library, monkeypat
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
                 signal.alarm(60)
                 for seed in range(first, first + 100):
-                    os.write(note, bytes([seed - first]))
+                    os.write(write_end, bytes([seed - first]))
                     check_damaged(seed, contents)
                 status = 0
             finally:
                 os._exit(status)
-        os.close(note)
+        os.close(write_end)
         _, status = os.waitpid(child, 0)
-        begun = os.read(notes, 200)
-        os.close(notes)
-        assert status == 0, f"seed {first + begun[-1]} ended the child with status {status}"
+        started = os.read(read_end, 200)
+        os.close(read_end)
+        assert status == 0, f"seed {first + started[-1]} ended the child with status {status}"
 
 
 def _refuse(_):
-    raise reader.Unusual
+    raise UnsupportedLayout

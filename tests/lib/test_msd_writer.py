@@ -1,7 +1,8 @@
-"""The writer: what it writes is read back the same by the reader, by plain h5py and by PyTables' getters."""
+"""The writer: its files are read back unchanged by the reader, by plain h5py and by PyTables' getters."""
 
 import io
 import struct
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from reprise.lib import msd
 from reprise.lib.msd import FIELDS
 
-# h5py's own oracle in test_msd_reader.py covers the reader; here the writer is what is tested
+# test_msd_reader.py compares the reader with h5py, so these tests can use the reader to check the writer
 SCALARS = [name for name, field in FIELDS.items() if field.is_scalar and not name.startswith("idx_")]
 ARRAYS = [name for name, field in FIELDS.items() if not field.is_scalar]
-# arrays of one family share their rows
+# arrays of one family share their row index
 FAMILIES = {
     name: "terms" if name.startswith("artist_terms") else "tags" if name.startswith("artist_mbtags") else stem
     for name in ARRAYS
@@ -30,8 +31,8 @@ def texts(size):
 
 @st.composite
 def songs(draw):
-    """Any song that a file can hold, as the reader gives it."""
-    song = {}
+    """Draw a song that a file can contain, with values as returned by the reader."""
+    song: dict[str, Any] = {}
     for name in SCALARS:
         field = FIELDS[name]
         if field.kind == "text":
@@ -100,7 +101,7 @@ def example(number=0, segments=1500):
 
 
 @pytest.mark.parametrize("count", [1, 30])
-def test_layout_is_that_of_the_real_files(shared_data, count):
+def test_layout_equals_the_real_files(shared_data, count):
     real_path = next((shared_data / "msd").rglob("*.h5"))
     if count > 1:
         real_path = shared_data / "msd_bad" / "compact_aggregate_kx-Huang.h5"
@@ -118,12 +119,12 @@ def test_layout_is_that_of_the_real_files(shared_data, count):
                 assert other.maxshape == dataset.maxshape
                 assert other.shape[1:] == dataset.shape[1:]
                 assert (other.shuffle, other.compression, other.compression_opts) == (True, "gzip", 1)
-                # the real tracks' metadata table expects three rows a chunk, for one
+                # one known difference: the metadata table of real track files has chunks of three rows
                 assert other.chunks == dataset.chunks or (name, group, count) == ("songs", "metadata", 1)
                 assert {"CLASS", "TITLE", "VERSION"} <= set(other.attrs)
 
 
-def test_h5py_reads_what_was_written():
+def test_h5py_reads_written_files():
     written = [example(number) for number in range(3)]
     with h5py.File(io.BytesIO(msd.to_bytes(written))) as file:
         table = file["analysis/songs"][...]
@@ -139,7 +140,7 @@ def test_h5py_reads_what_was_written():
 
 
 def getters(path, place):
-    """Every field of one song, the way that the dataset's own getters take it from PyTables."""
+    """Return every field of one song as read through PyTables by the dataset's official getters."""
     tables = pytest.importorskip("tables")
     values = {}
     with tables.open_file(str(path)) as file:
@@ -148,6 +149,7 @@ def getters(path, place):
             if field.is_scalar:
                 values[name] = getattr(getattr(file.root, field.group).songs.cols, name)[place]
                 continue
+            assert field.index is not None
             index = getattr(getattr(file.root, FIELDS[field.index].group).songs.cols, field.index)
             array = getattr(getattr(file.root, field.group), name)
             last = place == count - 1
@@ -182,11 +184,11 @@ def test_pytables_getters_on_real_files(shared_data):
         check_getters(path)
 
 
-def test_the_same_songs_give_the_same_bytes():
+def test_equal_songs_give_equal_bytes():
     assert msd.to_bytes([example()]) == msd.to_bytes([example()])
 
 
-def test_a_song_with_an_id_alone():
+def test_song_with_only_an_id():
     result = msd.read(msd.to_bytes([{"track_id": "TRAAAAW128F429D538"}]))
     for name, field in FIELDS.items():
         (value,) = result[name]
@@ -212,14 +214,14 @@ def test_a_song_with_an_id_alone():
         ({"artist_terms": ["x"]}, "artist_terms_freq"),
     ],
 )
-def test_songs_that_no_file_can_hold(change, message):
+def test_songs_that_do_not_fit_the_format_are_rejected(change, message):
     with pytest.raises(ValueError, match=message):
         msd.to_bytes([example() | change])
     with pytest.raises(ValueError, match="at least one"):
         msd.to_bytes([])
 
 
-def test_write_is_all_or_nothing(tmp_path):
+def test_write_is_atomic(tmp_path):
     path = tmp_path / "track.h5"
     msd.write(path, [example(1)])
     before = path.read_bytes()
@@ -233,7 +235,7 @@ def test_write_is_all_or_nothing(tmp_path):
         msd.write(tmp_path / "none" / "track.h5", [example()])
 
 
-def test_write_leaves_nothing_when_the_target_is_a_folder(tmp_path):
+def test_write_leaves_no_temporary_file_when_the_target_is_a_folder(tmp_path):
     (tmp_path / "track.h5").mkdir()
     with pytest.raises(OSError, match="track"):
         msd.write(tmp_path / "track.h5", [example()])

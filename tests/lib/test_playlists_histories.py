@@ -1,4 +1,4 @@
-"""Histories of ListenBrainz and Last.fm: lines as ListenBrainz and the exporters write them, and what is counted."""
+"""Histories from ListenBrainz and Last.fm: lines as ListenBrainz and the exporters write them, and play counts."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from reprise.lib.playlists.lastfm import read_lastfm
 from reprise.lib.playlists.listenbrainz import read_listenbrainz
 
 MBID, OTHER = "b1a9c0e9-d987-4042-ae91-78d6a3267d69", "01809552-4f87-45b0-afff-2c6f0730a3be"
-EXPORTED = (  # a line of listens/2023/5.jsonl in the archive that the site exports
+EXPORTED = (  # a line of listens/2023/5.jsonl in an archive exported by the site
     '{"inserted_at": 1683109837.2, "listened_at": 1683109833, "track_metadata": {"track_name": "J\\u00f3ga", '
     '"artist_name": "Björk", "release_name": "Homogenic", "mbid_mapping": {"caa_id": 1, "artists": [{"artist_mbid": '
     f'"{OTHER}"}}], "recording_mbid": "{MBID}", "release_mbid": "{OTHER}"}}, '
@@ -52,13 +52,13 @@ def test_json_lines(start: str, end: str) -> None:
     assert listens(data) == [replace(JOGA, play_count=2), replace(DUMPED_JOGA, play_count=2)]
 
 
-def test_an_array_of_listens_as_older_exports_are() -> None:
+def test_array_of_listens_of_older_exports() -> None:
     for text in (f"[{EXPORTED},{DUMPED}, {EXPORTED}]", f" [\n{EXPORTED},\n{DUMPED},\n{EXPORTED}\n]\n"):
         assert listens(text) == [replace(JOGA, play_count=2), DUMPED_JOGA]
     assert listens("[]") == []
 
 
-def test_a_long_array_is_read_piece_by_piece() -> None:
+def test_long_array_is_read_in_pieces() -> None:
     many = [f'{{"track_metadata": {{"artist_name": "é{n % 7}", "track_name": "{"x" * 900}"}}}}' for n in range(2_000)]
     got = listens("[" + ",".join(many) + "]")
     assert [(e.artist_name, e.play_count) for e in got if isinstance(e, Entry)] == [
@@ -66,14 +66,14 @@ def test_a_long_array_is_read_piece_by_piece() -> None:
     ]
 
 
-def test_an_array_that_breaks_off_gives_what_came_before() -> None:
+def test_truncated_array_gives_the_listens_before_the_break() -> None:
     for rest in ("", ", {", "{]", ", nonsense", "," + "[" * 100_000, ',"', ',{"a":"' + "x" * 900_000):
         reject, entry = listens(f"[{EXPORTED}{rest}")
         assert isinstance(reject, Reject)
         assert (reject.line, reject.kind, entry) == (2, "bad_json", JOGA)
 
 
-def test_an_answer_of_the_api() -> None:
+def test_response_of_the_api() -> None:
     for indent in (None, 2):
         payload = {"count": 2, "listens": [json.loads(EXPORTED), {}, json.loads(DUMPED)], "user_id": "ann"}
         reject, *entries = listens(json.dumps({"payload": payload}, indent=indent))
@@ -104,14 +104,14 @@ def test_an_answer_of_the_api() -> None:
         ('{"x": "\0"}', "nul_byte"),
     ],
 )
-def test_bad_lines_of_json_cost_themselves_alone(line: str, kind: str) -> None:
+def test_only_bad_json_lines_are_rejected(line: str, kind: str) -> None:
     reject, entry = listens(f"{EXPORTED}\n{line}\n{EXPORTED}\n")
     assert isinstance(reject, Reject)
     assert (reject.line, reject.kind) == (2, kind)
     assert entry == replace(JOGA, play_count=2)
 
 
-def test_odd_fields_of_a_listen_are_left_out() -> None:
+def test_invalid_fields_of_a_listen_are_dropped() -> None:
     odd = {"artist_name": 5, "track_name": "a\u0000\ud800b\n", "release_name": None, "additional_info": "x"}
     info = {"recording_mbid": "none", "isrc": 12, "duration_ms": "NaN", "duration": -4}
     for extra in ({}, {"additional_info": info, "mbid_mapping": {"recording_mbid": [MBID]}}):
@@ -154,12 +154,12 @@ EXCEL = '\ufeff"Artist";"Album";"Track Name";"Date"\r\n"Björk";"Homogenic";"Jó
         (EXCEL, [Entry(2, None, "Björk", "Jóga", "Homogenic")]),
     ],
 )  # fmt: skip
-def test_lastfm(data: str, expected: list[Entry]) -> None:
+def test_lastfm_exporters(data: str, expected: list[Entry]) -> None:
     assert scrobbles(data) == expected
     assert scrobbles(data.replace("\r\n", "\n").replace("\n", "\r\n")) == expected
 
 
-def test_bad_lines_of_csv_cost_themselves_alone() -> None:
+def test_only_bad_csv_lines_are_rejected() -> None:
     lines = [
         "too,few",
         "a,b,c,d,22 Mar 2021 16:55",
@@ -186,7 +186,7 @@ def test_bad_lines_of_csv_cost_themselves_alone() -> None:
         ("a\rb,c", "bad_fields"),
     ],
 )
-def test_what_is_no_history(data: str, kind: str) -> None:
+def test_other_files_are_rejected(data: str, kind: str) -> None:
     with pytest.raises(InputError) as caught:
         scrobbles(data)
     assert caught.value.kind == kind
@@ -197,7 +197,7 @@ NAME = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_siz
 
 @given(st.lists(st.tuples(NAME, NAME, NAME), max_size=8))
 @settings(max_examples=50, deadline=None)
-def test_what_is_written_is_read_back(plays: list[tuple[str, str, str]]) -> None:
+def test_written_plays_are_read_back(plays: list[tuple[str, str, str]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     writer.writerow(GHAN.splitlines()[0].split(","))
@@ -210,11 +210,11 @@ def test_what_is_written_is_read_back(plays: list[tuple[str, str, str]]) -> None
         assert [(e.artist_name, e.title, e.release, e.play_count) for e in got if isinstance(e, Entry)] == expected
 
 
-# ---------------------------------------------------------------- bounds
+# ---------------------------------------------------------------- limits
 
 
 class Endless:
-    """A history of many plays of one song, made while it is read."""
+    """A history of many plays of one song, generated while it is read."""
 
     def __init__(self, line: bytes, times: int) -> None:
         self.line, self.size, self.position = line, len(line) * times, 0
@@ -226,7 +226,7 @@ class Endless:
         return (self.line * (size // len(self.line) + 2))[start : start + size]
 
 
-def test_memory_follows_songs_and_not_plays() -> None:
+def test_memory_does_not_grow_with_plays_of_one_song() -> None:
     tracemalloc.start()
     stream: Any = Endless(b"Blur,The Magic Whip,New World Towers,22 Mar 2021 16:55\n", 40_000)
     (entry,) = read_lastfm(stream)
@@ -237,7 +237,7 @@ def test_memory_follows_songs_and_not_plays() -> None:
     assert peak < 8 << 20
 
 
-def test_too_many_songs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_songs_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "MAX_SONGS", 10)
     lines = "".join(f"A,B,{n},22 Mar 2021 16:55\n" for n in range(11))
     with pytest.raises(InputError, match="10 different songs"):

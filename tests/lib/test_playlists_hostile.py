@@ -1,4 +1,4 @@
-"""Playlists that were made, or damaged, to do harm: none may crash, hang, fill the memory, read a file or a network."""
+"""Hostile and damaged playlists cause no crash, no hang, bounded memory, and no access to files or the network."""
 
 import io
 import socket
@@ -38,8 +38,8 @@ def read(format_: Format, data: bytes | str) -> list[Entry | Reject]:
     return list(format_.read(io.BytesIO(data.encode() if isinstance(data, str) else data)))
 
 
-def refused(format_: Format, data: bytes | str) -> str:
-    """Kind of the error that a file raises, which has one line for a person to read."""
+def error_kind(format_: Format, data: bytes | str) -> str:
+    """Assert that a file raises InputError with a printable one-line message, and return the error's kind."""
     with pytest.raises(InputError) as caught:
         read(format_, data)
     assert caught.value.message.isprintable()
@@ -62,56 +62,56 @@ LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha">' + "".join(
 
 
 @pytest.mark.parametrize("format_", XML, ids=lambda format_: format_.name)
-def test_entities_are_refused(format_: Format, tmp_path: Path) -> None:
+def test_entities_are_rejected(format_: Format, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     root = {"xspf": "playlist", "itunes": "plist", "rekordbox": "DJ_PLAYLISTS"}[format_.name]
-    for declared in (
+    for declaration in (
         LAUGHS + "]>",
         f'<!DOCTYPE x [<!ENTITY i SYSTEM "{secret.as_uri()}">]>',
         '<!DOCTYPE x [<!ENTITY % i SYSTEM "http://127.0.0.1:9/x.dtd"> %i;]>',
         '<!DOCTYPE x [<!ATTLIST TRACK Name CDATA "default">]>',
         "<!DOCTYPE x []>",
     ):
-        assert refused(format_, f"<?xml version='1.0'?>{declared}<{root}>&i;</{root}>") == "xml_entities"
+        assert error_kind(format_, f"<?xml version='1.0'?>{declaration}<{root}>&i;</{root}>") == "xml_entities"
 
 
-def test_a_document_type_elsewhere_is_neither_fetched_nor_a_fault(tmp_path: Path) -> None:
+def test_external_dtd_is_ignored(tmp_path: Path) -> None:
     dtd = tmp_path / "x.dtd"
     dtd.write_text("<!ENTITY i 'secret'>")
     data = f'<!DOCTYPE playlist SYSTEM "{dtd.as_uri()}">' + TRACK.format("a&i;b")
     assert read(XSPF, data) == [Entry(1, title="ab")]
 
 
-def test_xml_in_xml_without_end() -> None:
-    assert refused(XSPF, "<playlist>" + "<a>" * 200 + "</a>" * 200 + "</playlist>") == "xml_too_deep"
+def test_too_deep_xml_is_rejected() -> None:
+    assert error_kind(XSPF, "<playlist>" + "<a>" * 200 + "</a>" * 200 + "</playlist>") == "xml_too_deep"
     nodes = "<NODE>" * 100_000
-    assert refused(REKORDBOX, f"<DJ_PLAYLISTS><PLAYLISTS>{nodes}") == "xml_too_deep"
+    assert error_kind(REKORDBOX, f"<DJ_PLAYLISTS><PLAYLISTS>{nodes}") == "xml_too_deep"
 
 
 @pytest.mark.parametrize("token", ['<track a="', "<!--", "<", "<?x "])
-def test_a_tag_without_end_is_given_up_early(token: str) -> None:
-    class Long:
-        taken = 0
+def test_unterminated_token_is_rejected_early(token: str) -> None:
+    class LongStream:
+        bytes_read = 0
 
         def read(self, size: int) -> bytes:
-            self.taken += size
+            self.bytes_read += size
             return b"x" * size
 
-    stream: Any = Long()
+    stream: Any = LongStream()
 
-    def whole() -> Iterator[bytes]:
+    def start_of_file() -> Iterator[bytes]:
         yield b"<playlist>" + token.encode()
 
-    first = whole()
+    first = start_of_file()
     original = stream.read
     stream.read = lambda size: next(first, None) or original(size)
     with pytest.raises(InputError, match="tag or comment"):
         list(XSPF.read(stream))
-    assert stream.taken < 2 << 20
+    assert stream.bytes_read < 2 << 20
 
 
-def test_long_texts_are_cut() -> None:
+def test_long_texts_are_truncated() -> None:
     (entry,) = read(XSPF, TRACK.format("x" * 3_000_000))
     assert isinstance(entry, Entry)
     assert len(entry.title or "") == markup.MAX_TEXT
@@ -120,11 +120,11 @@ def test_long_texts_are_cut() -> None:
     assert len(entry.title or "") == markup.MAX_TEXT
 
 
-def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_files_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(markup, "MAX_BYTES", 100)
-    assert refused(XSPF, TRACK.format("x" * 100)) == "xml_too_large"
+    assert error_kind(XSPF, TRACK.format("x" * 100)) == "xml_too_large"
     monkeypatch.setattr("reprise.lib.playlists.m3u.MAX_BYTES", 10)
-    assert refused(M3U, "12345678901") == "too_large"
+    assert error_kind(M3U, "12345678901") == "too_large"
     assert len(read(M3U, "1234567890")) == 1
 
 
@@ -136,14 +136,14 @@ def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
         '<DJ_PLAYLISTS><PLAYLISTS><NODE KeyType="1">{}<TRACK Key="x"/></NODE></PLAYLISTS></DJ_PLAYLISTS>',
     ],
 )
-def test_collections_of_too_many_tracks(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collections_with_too_many_tracks_are_rejected(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "MAX_SONGS", 10)
     tracks = [f'<TRACK TrackID="{n}" Key="{n}"/>' for n in range(10)]
-    assert refused(REKORDBOX, data.format("".join(tracks))) == "too_many_songs"
+    assert error_kind(REKORDBOX, data.format("".join(tracks))) == "too_many_songs"
     assert read(REKORDBOX, data.format("".join(tracks[1:]))) == []
 
 
-def test_rubbish_encodings() -> None:
+def test_unknown_encodings_raise_input_errors_only() -> None:
     for name in ("rot13", "utf-7", "idna", "nonsense", "utf-32", "euc-jp"):
         try:
             read(XSPF, f"<?xml version='1.0' encoding='{name}'?>" + TRACK.format("a"))
@@ -151,17 +151,17 @@ def test_rubbish_encodings() -> None:
             assert error.kind == "broken_xml"  # noqa: PT017
 
 
-# ---------------------------------------------------------------- everything
+# ---------------------------------------------------------------- all formats
 
 
 @pytest.mark.parametrize(
     "line", ["#EXTINF:" + " " * 60_000 + "x", "#EXTINF:" + "a" * 60_000, '#EXTINF:"' + 'a"' * 30_000]
 )
-def test_lines_that_would_take_a_pattern_for_ever(line: str) -> None:
+def test_patterns_take_linear_time_on_hostile_lines(line: str) -> None:
     assert len(read(M3U, f"{line}\na.mp3\n")) == 1
 
 
-def test_a_deep_array_does_not_fill_the_memory() -> None:
+def test_memory_is_bounded_on_a_deep_array() -> None:
     tracemalloc.start()
     assert [item.kind for item in read(LISTENBRAINZ, "[" * 3_000_000) if isinstance(item, Reject)] == ["bad_json"]
     _, peak = tracemalloc.get_traced_memory()
@@ -169,30 +169,32 @@ def test_a_deep_array_does_not_fill_the_memory() -> None:
     assert peak < 24 << 20
 
 
-def sound(item: Entry | Reject) -> bool:
-    """Whether an item can be stored: text that is utf-8, counts that are positive."""
+def is_storable(item: Entry | Reject) -> bool:
+    """Return whether an item can be stored: text encodes as UTF-8, counts are positive."""
     texts = [getattr(item, name) for name in type(item).__annotations__]
     assert all(text.encode() is not None for text in texts if isinstance(text, str))
     return not isinstance(item, Entry) or item.play_count >= 1
 
 
-def survive(reader: Any, stream: BinaryIO) -> None:
+def check_reader(reader: Any, stream: BinaryIO) -> None:
     try:
-        assert all(sound(item) for item in reader(stream))
+        assert all(is_storable(item) for item in reader(stream))
     except InputError as error:
         assert error.message.isprintable(), error.message  # noqa: PT017
 
 
 @given(st.binary(max_size=300), st.sampled_from(["x.m3u", "x.xspf", "x.xml", "x.jsonl", "x.csv", "x.tsv"]))
 @settings(max_examples=150, deadline=None)
-def test_any_bytes(data: bytes, name: str) -> None:
-    for format_ in {detect(name, data[:HEAD_BYTES]), *FORMATS} - {None}:
-        survive(format_.read, io.BytesIO(data))
+def test_any_bytes_give_entries_rejects_or_input_errors(data: bytes, name: str) -> None:
+    detected = detect(name, data[:HEAD_BYTES])
+    assert detected is None or detected in FORMATS
+    for format_ in FORMATS:
+        check_reader(format_.read, io.BytesIO(data))
 
 
 @given(st.sampled_from(FORMATS), st.data())
 @settings(max_examples=400, deadline=None)
-def test_mutations(format_: Format, data: st.DataObject) -> None:
+def test_mutated_files_give_entries_rejects_or_input_errors(format_: Format, data: st.DataObject) -> None:
     raw = bytearray(SAMPLES[format_.name])
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(raw)))
@@ -208,10 +210,10 @@ def test_mutations(format_: Format, data: st.DataObject) -> None:
         else:
             raw[at:at] = raw[at : at + 60]
     detect("x", bytes(raw))
-    survive(format_.read, io.BytesIO(bytes(raw)))
+    check_reader(format_.read, io.BytesIO(bytes(raw)))
 
 
-def test_the_samples_are_good() -> None:
+def test_samples_are_valid() -> None:
     for format_ in FORMATS:
         items = read(format_, SAMPLES[format_.name])
         assert items, format_.name

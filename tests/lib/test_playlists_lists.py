@@ -1,4 +1,4 @@
-"""M3U and XSPF playlists as programs write them, and which format a file is told to be in."""
+"""M3U and XSPF playlists as programs write them, and detection of the format of a file."""
 
 import io
 from urllib.parse import quote
@@ -18,7 +18,7 @@ MBID = "b1a9c0e9-d987-4042-ae91-78d6a3267d69"
 
 
 def read(name: str, data: bytes | str) -> list[Entry | Reject]:
-    """All that the reader gives that ``detect`` names."""
+    """Return all items of the reader that ``detect`` selects."""
     raw = data.encode() if isinstance(data, str) else data
     format_ = detect(name, raw[:HEAD_BYTES])
     assert format_ is not None, "not detected"
@@ -71,11 +71,11 @@ def test_m3u(data: bytes | str, expected: list[Entry]) -> None:
     assert read("x.m3u", data) == expected
 
 
-def test_m3u_in_latin_1_where_windows_1252_says_nothing() -> None:
+def test_m3u_is_latin_1_where_windows_1252_is_undefined() -> None:
     assert read("x.m3u", b"caf\xe9\x81.mp3\n") == [Entry(1, "café\x81.mp3")]
 
 
-def test_bad_lines_of_an_m3u_cost_themselves_alone() -> None:
+def test_only_bad_m3u_lines_are_rejected() -> None:
     items = read("x.m3u", b"#EXTM3U\n#EXTINF:9,A - B\nnul\0.mp3\n" + b"a" * 70_000 + b"\n#EXTINF:8,C - D\nd.mp3\n")
     assert [(item.line, item.kind) for item in items if isinstance(item, Reject)] == [
         (3, "nul_byte"),
@@ -91,7 +91,7 @@ NAMES = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters=
 
 @given(st.lists(st.tuples(NAMES, NAMES, NAMES, st.integers(1, 10_000)), max_size=5), st.sampled_from(["\n", "\r\n"]))
 @settings(max_examples=60, deadline=None)
-def test_what_is_written_as_m3u_is_read_back(songs: list[tuple[str, str, str, int]], end: str) -> None:
+def test_written_m3u_is_read_back(songs: list[tuple[str, str, str, int]], end: str) -> None:
     lines = ["#EXTM3U", *(f"#EXTINF:{s},{a} - {t}{end}{p}" for a, t, p, s in songs), ""]
     entries = read("x", end.join(lines))
     assert [(e.artist_name, e.title, e.path, e.duration_s) for e in entries if isinstance(e, Entry)] == songs
@@ -141,7 +141,7 @@ def test_xspf_in_other_encodings(encoding: str) -> None:
 
 @given(st.lists(st.tuples(NAMES, NAMES, NAMES, st.integers(1, 10**9)), max_size=5))
 @settings(max_examples=60, deadline=None)
-def test_what_is_written_as_xspf_is_read_back(songs: list[tuple[str, str, str, int]]) -> None:
+def test_written_xspf_is_read_back(songs: list[tuple[str, str, str, int]]) -> None:
     tracks = (
         f"<track><location>file:///{escape(quote(path))}</location><creator>{escape(artist)}</creator>"
         f"<title>{escape(title)}</title><duration>{ms}</duration></track>"
@@ -152,7 +152,7 @@ def test_what_is_written_as_xspf_is_read_back(songs: list[tuple[str, str, str, i
     assert [(e.artist_name, e.title, e.path, e.duration_s) for e in entries if isinstance(e, Entry)] == expected
 
 
-# ---------------------------------------------------------------- telling formats apart
+# ---------------------------------------------------------------- detection
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_detect(name: str, head: str, expected: str | None) -> None:
     assert (format_.name if format_ else None) == expected
 
 
-def test_a_list_that_is_none_of_its_kind() -> None:
+def test_other_xml_and_empty_files_are_rejected() -> None:
     for reader in (read_xspf, read_itunes, read_rekordbox):
         with pytest.raises(InputError) as caught:
             list(reader(io.BytesIO(b"<html><body/></html>")))
@@ -223,11 +223,11 @@ def test_a_list_that_is_none_of_its_kind() -> None:
         (None, None),
     ],
 )
-def test_local_path(location: str | None, expected: str | None) -> None:
+def test_path_of_location(location: str | None, expected: str | None) -> None:
     assert path_of_location(location) == expected
 
 
-def test_numbers() -> None:
+def test_durations_and_counts() -> None:
     durations = [
         clean_duration(v) for v in ("215", "1.5", "-1", "0", "", "nan", "1e9", 3, 2.5, -1, True, None, float("inf"))
     ]

@@ -1,9 +1,9 @@
-"""Which spellings are one recording, and which track an entry is."""
+"""Normalised spellings of recordings, and matching of entries with tracks."""
 
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reprise.lib.playlists import Entry, Match, Matcher, Track, entry_key, match_keys, normalise
@@ -48,7 +48,7 @@ MBID, OTHER = "b1a9c0e9-d987-4042-ae91-78d6a3267d69", "01809552-4f87-45b0-afff-2
         (("방탄소년단", "봄날"), ("방탄소년단", "봄날")),
     ],
 )
-def test_one_recording(one: tuple[str, str], other: tuple[str, str]) -> None:
+def test_spellings_of_one_recording_are_equal(one: tuple[str, str], other: tuple[str, str]) -> None:
     artist = normalise(*one)[0] if one[0] != "Rolling Stones" else "r"
     assert (artist, normalise(*one)[1]) == normalise(*other)
 
@@ -75,7 +75,7 @@ def test_one_recording(one: tuple[str, str], other: tuple[str, str]) -> None:
         ("X", "X (2009)"),
     ],
 )
-def test_two_recordings(one: str, other: str) -> None:
+def test_different_recordings_stay_different(one: str, other: str) -> None:
     assert normalise("A", one) != normalise("A", other)
 
 
@@ -95,7 +95,7 @@ def test_two_recordings(one: str, other: str) -> None:
         ("ß", "Æ Œ", ("ss", "ae oe")),
     ],
 )
-def test_what_is_left_of_odd_names(artist: str, title: str, expected: tuple[str, str]) -> None:
+def test_unusual_names_are_not_emptied(artist: str, title: str, expected: tuple[str, str]) -> None:
     assert normalise(artist, title) == expected
 
 
@@ -109,14 +109,15 @@ TEXT = st.lists(WORDS, max_size=8).map(" ".join) | st.lists(WORDS, max_size=8).m
 
 @given(TEXT, TEXT)
 @settings(max_examples=1_000, deadline=None)
-def test_normalising_twice_changes_nothing(artist: str, title: str) -> None:
+def test_normalise_is_idempotent(artist: str, title: str) -> None:
     once = normalise(artist, title)
     assert normalise(*once) == once
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
+@example("", "+")
 @settings(max_examples=200, deadline=None)
-def test_case_and_blanks_never_tell_recordings_apart(artist: str, title: str) -> None:
+def test_case_and_whitespace_do_not_matter(artist: str, title: str) -> None:
     assert normalise(f" {artist}  ", f"\u00a0{title}\n") == normalise(artist, title)
     if artist.casefold() == artist.upper().casefold():
         assert normalise(artist.upper(), title) == normalise(artist, title)
@@ -151,11 +152,11 @@ TRACKS = [
         (Entry(1, path="/a.mp3"), None),
     ],
 )
-def test_matching_goes_by_mbid_then_isrc_then_names(entry: Entry, expected: Match | None) -> None:
+def test_match_by_mbid_then_isrc_then_names(entry: Entry, expected: Match | None) -> None:
     assert Matcher(TRACKS).match(entry) == expected
 
 
-def test_of_equal_tracks_the_first_is_taken() -> None:
+def test_first_of_equal_tracks_matches() -> None:
     twins = [Track(f"LB{n}", None, None, "A", "B") for n in range(5)]
     random.Random(1).shuffle(twins)
     assert Matcher(twins).match(Entry(1, artist_name="a", title="b")) == Match(twins[0].track_id, "names")

@@ -1,4 +1,4 @@
-"""Where paths of playlists lead: to files under the root, or nowhere."""
+"""Paths in playlists resolve to files under the root or to None."""
 
 import os
 import unicodedata
@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprise.lib.playlists import Tails, resolve
+from reprise.lib.playlists import PathIndex, resolve
 
 NFD = unicodedata.normalize("NFD", "Björk")
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A library beside things that are nobody's business."""
+    """A library next to files that must not be reached."""
     for name in (
         "lib/ann/Björk/Jóga 100%.mp3",
         "lib/ann/Lists/x.m3u",
@@ -54,7 +54,7 @@ def root(tmp_path: Path) -> Path:
         ("{root}/../ann/a#b?.mp3", "a#b?.mp3"),
     ],
 )
-def test_paths_into_the_library(root: Path, path: str, expected: str) -> None:
+def test_paths_inside_the_library_resolve(root: Path, path: str, expected: str) -> None:
     assert resolve(path.replace("{root}", str(root)), root / "Lists", root) == root / expected
 
 
@@ -70,12 +70,12 @@ def test_paths_into_the_library(root: Path, path: str, expected: str) -> None:
         *("\\\\.\\PhysicalDrive0", "\\\\?\\C:\\x.m3u", "C:\\x.m3u", "c:x.m3u", "CON", "~/x.m3u", "$HOME/x.m3u"),
     ],
 )
-def test_paths_that_lead_out_or_nowhere(root: Path, path: str) -> None:
+def test_other_paths_resolve_to_none(root: Path, path: str) -> None:
     spelled = path.replace("{root}", str(root)).replace("{top}", str(root.parent.parent))
     assert resolve(spelled, root / "Lists", root) is None
 
 
-def test_a_root_that_is_a_link_stays_as_it_was_given(root: Path) -> None:
+def test_root_that_is_a_link_is_kept_as_given(root: Path) -> None:
     link = root.parent / "link"
     link.symlink_to(root)
     assert resolve("../a#b?.mp3", link / "Lists", link) == link / "a#b?.mp3"
@@ -104,8 +104,8 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES | st.text(max_size=3), max_size=12), st.sampled_from(["", "/"]))
 @settings(max_examples=300, deadline=None)
-def test_nothing_leaves_the_root(tmp_path_factory: pytest.TempPathFactory, pieces: list[str], joint: str) -> None:
-    top = tmp_path_factory.getbasetemp() / "nothing_leaves"
+def test_no_path_leaves_the_root(tmp_path_factory: pytest.TempPathFactory, pieces: list[str], joint: str) -> None:
+    top = tmp_path_factory.getbasetemp() / "no_path_leaves"
     library = top / "lib"
     if not top.exists():
         (library / "Lists").mkdir(parents=True)
@@ -132,11 +132,11 @@ KNOWN = ["Björk/Homogenic/02 Jóga.m4a", "X/Best/01 Intro.mp3", "Y/Best/01 Intr
         ("file://localhost/Users/a/homogenic/02%20J%C3%B3ga.m4a", KNOWN[0]),
         ("//nas/music/Homogenic/02 Jóga.m4a", KNOWN[0]),
         ("/Volumes/D/X/Best/01 Intro.mp3", KNOWN[1]),
-        ("/Volumes/D/Best/01 Intro.mp3", None),  # of two artists
+        ("/Volumes/D/Best/01 Intro.mp3", None),  # matches files of two artists
         ("/Volumes/D/W/Best/01 Intro.mp3", None),
         ("/m/a/z/01 intro.mp3", KNOWN[5]),
         ("/m/z/01 intro.mp3", None),
-        ("D:/top.mp3", None),  # one part is too little
+        ("D:/top.mp3", None),  # a file name alone is not sufficient
         ("same/a.mp3", None),
         ("/m/Homogenic/../Homogenic/02 Jóga.m4a", None),
         ("http://x.example/Homogenic/02 Jóga.m4a", None),
@@ -144,13 +144,13 @@ KNOWN = ["Björk/Homogenic/02 Jóga.m4a", "X/Best/01 Intro.mp3", "Y/Best/01 Intr
         ("/", None),
     ],
 )
-def test_tails(path: str, expected: str | None) -> None:
-    assert Tails(KNOWN).find(path) == expected
-    assert Tails(reversed(KNOWN)).find(path) == expected
+def test_path_index(path: str, expected: str | None) -> None:
+    assert PathIndex(KNOWN).find(path) == expected
+    assert PathIndex(reversed(KNOWN)).find(path) == expected
 
 
-def test_a_path_that_is_known_twice_is_one_path() -> None:
-    assert Tails(["a/b.mp3", "a/b.mp3"]).find("/x/a/b.mp3") == "a/b.mp3"
-    assert Tails([]).find("a/b.mp3") is None
+def test_duplicate_paths_are_one_path() -> None:
+    assert PathIndex(["a/b.mp3", "a/b.mp3"]).find("/x/a/b.mp3") == "a/b.mp3"
+    assert PathIndex([]).find("a/b.mp3") is None
     deep = "/".join("abcdefghijkl")
-    assert Tails([deep]).find(f"C:/{deep}") == deep
+    assert PathIndex([deep]).find(f"C:/{deep}") == deep

@@ -1,4 +1,4 @@
-"""Every contract is sound, and what stands in it is what can be made of it."""
+"""Table contracts: names, texts, keys and types are consistent, and the Arrow schemas follow them."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ CONTRACTS = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
 
 
 def faults(table: Table) -> list[str]:
-    """What is unsound in a contract."""
+    """List the faults of a contract."""
     return [*name_faults(table), *text_faults(table), *key_faults(table), *type_faults(table)]
 
 
@@ -23,7 +23,7 @@ def name_faults(table: Table) -> Iterator[str]:
     for name in (table.name, *names, *table.checks):
         if not SNAKE_CASE.fullmatch(name):
             yield f"{name} is not snake_case"
-    yield from (f"{name} is there twice" for name in set(names) if names.count(name) > 1)
+    yield from (f"{name} occurs twice" for name in set(names) if names.count(name) > 1)
     if table.name.endswith("_v1"):
         yield "the first version has no suffix"
 
@@ -33,13 +33,13 @@ def text_faults(table: Table) -> Iterator[str]:
         if not text.strip() or "\n" in text or "'" in text:  # an apostrophe in a comment breaks the DDL
             yield f"text is empty, has an apostrophe or a line break: {text!r}"
     if not table.doc.endswith("."):
-        yield "the doc is no sentence"
+        yield "the doc does not end in a full stop"
 
 
 def key_faults(table: Table) -> Iterator[str]:
     names = [column.name for column in table.columns]
     if not table.key or len(set(table.key)) != len(table.key):
-        yield "has no key, or one with a column twice"
+        yield "has no key, or a key with a column twice"
     elif sorted(names[: len(table.key)]) != sorted(table.key):
         yield "the key does not come first"
     for name in sorted({*table.key, *(("sha256", table.owner) if table.owner else ())}):
@@ -57,7 +57,7 @@ def type_faults(table: Table) -> Iterator[str]:
             yield f"{column.name} has an unknown type"
             continue
         if is_list and (not column.nullable or column.name in table.key):
-            yield f"{column.name}: an array is no key, and one that is missing is NULL"
+            yield f"{column.name}: an array must be nullable and must not be in the key"
     for condition in table.checks.values():
         words = set(re.findall(r"[a-z_0-9]+", re.sub("'[^']*'", "", condition)))
         if not words & {column.name for column in table.columns}:
@@ -65,16 +65,16 @@ def type_faults(table: Table) -> Iterator[str]:
 
 
 @CONTRACTS
-def test_contract_is_sound(table: Table) -> None:
+def test_contract_has_no_faults(table: Table) -> None:
     assert faults(table) == []
 
 
 @CONTRACTS
-def test_contract_is_found_under_its_name(table: Table) -> None:
+def test_contract_is_registered_under_its_name(table: Table) -> None:
     assert TABLES[table.name] is table
 
 
-def test_names_differ_in_more_than_their_case() -> None:
+def test_table_names_differ_also_without_case() -> None:
     assert len({name.casefold() for name in TABLES}) == len(TABLES)
 
 
@@ -95,13 +95,13 @@ def test_scalars_come_before_arrays(table: Table) -> None:
 
 
 @CONTRACTS
-def test_delta_keeps_statistics_of_what_is_looked_up(table: Table) -> None:
-    """It does so for the first 32 columns; a lookup by any other reads every file."""
+def test_lookup_columns_are_among_the_columns_with_statistics(table: Table) -> None:
+    """Delta keeps statistics of the first 32 columns; a lookup by another column would read every file."""
     names = [column.name for column in table.columns]
     assert {*table.key, table.owner or table.key[0]} <= set(names[:32])
 
 
-def test_lookup_of_a_column() -> None:
+def test_column_is_found_by_name() -> None:
     assert MSD_TRACKS.column("tempo").type == "double"
     with pytest.raises(KeyError, match="msd_tracks has no column temp"):
         MSD_TRACKS.column("temp")
@@ -121,20 +121,20 @@ A, B = Column("a", "string", "first", nullable=False), Column("b", "int", "secon
         (example(A, B, key=("b",)), "the key does not come first"),
         (example(Column("a", "string", "first")), "a may be NULL"),
         (example(A, B, key=()), "has no key"),
-        (example(A, B, B), "b is there twice"),
+        (example(A, B, B), "b occurs twice"),
         (example(A, Column("someThing", "int", "x")), "someThing is not snake_case"),
         (example(A, Column("c", "int", "")), "text is empty"),
         (example(A, Column("c", "int", "the song's")), "text is empty, has an apostrophe"),
         (example(A, Column("c", "decimal", "x")), "c has an unknown type"),  # type: ignore[arg-type]
-        (example(A, B, doc="Things"), "the doc is no sentence"),
+        (example(A, B, doc="Things"), "the doc does not end in a full stop"),
         (example(A, B, owner="uri"), "has no uri"),
         (example(A, B, owner="a"), "has no sha256"),
         (example(A, B, Column("uri", "string", "x"), Column("sha256", "string", "x"), owner="uri"), "uri may be NULL"),
     ],
 )
-def test_checker_complains(table: Table, fault: str) -> None:
+def test_checker_finds_faults(table: Table, fault: str) -> None:
     assert [found for found in faults(table) if found.startswith(fault)]
 
 
-def test_checker_is_content() -> None:
+def test_checker_accepts_a_correct_contract() -> None:
     assert faults(example(A, B)) == []

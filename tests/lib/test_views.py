@@ -1,4 +1,4 @@
-"""What the views say of themselves, from their text alone."""
+"""Views, checked by their text without an SQL engine."""
 
 import re
 from pathlib import Path
@@ -12,37 +12,37 @@ NAMES = list(VIEWS)
 
 
 def sources(sql: str) -> set[str]:
-    """What a query reads, but its own common table expressions."""
+    """Tables and views that a query reads, without its common table expressions."""
     return set(re.findall(r"\b(?:FROM|JOIN) (\w+)", sql)) - set(re.findall(r"\b(\w+) AS \(", sql))
 
 
 def last_select(sql: str) -> list[str]:
-    """Names of the columns of a query's last SELECT."""
+    """Column names of the last SELECT of a query."""
     columns = flatten(sql.rpartition("\nSELECT ")[2]).partition(" FROM ")[0].split(",")
     return [re.split(r" AS |\.", column.strip())[-1] for column in columns]
 
 
 def flatten(text: str) -> str:
-    """``text`` without what stands in brackets."""
+    """Remove all text in brackets."""
     while (shorter := re.sub(r"\([^()]*\)", "", text)) != text:
         text = shorter
     return " ".join(text.split())
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=NAMES)
-def test_view_reads_tables_and_earlier_views(view: View) -> None:
+def test_view_reads_only_tables_and_earlier_views(view: View) -> None:
     earlier = set(NAMES[: NAMES.index(view.name)])
     assert sources(view.sql)
     assert sources(view.sql) <= TABLES.keys() | earlier
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=NAMES)
-def test_columns_are_those_of_the_query(view: View) -> None:
+def test_columns_equal_those_of_the_query(view: View) -> None:
     assert last_select(view.sql) == list(view.columns)
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=NAMES)
-def test_view_explains_itself(view: View) -> None:
+def test_view_has_docs_and_an_example(view: View) -> None:
     assert re.fullmatch(r"[A-Z][^\n]*\.", view.doc)
     for name, comment in view.columns.items():
         assert re.fullmatch(r"[a-z][a-z_]*", name)
@@ -54,12 +54,12 @@ def test_view_explains_itself(view: View) -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=NAMES)
-def test_every_parameter_is_used_and_is_no_column(view: View) -> None:
-    """A parameter named like a column would be the column."""
-    of_sources = {c.name for name in sources(view.sql) & TABLES.keys() for c in TABLES[name].columns}
+def test_every_parameter_is_used_and_is_not_a_column(view: View) -> None:
+    """In SQL, a parameter with the name of a column would refer to the column."""
+    columns = {c.name for name in sources(view.sql) & TABLES.keys() for c in TABLES[name].columns}
     for parameter in view.parameters:
         assert re.search(rf"\b{parameter}\b", view.sql)
-        assert parameter not in of_sources
+        assert parameter not in columns
 
 
 def test_readme_lists_every_view() -> None:
@@ -69,13 +69,12 @@ def test_readme_lists_every_view() -> None:
     assert listed[2:] == [f"| `{call}` | {v.doc} |" for call, v in zip(calls, VIEWS.values(), strict=True)]
 
 
-def test_no_view_hides_a_table() -> None:
+def test_no_view_has_the_name_of_a_table() -> None:
     assert not TABLES.keys() & VIEWS.keys()
     assert [view.name for view in VIEWS.values()] == NAMES
 
 
-def test_columns_of_tables_and_views_of_one_name_mean_the_same_everywhere() -> None:
-    """Units at least: a tempo is in BPM in every table and view."""
+def test_columns_of_one_name_have_one_unit_in_all_views() -> None:
     units = {"tempo": "BPM", "loudness": "dB", "tempo_mean": "BPM", "tempo_std": "BPM", "duration": " s"}
     for view in VIEWS.values():
         for name, unit in units.items():

@@ -1,4 +1,4 @@
-"""Blocks of vectors against queries, and candidates against those they were found for, in whatever parts they come."""
+"""Search in blocks of vectors and alignment of candidates, for any division of the gallery into blocks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,19 +9,18 @@ import pytest
 
 from reprise.lib.detect.alignment import RERANKERS
 from reprise.lib.detect.search import NO_GROUP
-from reprise.udfs.cover_search import Mates, Queries, align_candidates, count_before, find_nearest, read_block
-from reprise.udfs.numba_cache import compiling
+from reprise.udfs.cover_search import Mates, Queries, align_candidates, count_ranked_before, find_nearest, read_block
 
 RNG = np.random.default_rng(5)
 N, D = 90, 6
-VECTORS = RNG.integers(-2, 3, (N, D)).astype(np.float32)  # so coarse that many distances are equal
+VECTORS = RNG.integers(-2, 3, (N, D)).astype(np.float32)  # few distinct values, so that many distances are equal
 IDS = [f"TR{i:05d}" for i in RNG.permutation(N)]
 GROUPS = np.where(np.arange(N) % 10 < 2, np.arange(N) // 10, NO_GROUP).astype(np.int64)  # nine pairs of duplicates
-ASKED = np.array([0, 1, 7, 40])
-QUERIES = Queries([IDS[i] for i in ASKED], VECTORS[ASKED], GROUPS[ASKED])
+QUERY_ROWS = np.array([0, 1, 7, 40])
+QUERIES = Queries([IDS[i] for i in QUERY_ROWS], VECTORS[QUERY_ROWS], GROUPS[QUERY_ROWS])
 
 
-def blocks(rows: Any) -> pa.RecordBatch:
+def block(rows: Any) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(
         {
             "track_id": pa.array([IDS[i] for i in rows], pa.string()),
@@ -34,14 +33,14 @@ def blocks(rows: Any) -> pa.RecordBatch:
 def parts(sizes: tuple[int, ...]) -> Iterator[pa.RecordBatch]:
     start = 0
     for size in sizes:
-        yield blocks(np.arange(start, start + size))
+        yield block(np.arange(start, start + size))
         start += size
 
 
 def rankings() -> list[list[tuple[float, str]]]:
-    """Everything but the query and its duplicates, by distance and then id."""
+    """All tracks except the query and its duplicates, by distance and then id."""
     found = []
-    for query in ASKED:
+    for query in QUERY_ROWS:
         others = [i for i in range(N) if i != query and not (GROUPS[i] == GROUPS[query] != NO_GROUP)]
         found.append(
             sorted((float(np.linalg.norm((VECTORS[i] - VECTORS[query]).astype("f8"))), IDS[i]) for i in others)
@@ -54,7 +53,7 @@ SIZES = [(90,), (0, 1, 88, 1), (30, 30, 30)]
 
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("k", [1, 10, 200])
-def test_nearest_are_those_of_brute_force(k: int, sizes: tuple[int, ...]) -> None:
+def test_nearest_tracks_equal_brute_force(k: int, sizes: tuple[int, ...]) -> None:
     (found,) = find_nearest(parts(sizes), queries=QUERIES, k=k)
     rows = found.to_pylist()
     for number, ranking in enumerate(rankings()):
@@ -62,38 +61,38 @@ def test_nearest_are_those_of_brute_force(k: int, sizes: tuple[int, ...]) -> Non
         assert ours == [(pytest.approx(distance), track_id) for distance, track_id in ranking[:k]]
 
 
-def test_nearest_of_parts_hold_the_nearest_of_all() -> None:
-    """Two workers' answers together hold the k nearest: nothing is lost between them."""
-    halves = [find_nearest([blocks(rows)], queries=QUERIES, k=5) for rows in np.array_split(np.arange(N), 2)]
+def test_nearest_tracks_of_two_parts_contain_the_nearest_of_all() -> None:
+    """The results of two workers together contain the k nearest tracks."""
+    halves = [find_nearest([block(rows)], queries=QUERIES, k=5) for rows in np.array_split(np.arange(N), 2)]
     rows = [row for half in halves for batch in half for row in batch.to_pylist()]
     for number, ranking in enumerate(rankings()):
         ours = sorted((row["distance"], row["candidate_id"]) for row in rows if row["query"] == number)
         assert [track_id for _, track_id in ours[:5]] == [track_id for _, track_id in ranking[:5]]
 
 
-def test_an_empty_part_finds_nothing() -> None:
-    for batches in ([], [blocks(np.arange(0))]):
+def test_empty_part_finds_nothing() -> None:
+    for batches in ([], [block(np.arange(0))]):
         (found,) = find_nearest(iter(batches), queries=QUERIES, k=3)
         assert found.num_rows == 0
         assert found.schema.names == ["query", "candidate_id", "distance"]
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_counts_add_up_to_ranks(sizes: tuple[int, ...]) -> None:
-    mates = [(q, place) for q in range(len(ASKED)) for place in (0, 3, 50)]
-    named = [rankings()[q][place] for q, place in mates]
-    sought = Mates(
-        np.array([q for q, _ in mates]),
-        [track_id for _, track_id in named],
-        np.array([distance for distance, _ in named]),
+def test_counts_of_tracks_ranked_before_equal_the_ranks(sizes: tuple[int, ...]) -> None:
+    pairs = [(q, rank) for q in range(len(QUERY_ROWS)) for rank in (0, 3, 50)]
+    tracks = [rankings()[q][rank] for q, rank in pairs]
+    mates = Mates(
+        np.array([q for q, _ in pairs]),
+        [track_id for _, track_id in tracks],
+        np.array([distance for distance, _ in tracks]),
     )
-    (counts,) = count_before(parts(sizes), queries=QUERIES, mates=sought)
-    assert counts.column("mate").to_pylist() == list(range(len(mates)))
-    assert counts.column("before").to_pylist() == [place for _, place in mates]
+    (counts,) = count_ranked_before(parts(sizes), queries=QUERIES, mates=mates)
+    assert counts.column("mate").to_pylist() == list(range(len(pairs)))
+    assert counts.column("before").to_pylist() == [rank for _, rank in pairs]
 
 
-def test_a_block_is_read_as_it_was_written() -> None:
-    vectors, ids, groups = read_block(blocks(np.arange(10, 20)).slice(3, 4))
+def test_block_is_read_as_written() -> None:
+    vectors, ids, groups = read_block(block(np.arange(10, 20)).slice(3, 4))
     np.testing.assert_array_equal(vectors, VECTORS[13:17])
     assert vectors.dtype == np.float32
     assert ids == IDS[13:17]
@@ -101,7 +100,7 @@ def test_a_block_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("reranker", list(RERANKERS))
-def test_each_candidate_is_aligned_with_the_queries_it_was_found_for(reranker: str) -> None:
+def test_candidate_is_aligned_with_the_queries_that_found_it(reranker: str) -> None:
     chromas = [RNG.random((12, beats), dtype=np.float32) for beats in (80, 95, 120, 76)]
     batch = pa.RecordBatch.from_pydict(
         {
@@ -118,15 +117,3 @@ def test_each_candidate_is_aligned_with_the_queries_it_was_found_for(reranker: s
         assert row["alignment_distance"] == pytest.approx(expected.distance)
         assert row["transposition"] == expected.transposition
         assert row["tempo_ratio"] == pytest.approx(expected.tempo_ratio)
-
-
-def test_a_compilation_that_fails_is_tried_again() -> None:
-    def fail() -> None:
-        with compiling("fails at first"):
-            raise KeyError("compiler")
-
-    with pytest.raises(KeyError):
-        fail()
-    for name in ("fails at first", "another"):  # it does not hold the lock for ever
-        with compiling(name):
-            pass

@@ -1,4 +1,4 @@
-"""Batches of chroma into vectors and codes, and trained models from below the warehouse."""
+"""Embeddings and codes from batches of chroma, and loading of trained models."""
 
 import hashlib
 from pathlib import Path
@@ -10,14 +10,14 @@ import pytest
 from reprise.lib.detect.dictionary_lda import Dictionary
 from reprise.lib.detect.embeddings import dump
 from reprise.lib.detect.median_pca import MedianPca
-from reprise.lib.detect.patches import HALF, patch_magnitudes
+from reprise.lib.detect.patches import HALF_PATCH_SIZE, patch_magnitudes
 from reprise.lib.errors import InputError
 from reprise.lib.tables import COVER_VECTORS
 from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.cover_vectors import embed_tracks, encode_tracks
 from reprise.udfs.model_cache import load_embedding
 
-PATCHES = np.random.default_rng(3).random((600, HALF), dtype=np.float32)
+PATCHES = np.random.default_rng(3).random((600, HALF_PATCH_SIZE), dtype=np.float32)
 
 
 def write(folder: Path, data: bytes) -> tuple[str, str]:
@@ -25,8 +25,8 @@ def write(folder: Path, data: bytes) -> tuple[str, str]:
     return str(folder / "model.safetensors"), hashlib.sha256(data).hexdigest()
 
 
-def trained(components: int) -> MedianPca:
-    """A model like no other one here: workers keep what they have loaded for as long as they live."""
+def train(components: int) -> MedianPca:
+    """Each test uses another number of components: a process keeps loaded models, so equal models would be reused."""
     return MedianPca.fit(list(PATCHES), components)
 
 
@@ -42,8 +42,8 @@ def batch(patches: np.ndarray) -> pa.RecordBatch:
 
 
 @pytest.mark.parametrize("sizes", [(600,), (0, 1, 255, 256, 88)])
-def test_rows_are_what_the_model_makes_whatever_the_batches(sizes: tuple[int, ...], tmp_path: Path) -> None:
-    model = trained(7)
+def test_vectors_are_the_embeddings_of_the_model_for_any_batch_sizes(sizes: tuple[int, ...], tmp_path: Path) -> None:
+    model = train(7)
     artifact, sha256 = write(tmp_path, dump(model, {}))
     whole, start, batches = batch(PATCHES), 0, []
     for size in sizes:
@@ -61,7 +61,7 @@ def test_rows_are_what_the_model_makes_whatever_the_batches(sizes: tuple[int, ..
 
 
 def test_no_batch_gives_no_row(tmp_path: Path) -> None:
-    artifact, sha256 = write(tmp_path, dump(trained(6), {}))
+    artifact, sha256 = write(tmp_path, dump(train(6), {}))
     named = {"artifact": artifact, "artifact_sha256": sha256, "model_id": "m", "run_id": "r"}
     assert list(embed_tracks(iter([]), **named)) == []
 
@@ -76,30 +76,30 @@ def test_codes_are_those_of_the_dictionary() -> None:
         np.testing.assert_array_equal(np.array(code, "f4"), dictionary.encode(chroma))
 
 
-def test_a_model_is_loaded_once_a_process(tmp_path: Path) -> None:
-    artifact, sha256 = write(tmp_path, dump(trained(5), {}))
+def test_model_is_loaded_once_per_process(tmp_path: Path) -> None:
+    artifact, sha256 = write(tmp_path, dump(train(5), {}))
     first = load_embedding(artifact, sha256)
     Path(artifact).unlink()
     assert load_embedding(f"file:{artifact}", sha256) is first
 
 
 @pytest.mark.parametrize("damage", ["truncated", "a bit", "another model"])
-def test_a_file_that_is_not_the_one_that_was_trained(damage: str, tmp_path: Path) -> None:
-    data = dump(trained(4), {})
+def test_file_that_differs_from_the_trained_model_is_rejected(damage: str, tmp_path: Path) -> None:
+    data = dump(train(4), {})
     _, sha256 = write(tmp_path, data)
     changed = {
         "truncated": data[:-1],
         "a bit": data[:-1] + bytes([data[-1] ^ 1]),
-        "another model": dump(trained(3), {}),
+        "another model": dump(train(3), {}),
     }[damage]
     artifact, _ = write(tmp_path, changed)
-    for _ in range(2):  # it is not kept either
-        with pytest.raises(InputError, match="is not the file that was trained: train the model again") as caught:
+    for _ in range(2):  # the second time as well: a rejected file is not cached
+        with pytest.raises(InputError, match="has changed since the training: train the model again") as caught:
             load_embedding(artifact, sha256)
         assert caught.value.kind == "checksum"
 
 
-def test_a_file_that_is_no_model(tmp_path: Path) -> None:
-    artifact, sha256 = write(tmp_path, b"no model at all")
-    with pytest.raises(InputError, match="is no trained embedding"):
+def test_file_that_is_not_a_model_is_rejected(tmp_path: Path) -> None:
+    artifact, sha256 = write(tmp_path, b"not a model")
+    with pytest.raises(InputError, match="is not a trained embedding"):
         load_embedding(artifact, sha256)

@@ -1,4 +1,4 @@
-"""Rows of features and images from batches of tracks: which copy is read, what is made, what is said of bad ones."""
+"""Features and images from batches of tracks: choice of the copy, rows, and faults of bad tracks."""
 
 import hashlib
 from pathlib import Path
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
 
 
 def write_audio(path: Path, seconds: float, seed: int = 0) -> str:
-    """A FLAC of noise; its SHA-256."""
+    """Write a FLAC file of noise; return its SHA-256."""
     samples = np.random.default_rng(seed).uniform(-0.3, 0.3, round(22_050 * seconds))
     soundfile.write(path, samples, 22_050, format="FLAC", subtype="PCM_16")
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -40,12 +40,12 @@ def track(sha256: str, *uris: str, wanted: tuple[str, ...] = ("features",)) -> d
 def run(*tracks: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     batch = pa.RecordBatch.from_pylist(list(tracks), SCHEMA)
     rows: dict[str, list[dict[str, Any]]] = {}
-    for name, made in extract_audio_features([batch], stage="s", run_id="r"):
+    for name, made in extract_audio_features([batch], job="s", run_id="r"):
         rows.setdefault(name, []).extend(made.to_pylist())
     return rows
 
 
-def test_rows_are_what_the_functions_give(tmp_path: Path) -> None:
+def test_rows_equal_direct_calls(tmp_path: Path) -> None:
     path = tmp_path / "Ä song.flac"
     sha256 = write_audio(path, 4.6)
     rows = run(track(sha256, path.as_uri(), wanted=("features", "mel", "cqt")))
@@ -65,7 +65,7 @@ def test_rows_are_what_the_functions_give(tmp_path: Path) -> None:
         np.testing.assert_allclose(np.reshape(row["image"], image.shape), image, atol=1e-5)
 
 
-def test_the_first_copy_that_is_the_same_file_is_read(tmp_path: Path) -> None:
+def test_first_readable_unchanged_copy_is_read(tmp_path: Path) -> None:
     good, changed = tmp_path / "good.flac", tmp_path / "changed.flac"
     sha256 = write_audio(good, 1.0)
     write_audio(changed, 1.0, seed=2)
@@ -73,7 +73,7 @@ def test_the_first_copy_that_is_the_same_file_is_read(tmp_path: Path) -> None:
     assert list(run(track(sha256, *uris))) == ["audio_genre_features"]
 
 
-def test_bad_tracks_are_quarantined_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_bad_tracks_are_quarantined_and_others_processed(tmp_path: Path) -> None:
     good, broken = tmp_path / "good.flac", tmp_path / "broken.flac"
     sha256 = write_audio(good, 1.0)
     broken.write_bytes(b"fLaC" + bytes(1000))
@@ -95,26 +95,26 @@ def test_bad_tracks_are_quarantined_and_the_rest_goes_on(tmp_path: Path) -> None
         "e": kinds.get(f"library_tracks#LB{'e' * 16}"),
     }
     assert kinds == {f"library_tracks#LB{letter * 16}": kind for letter, kind in expected.items()}
-    assert expected["e"] not in (None, "changed")  # the file is the track's, and no copy of it will be better
+    assert expected["e"] not in (None, "changed")  # the unchanged file is damaged, so other copies are not tried
     assert all(row["message"].isprintable() and row["stage"] == "s" for row in rows["quarantine"])
 
 
-def test_a_long_track_shows_that_it_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_track_yields_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "song.flac"
     sha256 = write_audio(path, 20.0)
     monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.01)
     batch = pa.RecordBatch.from_pylist([track(sha256, path.as_uri(), wanted=("features", "cqt"))], SCHEMA)
-    made = [(name, rows.num_rows) for name, rows in extract_audio_features([batch], stage="s", run_id="r")]
+    made = [(name, rows.num_rows) for name, rows in extract_audio_features([batch], job="s", run_id="r")]
     assert made[0] == ("quarantine", 0)
     assert dict(made[-2:]) == {"genre_images": 1, "audio_genre_features": 8}
 
 
-def test_rows_are_handed_on_before_there_are_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_rows_are_flushed_in_limited_batches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "song.flac"
     sha256 = write_audio(path, 1.0)
-    monkeypatch.setattr(genre_features, "_VALUES_A_BATCH", 100_000)
+    monkeypatch.setattr(genre_features, "_VALUES_PER_BATCH", 100_000)
     batch = pa.RecordBatch.from_pylist([track(sha256, path.as_uri(), wanted=("mel",))] * 5, SCHEMA)
-    made = list(extract_audio_features([batch], stage="s", run_id="r"))
+    made = list(extract_audio_features([batch], job="s", run_id="r"))
     assert [(name, rows.num_rows) for name, rows in made] == [
         ("genre_images", 2),
         ("genre_images", 2),
@@ -122,8 +122,8 @@ def test_rows_are_handed_on_before_there_are_many(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_analyses_give_features_and_images() -> None:
-    songs = [sample.analyse(sample.compose(sample.Plan(20, seed=3), index)) for index in range(3)]
+def test_features_and_images_of_analyses() -> None:
+    songs = [sample.compute_msd_columns(sample.compose(sample.SamplePlan(20, seed=3), index)) for index in range(3)]
     songs[1]["beats_start"] = songs[1]["beats_start"][::-1]
     wanted = [["features", "msd"], ["features"], ["msd"]]
     names = [f"TR{n:016}" for n in range(3)]
@@ -133,7 +133,7 @@ def test_analyses_give_features_and_images() -> None:
     floats = {name: pa.list_(pa.float32()) for name in msd.ARRAYS} | dict.fromkeys(msd.SCALARS, pa.float64())
     types = floats | {n: pa.string() for n in ("track_id", "sha256", "source")} | {"wanted": pa.list_(pa.string())}
     batch = to_batch(pa.schema(list(types.items())), columns)
-    rows = {name: made.to_pylist() for name, made in extract_analysis_features([batch], stage="s", run_id="r")}
+    rows = {name: made.to_pylist() for name, made in extract_analysis_features([batch], job="s", run_id="r")}
     (row,) = rows["msd_genre_features"]
     arrays = {name: columns[name][0] for name in msd.ARRAYS}
     assert {k: row[k] for k in msd.measure(songs[0], arrays)} == pytest.approx(msd.measure(songs[0], arrays), rel=1e-6)
@@ -141,8 +141,8 @@ def test_analyses_give_features_and_images() -> None:
         (names[0], "msd"),
         (names[2], "msd"),
     ]
-    parts = ("segments_pitches", "segments_timbre", "segments_start")
-    expected = make_msd_image(*(columns[name][2] for name in parts), songs[2]["duration"])
+    pitches, timbre, start = (columns[name][2] for name in ("segments_pitches", "segments_timbre", "segments_start"))
+    expected = make_msd_image(pitches, timbre, start, songs[2]["duration"])
     np.testing.assert_allclose(rows["genre_images"][1]["image"], expected.reshape(-1), atol=1e-6)
     (fault,) = rows["quarantine"]
     assert (fault["uri"], fault["error_class"]) == (f"msd_analysis#{names[1]}", "not_ascending")

@@ -1,43 +1,45 @@
-"""Signs of life reach Spark, which kills workers that it hears nothing from."""
+"""Work in a thread with heartbeats, called directly; tests/jobs shows their effect in Spark."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from py4j.protocol import Py4JJavaError
 
-IDLE_S, WORK_S = 3, 8
+from reprise.udfs import heartbeat
+from reprise.udfs.arrow import to_batch
+from reprise.udfs.heartbeat import run_with_heartbeat
+from reprise.udfs.staging import RESULT_SCHEMA
+
+EMPTY = to_batch(RESULT_SCHEMA, {"table": []})
+WORKER_BUFFER_BYTES = 64 << 10
 
 
-@pytest.mark.parametrize("heartbeat_s", [0.5, 60.0])
-def test_spark_hears_the_signs_of_life(spark: Any, heartbeat_s: float) -> None:
-    """And without them it does kill the worker."""
+def run(work: Callable[..., Any], *args: object) -> tuple[list[Any], Any]:
+    """Return the heartbeats and the result."""
+    beats, running = [], run_with_heartbeat(EMPTY, work, *args)
+    while True:
+        try:
+            beats.append(next(running))
+        except StopIteration as end:
+            return beats, end.value
 
-    def slowly(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import time
 
-        from reprise.udfs import heartbeat
-        from reprise.udfs.staging import stage
+def test_result_without_heartbeats_when_work_is_short() -> None:
+    assert run(divmod, 7, 2) == ([], (3, 1))
 
-        def make(given: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordBatch]]:
-            for batch in given:
-                usual, heartbeat.HEARTBEAT_S = heartbeat.HEARTBEAT_S, heartbeat_s
-                yield from heartbeat.run_with_heartbeat(("a", batch.slice(0, 0)), time.sleep, WORK_S)
-                heartbeat.HEARTBEAT_S = usual
-                yield "a", batch
 
-        yield from stage(batches, make=make, folders={}, seen_by_driver=frozenset("a"))
+def test_each_heartbeat_fills_the_buffer_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smaller heartbeats would stay in the buffer and not reach Spark."""
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.1)
+    beats, result = run(time.sleep, 0.5)
+    assert result is None
+    assert beats
+    assert all(beat is EMPTY for beat in beats)
+    assert len(beats) % heartbeat._BATCHES_PER_BUFFER == 0
+    assert heartbeat._BATCHES_PER_BUFFER * EMPTY.serialize().size >= WORKER_BUFFER_BYTES
 
-    name = "spark.sql.execution.pyspark.udf.idleTimeoutSeconds"
-    usual = spark.conf.get(name)
-    spark.conf.set(name, IDLE_S)
-    try:
-        made = spark.range(1).coalesce(1).mapInArrow(slowly, "`table` string, file string, rows binary")
-        if heartbeat_s < IDLE_S:
-            assert [row["table"] for row in made.collect()] == ["a"]
-        else:
-            with pytest.raises(Py4JJavaError, match="idle timeout"):
-                made.collect()
-    finally:
-        spark.conf.set(name, usual)
+
+def test_error_of_the_work_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(divmod, 1, 0)

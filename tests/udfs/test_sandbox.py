@@ -1,4 +1,4 @@
-"""The decoding child: what it answers, and what its death, hanging, greed and age do to others, which is nothing."""
+"""The decoding child process: its answers, and that crashes, hangs, limits and leaks affect one file only."""
 
 import os
 import resource
@@ -26,10 +26,10 @@ from reprise.udfs.sandbox import Sandbox
 TASKS = '''
 import os, signal, sys, time
 from pathlib import Path
-from reprise.udfs.sandbox import read_audio
+from reprise.udfs.sandbox import decode_in_child
 
 def faulty(path, out):
-    """Read a file as the sandbox does, after the fault that its name asks for."""
+    """Read a file as the sandbox does, after a fault that the name of the file selects."""
     what = Path(path).name.split(".")[0]
     seen = Path(path).with_name("seen")
     if what == "once" and not seen.exists():
@@ -44,24 +44,24 @@ def faulty(path, out):
     if what == "spin":
         while True:
             pass
-    if what == "greedy":
+    if what == "memory":
         bytearray(4 << 30)
     if what == "bug":
         raise TypeError("two\\nlines")
     if what == "verbose":
-        os.write(1, b"to the standard output\\n"); os.write(2, b"and to the other\\n"); print("{}", flush=True)
-    if what == "much":
+        os.write(1, b"to the standard output\\n"); os.write(2, b"to the standard error\\n"); print("{}", flush=True)
+    if what == "large":
         with open(out, "wb") as file:
             file.truncate(100 << 30)
     if what == "full":
         raise OSError(28, "No space left on device")
-    return read_audio(path, out)
+    return decode_in_child(path, out)
 '''
 
 
 @pytest.fixture
 def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A task that fails as the file's name says: the seam through which faults are put in."""
+    """A task for the child that fails as selected by the name of the file."""
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "faulty_tasks.py").write_text(TASKS)
     monkeypatch.syspath_prepend(tmp_path / "modules")
@@ -70,7 +70,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def tone(tmp_path: Path) -> Path:
-    """A second of A."""
+    """One second of the note A4."""
     path = tmp_path / "tone.flac"
     soundfile.write(path, np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100) / 2, 44_100)
     return path
@@ -94,7 +94,7 @@ def fault(box: Sandbox, path: Path) -> InputError:
     return caught.value
 
 
-def test_it_gives_what_decoding_here_gives(tone: Path, tmp_path: Path) -> None:
+def test_result_equals_decoding_in_this_process(tone: Path, tmp_path: Path) -> None:
     with Sandbox(tmp_path) as box:
         audio = box.decode(tone)
         signal_ = audio.open_signal()
@@ -110,7 +110,7 @@ def test_it_gives_what_decoding_here_gives(tone: Path, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
-def test_names_that_are_not_text(tone: Path, tmp_path: Path) -> None:
+def test_file_name_that_is_not_utf_8(tone: Path, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9 \n\xff.flac")
     shutil.copy(tone, path)
     with Sandbox(tmp_path) as box:
@@ -118,69 +118,69 @@ def test_names_that_are_not_text(tone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "kind", "says"),
+    ("what", "kind", "message"),
     [
         ("crash", "crashed", "signal 11"),
         ("exit", "crashed", "exit code 7"),
         ("bug", "crashed", "TypeError"),
-        ("greedy", "too_large", "2 GiB"),
-        ("much", "too_large", "more than may be written"),
+        ("memory", "too_large", "2 GiB"),
+        ("large", "too_large", "1.9 GB"),
     ],
 )
-def test_a_fault_costs_one_file(box: Sandbox, tone: Path, what: str, kind: str, says: str) -> None:
+def test_fault_affects_one_file_only(box: Sandbox, tone: Path, what: str, kind: str, message: str) -> None:
     for _ in range(2):
         caught = fault(box, named(tone, what))
         assert caught.kind == kind
-        assert says in str(caught)
+        assert message in str(caught)
         assert box.decode(tone).decoded.length_status == "ok"
 
 
 @pytest.mark.parametrize("what", ["hang", "spin"])
-def test_a_file_that_takes_too_long(box: Sandbox, tone: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_takes_too_long(box: Sandbox, tone: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     box.decode(tone)
     with monkeypatch.context() as patch:
         patch.setattr(sandbox, "MIN_CPU_S", 1)
-        patch.setattr(sandbox, "WALL_TIMES_CPU", 2 if what == "hang" else 60)
+        patch.setattr(sandbox, "WALL_TO_CPU_RATIO", 2 if what == "hang" else 60)
         assert fault(box, named(tone, what)).kind == "hung"
     assert box.decode(tone).decoded.length_status == "ok"
 
 
-def test_a_child_that_is_stopped_from_outside(box: Sandbox, tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_that_is_stopped_from_outside(box: Sandbox, tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     box.decode(tone)
     assert box.pid is not None
     os.kill(box.pid, signal.SIGSTOP)
     with monkeypatch.context() as patch:
         patch.setattr(sandbox, "MIN_CPU_S", 1)
-        patch.setattr(sandbox, "WALL_TIMES_CPU", 2)
+        patch.setattr(sandbox, "WALL_TO_CPU_RATIO", 2)
         assert fault(box, tone).kind == "hung"
     assert box.decode(tone).decoded.length_status == "ok"
 
 
-def test_a_child_that_died_between_two_files_blames_neither(box: Sandbox, tone: Path) -> None:
+def test_child_that_died_between_two_files_is_no_fault_of_a_file(box: Sandbox, tone: Path) -> None:
     box.decode(tone)
     assert box.pid is not None
     os.kill(box.pid, signal.SIGKILL)
     assert box.decode(tone).decoded.length_status == "ok"
 
 
-def test_a_crash_of_a_used_child_is_tried_again_in_a_new_one(box: Sandbox, tone: Path) -> None:
+def test_file_that_crashed_a_used_child_is_tried_again_in_a_new_child(box: Sandbox, tone: Path) -> None:
     box.decode(tone)
     first = box.pid
     assert box.decode(named(tone, "once")).decoded.length_status == "ok"
     assert box.pid != first
 
 
-def test_what_libraries_print_is_not_taken_for_an_answer(box: Sandbox, tone: Path) -> None:
+def test_output_of_libraries_is_not_read_as_an_answer(box: Sandbox, tone: Path) -> None:
     assert box.decode(named(tone, "verbose")).decoded.codec == "flac"
 
 
-def test_a_full_disk_is_not_the_files_fault(box: Sandbox, tone: Path) -> None:
+def test_full_disk_is_an_error_of_the_machine(box: Sandbox, tone: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         box.decode(named(tone, "full"))
 
 
-def test_the_child_is_replaced_with_age(box: Sandbox, tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox, "FILES_A_CHILD", 3)
+def test_child_is_replaced_after_a_number_of_files(box: Sandbox, tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "FILES_PER_CHILD", 3)
     children = []
     for _ in range(7):
         box.decode(tone)
@@ -188,7 +188,7 @@ def test_the_child_is_replaced_with_age(box: Sandbox, tone: Path, monkeypatch: p
     assert [children.count(pid) for pid in dict.fromkeys(children)] == [3, 3, 1]
 
 
-def test_after_an_interruption_no_answer_is_taken_for_anothers(box: Sandbox, tone: Path) -> None:
+def test_late_answer_after_an_interrupt_is_not_read_for_the_next_file(box: Sandbox, tone: Path) -> None:
     box.decode(tone)
     timer = threading.Timer(0.5, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
     timer.start()
@@ -203,10 +203,10 @@ def test_after_an_interruption_no_answer_is_taken_for_anothers(box: Sandbox, ton
 def test_limits_of_the_child(box: Sandbox, tone: Path) -> None:
     box.decode(tone)
     assert box.pid is not None
-    assert resource.prlimit(box.pid, resource.RLIMIT_AS)[0] == sandbox.MEMORY_BYTES
+    assert resource.prlimit(box.pid, resource.RLIMIT_AS)[0] == sandbox.MAX_MEMORY_BYTES
     assert resource.prlimit(box.pid, resource.RLIMIT_CORE)[0] == 0
     assert sandbox.MIN_CPU_S <= resource.prlimit(box.pid, resource.RLIMIT_CPU)[0] <= sandbox.MIN_CPU_S + 5
-    # six hours fit
+    # six hours of audio fit
     assert resource.prlimit(box.pid, resource.RLIMIT_FSIZE)[0] > 6 * 3600 * 22_050 * 4
     maps = Path(f"/proc/{box.pid}/maps").read_text()
     for heavy in ("pyspark", "pandas", "pyarrow", "librosa", "numba", "libtorch"):
@@ -223,7 +223,7 @@ box.decode(sys.argv[3])
 """
 
 
-def test_the_child_dies_with_its_parent(tone: Path, tmp_path: Path, task: str) -> None:
+def test_child_ends_with_its_parent(tone: Path, tmp_path: Path, task: str) -> None:
     for waits in (named(tone, "hang"), named(tone, "spin")):
         arguments = [sys.executable, "-c", PARENT, str(tmp_path), str(tone), str(waits)]
         environment = os.environ | {"PYTHONPATH": str(tmp_path / "modules")}
@@ -234,20 +234,20 @@ def test_the_child_dies_with_its_parent(tone: Path, tmp_path: Path, task: str) -
             assert Path(f"/proc/{child}").exists()
             parent.kill()
         end = time.monotonic() + 30
-        while running(child) and time.monotonic() < end:
+        while is_running(child) and time.monotonic() < end:
             time.sleep(0.05)
-        assert not running(child)
+        assert not is_running(child)
 
 
-def running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
 
 
-def test_it_works_where_the_code_is_in_a_zip(tone: Path, tmp_path: Path) -> None:
-    """As on the executors of a cluster."""
+def test_sandbox_works_with_code_in_a_zip(tone: Path, tmp_path: Path) -> None:
+    """The executors of a cluster import the code from a zip."""
     package = Path(reprise.__file__).parent
     with zipfile.ZipFile(tmp_path / "reprise.zip", "w") as archive:
         for source in (package, package / "lib", package / "lib" / "audio", package / "udfs"):
@@ -262,7 +262,7 @@ def test_it_works_where_the_code_is_in_a_zip(tone: Path, tmp_path: Path) -> None
     assert subprocess.run(arguments, check=True, capture_output=True, text=True).stdout == "flac\n"
 
 
-def test_a_child_that_cannot_start_is_not_the_files_fault(tone: Path, tmp_path: Path) -> None:
+def test_child_that_cannot_start_is_an_error_of_the_machine(tone: Path, tmp_path: Path) -> None:
     with (
         Sandbox(tmp_path, task="no_such_module:f") as box,
         pytest.raises(RepriseError, match="no_such_module") as caught,

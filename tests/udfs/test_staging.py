@@ -1,4 +1,4 @@
-"""Parquet files that workers write for the driver to commit."""
+"""Staging: Parquet files that workers write and the driver commits."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from reprise.udfs.arrow import arrow_schema, to_batch
 from reprise.udfs.staging import RESULT_SCHEMA, StagedFile, Stager, filesystem, stage
 
 TABLE = SONG_MISMATCHES
-GIVEN = {"song_id", "track_id", "source", "run_id"}
+FILLED_COLUMNS = {"song_id", "track_id", "source", "run_id"}
 
 
 def pairs(*songs: str, track: str = "T") -> pa.RecordBatch:
@@ -22,7 +22,7 @@ def pairs(*songs: str, track: str = "T") -> pa.RecordBatch:
     return to_batch(arrow_schema(TABLE), columns | {"run_id": ["r"] * len(songs)})
 
 
-def test_a_file_is_what_delta_is_told(tmp_path: Path) -> None:
+def test_description_matches_the_file(tmp_path: Path) -> None:
     stager = Stager(TABLE, str(tmp_path / "new" / "folder"))
     for batch in (pairs("m", "b"), pairs("z", "é", track="U"), pairs("a")):
         stager.write(batch)
@@ -34,7 +34,7 @@ def test_a_file_is_what_delta_is_told(tmp_path: Path) -> None:
         "numRecords": 5,
         "minValues": {"song_id": "a", "track_id": "T", "source": "s", "run_id": "r"},
         "maxValues": {"song_id": "é", "track_id": "U", "source": "s", "run_id": "r"},
-        "nullCount": {column.name: 0 if column.name in GIVEN else 5 for column in TABLE.columns},
+        "nullCount": {column.name: 0 if column.name in FILLED_COLUMNS else 5 for column in TABLE.columns},
     }
     stored = pq.read_table(path)
     assert stored.schema.equals(arrow_schema(TABLE))
@@ -42,8 +42,8 @@ def test_a_file_is_what_delta_is_told(tmp_path: Path) -> None:
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
 
 
-def test_owner_has_statistics_too(tmp_path: Path) -> None:
-    """Rows of one input are found by its name."""
+def test_owner_column_has_statistics(tmp_path: Path) -> None:
+    """The writer looks up the rows of one input by the owner column."""
     values = {c.name: ["x" if c.type == "string" else None] for c in MSD_TRACKS.columns}
     stager = Stager(MSD_TRACKS, str(tmp_path))
     stager.write(to_batch(arrow_schema(MSD_TRACKS), values))
@@ -52,7 +52,7 @@ def test_owner_has_statistics_too(tmp_path: Path) -> None:
     assert json.loads(file.stats)["minValues"].keys() >= {"track_id", "uri"}
 
 
-def test_numbers_in_the_key_stay_numbers(tmp_path: Path) -> None:
+def test_bounds_of_integer_keys_are_integers(tmp_path: Path) -> None:
     table = TABLES["genre_labels"]
     rows = [{"track_id": "T", "source": "s", "rank": rank, "genre": "g", "run_id": "r"} for rank in (1, 0)]
     stager = Stager(table, str(tmp_path))
@@ -63,12 +63,12 @@ def test_numbers_in_the_key_stay_numbers(tmp_path: Path) -> None:
     assert (stats["minValues"]["rank"], stats["maxValues"]["rank"]) == (0, 1)
 
 
-def test_nothing_written_is_no_file(tmp_path: Path) -> None:
+def test_stager_without_rows_writes_no_file(tmp_path: Path) -> None:
     assert Stager(TABLE, str(tmp_path / "folder")).close() is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_batch_of_no_rows_spoils_nothing(tmp_path: Path) -> None:
+def test_empty_batches_are_ignored(tmp_path: Path) -> None:
     stager = Stager(TABLE, str(tmp_path))
     stager.write(pairs())
     stager.write(pairs("a"))
@@ -95,9 +95,9 @@ def test_rows_go_to_files_or_to_the_driver(tmp_path: Path) -> None:
     results = list(stage(batches, make=make, folders=folders, seen_by_driver=frozenset({"quarantine"})))
     assert {result.schema for result in results} == {RESULT_SCHEMA}
     rows = [row for result in results for row in result.to_pylist()]
-    handed_on = [row for row in rows if row["file"] is None]
-    assert [row["table"] for row in handed_on] == ["quarantine"] * 3
-    assert [pa.ipc.open_stream(row["rows"]).read_all().to_pylist() for row in handed_on] == [
+    sent = [row for row in rows if row["file"] is None]
+    assert [row["table"] for row in sent] == ["quarantine"] * 3
+    assert [pa.ipc.open_stream(row["rows"]).read_all().to_pylist() for row in sent] == [
         [{"n": 1}],
         [{"n": 2}],
         [{"n": 3}],
@@ -109,13 +109,13 @@ def test_rows_go_to_files_or_to_the_driver(tmp_path: Path) -> None:
     assert not (tmp_path / "plays").exists()
 
 
-def test_no_input_gives_nothing(tmp_path: Path) -> None:
+def test_no_input_gives_no_result(tmp_path: Path) -> None:
     folders = {"song_mismatches": str(tmp_path / "song_mismatches")}
     assert list(stage([], make=make, folders=folders, seen_by_driver=frozenset())) == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_workers_never_share_a_name(tmp_path: Path) -> None:
+def test_file_names_of_two_workers_differ(tmp_path: Path) -> None:
     for _ in range(2):
         stager = Stager(TABLE, str(tmp_path))
         stager.write(pairs("a"))
@@ -124,7 +124,7 @@ def test_two_workers_never_share_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "per%20cent", "a#b?c"])
-def test_folders_of_any_name(name: str, tmp_path: Path) -> None:
+def test_folder_names_with_special_characters(name: str, tmp_path: Path) -> None:
     fs, path = filesystem(str(tmp_path / name))
     assert path == str(tmp_path / name)
     assert isinstance(fs, pyarrow.fs.LocalFileSystem)
@@ -134,7 +134,7 @@ def test_folders_of_any_name(name: str, tmp_path: Path) -> None:
     assert len(list((tmp_path / name).iterdir())) == 1
 
 
-def test_file_systems_by_uri(tmp_path: Path) -> None:
+def test_file_system_of_a_uri(tmp_path: Path) -> None:
     assert filesystem(tmp_path.as_uri())[1] == str(tmp_path)
     fs, path = filesystem("s3a://bucket/warehouse/plays?region=us-east-1")
     assert (type(fs).__name__, path) == ("S3FileSystem", "bucket/warehouse/plays")

@@ -1,4 +1,4 @@
-"""What the tables' reader and writer gives and takes: staged rows, parts of a table, and what a commit says."""
+"""Data classes that jobs exchange with the warehouse: staged rows, groups of files, and notes stored with a commit."""
 
 import json
 from collections.abc import Mapping
@@ -14,29 +14,29 @@ from reprise.udfs.staging import StagedFile
 
 @dataclass
 class Staged:
-    """What the workers made of one batch of inputs: uncommitted files, and rows for the driver to decide about."""
+    """Output of the workers for one batch of inputs: uncommitted files, and rows returned to the driver."""
 
     files: dict[str, list[StagedFile]] = field(default_factory=dict)
     rows: dict[str, list[pa.Table]] = field(default_factory=dict)
 
     def add(self, other: "Staged") -> None:
-        """Take the contents of ``other`` in, after our own."""
+        """Append the files and rows of ``other`` to this output."""
         for name, files in other.files.items():
             self.files.setdefault(name, []).extend(files)
         for name, rows in other.rows.items():
             self.rows.setdefault(name, []).extend(rows)
 
     def table(self, table: Table) -> pa.Table:
-        """Rows for the driver of one table, in the contract's schema."""
+        """Return the rows that workers sent to the driver for one table, cast to the contract's schema."""
         schema = arrow_schema(table)
         return pa.concat_tables([schema.empty_table(), *(t.cast(schema) for t in self.rows.get(table.name, []))])
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some whole files of one version of a table: as much as a job takes at once.
+    """A group of files that a job reads together. All are files of the same version of a table.
 
-    ``least`` and ``greatest`` bound the first key column in them.
+    In these files, ``least`` is a lower bound and ``greatest`` an upper bound of the first key column.
     """
 
     paths: tuple[str, ...]
@@ -45,8 +45,8 @@ class Part:
     row_count: int
 
 
-def cut(files: pa.Table, column: str, row_count: int) -> list[Part]:
-    """Cut files, by their statistics in the order of a column, into parts of at least ``row_count`` rows."""
+def split_into_parts(files: pa.Table, column: str, row_count: int) -> list[Part]:
+    """Sort files by the minimum of ``column``, and group consecutive files with about ``row_count`` rows per group."""
     frame = files.to_pandas()
     if frame.empty:
         return []
@@ -59,35 +59,35 @@ def cut(files: pa.Table, column: str, row_count: int) -> list[Part]:
     ]
 
 
-NOTED = "reprise note"
-"""The application transaction that numbers commits with a note, and what their metadata begins with."""
+NOTE_KEY = "reprise note"
+"""Id of the application transaction that numbers the notes, and key of a note in the commit's user metadata."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What is noted with a commit: ``content``, which JSON can hold, and which of the table's noted commits it is."""
+    """Note stored with a commit: its number among the table's notes, and its JSON-serialisable content."""
 
     number: int
     content: Mapping[str, Any]
 
     @property
     def options(self) -> dict[str, str]:
-        """Options of a write with Delta."""
+        """Write options that make Delta store the note with the commit."""
         return {
-            "txnAppId": NOTED, "txnVersion": str(self.number), "userMetadata": json.dumps({NOTED: self.content}),
+            "txnAppId": NOTE_KEY, "txnVersion": str(self.number), "userMetadata": json.dumps({NOTE_KEY: self.content}),
         }  # fmt: skip
 
     @property
-    def settings(self) -> dict[str, str]:
-        """The same as settings of a session, which a MERGE needs."""
-        rooms = {"txnAppId": "write.", "txnVersion": "write.", "userMetadata": "commitInfo."}
-        return {f"spark.databricks.delta.{rooms[name]}{name}": value for name, value in self.options.items()}
+    def session_settings(self) -> dict[str, str]:
+        """The `options` as settings of a Spark session. MERGE accepts them only as settings."""
+        prefixes = {"txnAppId": "write.", "txnVersion": "write.", "userMetadata": "commitInfo."}
+        return {f"spark.databricks.delta.{prefixes[name]}{name}": value for name, value in self.options.items()}
 
 
 def read_note(metadata: str | None) -> dict[str, Any] | None:
-    """Content of the note in a commit's metadata; None when there is none of ours."""
+    """Return the content of the note in a commit's user metadata, or None if the metadata contain no note."""
     try:
-        said = json.loads(metadata or "")
-    except ValueError:  # others may note what they like
+        parsed = json.loads(metadata or "")
+    except ValueError:  # other programs can store any text as user metadata
         return None
-    return said.get(NOTED) if isinstance(said, dict) else None
+    return parsed.get(NOTE_KEY) if isinstance(parsed, dict) else None

@@ -1,4 +1,4 @@
-"""Which rows a merge writes and which files may hold some: what of the tables' writer knows nothing of Delta."""
+"""Merge logic independent of Delta: choose the rows to write, prune files by their statistics, find changed values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,25 @@ import pyarrow.compute as pc
 
 from reprise.lib.tables import Table
 
-if TYPE_CHECKING:  # a query in DuckDB does not wait for these
+if TYPE_CHECKING:  # imported only for type checking, so that a DuckDB query starts without pandas and pyspark
     import pandas as pd
     from pyspark.sql import DataFrame
 
 
-def decide(
+def choose_rows(
     table: Table, offered: pd.DataFrame, stored: pd.DataFrame, *, force: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split ``offered`` into rows to write and rows refused; the rest are there already."""
+    """Split the ``offered`` rows into rows to write and refused rows.
+
+    In a table with an owner column, a row whose key, owner and sha256 are stored already is in neither result.
+
+    Parameters
+    ----------
+    offered, stored
+        Data frames with the key columns. For a table with an owner column, they also have the owner and ``sha256``.
+    force
+        Write such a stored row again.
+    """
     key, owner = list(table.key), table.owner
     if owner is None:
         repeated = offered.duplicated(key)
@@ -27,48 +37,55 @@ def decide(
     offered = offered.sort_values(owner, kind="stable")
     kept = stored[[*key, owner, "sha256"]]
     first = offered[~offered.duplicated(key)]
-    kept = stack([kept, first[~is_in(first, kept[key])][[*key, owner, "sha256"]]])
+    kept = concat([kept, first[~has_key(first, kept[key])][[*key, owner, "sha256"]]])
     kept = kept.rename(columns={owner: "kept_owner", "sha256": "kept_sha256"})
     both = offered.merge(kept, on=key, how="left")
     is_first = (~both.duplicated([*key, owner])).to_numpy()
-    ours = (both[owner] == both["kept_owner"]).to_numpy()
-    there = is_in(both, stored[key]).to_numpy()
-    same = there & (both["sha256"] == both["kept_sha256"]).to_numpy() & (not force)
-    return both[ours & is_first & ~same], both[~ours | ~is_first]
+    is_owner = (both[owner] == both["kept_owner"]).to_numpy()
+    is_stored = has_key(both, stored[key]).to_numpy()
+    unchanged = is_stored & (both["sha256"] == both["kept_sha256"]).to_numpy() & (not force)
+    return both[is_owner & is_first & ~unchanged], both[~is_owner | ~is_first]
 
 
-def stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Frames one below the other; pandas warns of empty ones, whose types would count."""
+def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate the frames that have rows.
+
+    Empty frames are left out, because pandas warns about them, and because their dtypes would affect the result.
+    """
     import pandas as pd
 
     return pd.concat([f for f in frames if len(f)] or frames[:1], ignore_index=True)
 
 
-def is_in(rows: pd.DataFrame, others: pd.DataFrame) -> pd.Series:
-    """Whether the key of each of ``rows`` is among ``others``, whose columns are the key."""
+def has_key(rows: pd.DataFrame, keys: pd.DataFrame) -> pd.Series:
+    """Return a boolean mask of the ``rows`` whose key is in ``keys``. The key columns are the columns of ``keys``."""
     import pandas as pd
 
-    key = list(others.columns)
+    key = list(keys.columns)
     if len(key) == 1:
-        return rows[key[0]].isin(others[key[0]])
-    return pd.Series(pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(others)), index=rows.index)
+        return rows[key[0]].isin(keys[key[0]])
+    return pd.Series(pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(keys)), index=rows.index)
 
 
-def files_within(files: pa.Table, bounds: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """Paths of the files that, by their statistics, can hold a value within one of ``bounds``."""
-    able = np.zeros(len(files), dtype=bool)
+def prune_files(files: pa.Table, bounds: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Return the paths of the files that can contain a row within the bounds of at least one column.
+
+    ``bounds`` maps a column to its least and greatest value. Files are excluded by their statistics.
+    """
+    matches = np.zeros(len(files), dtype=bool)
     for column, (least, greatest) in bounds.items():
         if f"min.{column}" not in files.column_names:
             return files["path"].to_pylist()  # type: ignore[no-any-return]
-        apart = pc.or_(pc.greater(files[f"min.{column}"], greatest), pc.less(files[f"max.{column}"], least))
-        able |= ~pc.fill_null(apart, False).to_numpy()
-    return files.filter(pa.array(able))["path"].to_pylist()  # type: ignore[no-any-return]
+        outside = pc.or_(pc.greater(files[f"min.{column}"], greatest), pc.less(files[f"max.{column}"], least))
+        matches |= ~pc.fill_null(outside, False).to_numpy()
+    return files.filter(pa.array(matches))["path"].to_pylist()  # type: ignore[no-any-return]
 
 
 def find_changed(rows: DataFrame, column: str) -> DataFrame:
-    """Values of ``column`` whose rows differ between two versions of something, which stand one below the other.
+    """Return the values of ``column`` whose rows differ between two versions of a table.
 
-    Rows are told apart by 128 bits of xxHash: what both versions hold cancels out.
+    ``rows`` contains the rows of both versions. Each row is hashed to 128 bits (two xxHash64 values). The hashes of all
+    rows with the same value of ``column`` are combined by XOR. The two hashes of a row that is in both versions cancel.
     """
     from pyspark.sql import functions as F
 

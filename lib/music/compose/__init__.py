@@ -1,1 +1,1 @@
-"""Composition: works, genre styles and the notes of a track."""
+"""Composition: genre styles, works, and the notes of each track."""

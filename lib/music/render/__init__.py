@@ -1,4 +1,4 @@
-"""Composed songs as sound: instruments, drums, a mix, and audio files of it."""
+"""Rendering of compositions to audio: instruments, drums, mixing, and MIDI files for FluidSynth."""
 
 from reprise.lib.music.render.rendering import render
 from reprise.lib.music.render.tones import SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""The loops of synthesis and mixing, compiled: oscillators, note placement, a room, a limiter."""
+"""Compiled loops of synthesis and mixing: oscillators, note placement, reverberation and a limiter."""
 
 import numpy as np
 from numba import njit
@@ -9,85 +9,90 @@ _INAUDIBLE = 1e-5
 
 
 @njit(cache=True, nogil=True)
-def ring_partials(
-    turn: Float64Array, amplitude: Float64Array, decay: Float64Array, phase: Float64Array, n: int
+def sum_decaying_partials(
+    step_rad: Float64Array, amplitude: Float64Array, decay_samples: Float64Array, phase: Float64Array, n: int
 ) -> Float32Array:
-    """Sum of partials that die away: (n,) float32.
+    """Return the sum of exponentially decaying partials, float32 of shape (n,).
 
     Parameters
     ----------
-    turn, amplitude, decay, phase
-        Of each partial, shape (p,): radians a sample, starting amplitude, samples in which it falls to 1/e, and
-        starting phase in radians.
+    step_rad, amplitude, decay_samples, phase
+        Arrays of shape (p,), one value per partial: radians per sample, initial amplitude, number of samples in which
+        the amplitude falls to 1/e, and initial phase in radians.
     """
     out = np.zeros(n, dtype=np.float64)
-    for p in range(len(turn)):
-        loudness = abs(amplitude[p])
-        if loudness <= _INAUDIBLE:
+    for p in range(len(step_rad)):
+        start_amplitude = abs(amplitude[p])
+        if start_amplitude <= _INAUDIBLE:
             continue
-        heard = min(n, int(decay[p] * np.log(loudness / _INAUDIBLE)) + 2)
-        shrink = np.exp(-1.0 / decay[p])
-        # y[i] = a·shrinkⁱ·sin(phase + i·turn), from the two values before it
-        first, second = 2.0 * shrink * np.cos(turn[p]), shrink * shrink
-        older = amplitude[p] / shrink * np.sin(phase[p] - turn[p])
-        old = amplitude[p] * np.sin(phase[p])
-        for i in range(heard):
-            out[i] += old
-            older, old = old, first * old - second * older
+        n_audible = min(n, int(decay_samples[p] * np.log(start_amplitude / _INAUDIBLE)) + 2)
+        decay_factor = np.exp(-1.0 / decay_samples[p])
+        # y[i] = amplitude·decay_factorⁱ·sin(phase + i·step_rad), computed from the two previous values
+        factor1, factor2 = 2.0 * decay_factor * np.cos(step_rad[p]), decay_factor * decay_factor
+        previous2 = amplitude[p] / decay_factor * np.sin(phase[p] - step_rad[p])
+        previous1 = amplitude[p] * np.sin(phase[p])
+        for i in range(n_audible):
+            out[i] += previous1
+            previous2, previous1 = previous1, factor1 * previous1 - factor2 * previous2
     return out.astype(np.float32)
 
 
 @njit(cache=True, nogil=True)
 def sum_harmonics(phase: Float64Array, spectrum: Float32Array, hop: int) -> Float32Array:
-    """Sum of harmonics of one changing fundamental: (n,) float32.
+    """Return the sum of the harmonics of one varying fundamental, float32 of shape (n,).
 
     Parameters
     ----------
     phase
-        Phase of the fundamental in radians at every sample, shape (n,).
+        Phase of the fundamental at each sample in radians, shape (n,).
     spectrum
-        Amplitude of each harmonic every ``hop`` samples, shape (more than n / hop + 1, harmonics); between two it
-        changes linearly.
+        Shape (frames, harmonics), frames > n / hop + 1: amplitude of each harmonic at every ``hop``-th sample.
+        Amplitudes between these samples are interpolated linearly.
     """
     out = np.empty(len(phase), dtype=np.float32)
     for i in range(len(phase)):
         frame = i // hop
-        late = (i - frame * hop) / hop
+        fraction = (i - frame * hop) / hop
         # sin(kx) = 2·cos(x)·sin((k-1)x) - sin((k-2)x)
-        older, old, twice = 0.0, np.sin(phase[i]), 2.0 * np.cos(phase[i])
+        previous2, previous1, two_cos = 0.0, np.sin(phase[i]), 2.0 * np.cos(phase[i])
         total = 0.0
         for k in range(spectrum.shape[1]):
-            here = spectrum[frame, k]
-            total += (here + late * (spectrum[frame + 1, k] - here)) * old
-            older, old = old, twice * old - older
+            amplitude_here = spectrum[frame, k]
+            total += (amplitude_here + fraction * (spectrum[frame + 1, k] - amplitude_here)) * previous1
+            previous2, previous1 = previous1, two_cos * previous1 - previous2
         out[i] = total
     return out
 
 
 @njit(cache=True, nogil=True)
 def add_notes(
-    out: Float32Array, note: Float32Array, start: Int64Array, held: Int64Array, gain: Float32Array, fall: int
+    out: Float32Array,
+    note: Float32Array,
+    start: Int64Array,
+    held_samples: Int64Array,
+    gain: Float32Array,
+    release_samples: int,
 ) -> None:
-    """Add a rendered note to a stem (n, 2) at each of its starts.
+    """Add a rendered note to a stem of shape (n, 2) once for each start, in place.
 
     Parameters
     ----------
     note
         Shape (m,), long enough for the longest hold and the release.
-    start, held
-        Of each time it is played: first sample, and samples until it is let go.
+    start, held_samples
+        First sample of each repetition, and number of samples until its release, shape (repetitions,).
     gain
-        Left and right, shape (times, 2).
-    fall
-        Samples in which it falls by 60 dB once it is let go.
+        Left and right gain of each repetition, shape (repetitions, 2).
+    release_samples
+        Number of samples in which the note falls by 60 dB after its release.
     """
-    shrink = 10.0 ** (-3.0 / fall)
+    decay_factor = 10.0 ** (-3.0 / release_samples)
     for t in range(len(start)):
-        last = min(held[t] + fall, len(note), len(out) - start[t])
+        last = min(held_samples[t] + release_samples, len(note), len(out) - start[t])
         level = 1.0
         for i in range(last):
-            if i >= held[t]:
-                level *= shrink
+            if i >= held_samples[t]:
+                level *= decay_factor
             value = note[i] * level
             out[start[t] + i, 0] += gain[t, 0] * value
             out[start[t] + i, 1] += gain[t, 1] * value
@@ -95,23 +100,23 @@ def add_notes(
 
 @njit(cache=True, nogil=True)
 def saturate(signal: Float32Array, drive: float) -> Float32Array:
-    """Hyperbolic tangent of ``drive`` times a signal (n,), with first-order antiderivative antialiasing.
+    """Return tanh(drive · signal), shape (n,), with first-order antiderivative antialiasing.
 
     Source: Parker, Zavalishin & Le Bivic 2016, "Reducing the aliasing of nonlinear waveshaping using continuous-time
     convolution".
     """
     out = np.empty_like(signal)
-    before, integral_before = 0.0, 0.0
+    previous, previous_integral = 0.0, 0.0
     for i in range(len(signal)):
         x = drive * signal[i]
         size = abs(x)
-        integral = size + np.log1p(np.exp(-2.0 * size)) - np.log(2.0)  # log cosh x, without overflow
-        step = x - before
+        integral = size + np.log1p(np.exp(-2.0 * size)) - np.log(2.0)  # log cosh x without overflow
+        step = x - previous
         if abs(step) > 1e-4:
-            out[i] = (integral - integral_before) / step
+            out[i] = (integral - previous_integral) / step
         else:
-            out[i] = np.tanh(0.5 * (x + before))
-        before, integral_before = x, integral
+            out[i] = np.tanh(0.5 * (x + previous))
+        previous, previous_integral = x, integral
     return out
 
 
@@ -119,60 +124,63 @@ def saturate(signal: Float32Array, drive: float) -> Float32Array:
 def reverberate(
     signal: Float32Array, delays: Int64Array, feedback: Float64Array, damping: float, out: Float32Array
 ) -> None:
-    """Add the room's answer to a signal (n,) to ``out`` (n, 2): a feedback delay network of eight lines.
+    """Add reverberation of a signal (n,) to ``out`` (n, 2), with a feedback delay network of eight lines.
 
-    The lines are mixed by a Householder reflection; even ones are heard left, odd ones right. Source: Jot & Chaigne
-    1991, "Digital delay networks for designing artificial reverberators".
+    The lines are mixed by a Householder reflection. Even lines go to the left channel, odd ones to the right. Source:
+    Jot & Chaigne 1991, "Digital delay networks for designing artificial reverberators".
 
     Parameters
     ----------
     delays, feedback
-        Length in samples and gain of each line, shape (8,).
+        Length in samples and feedback gain of each line, shape (8,).
     damping
-        0 for bare walls, towards 1 for heavy curtains: how much of the high sound each round loses.
+        Loss of high frequencies in each pass, from 0 (bare walls) towards 1 (heavy curtains).
     """
     lines = np.zeros((8, delays.max()), dtype=np.float32)
-    place = np.zeros(8, dtype=np.int64)
-    dull = np.zeros(8, dtype=np.float32)
-    keep = np.float32(1.0 - damping)
+    write_position = np.zeros(8, dtype=np.int64)
+    lowpass = np.zeros(8, dtype=np.float32)
+    lowpass_step = np.float32(1.0 - damping)
     gain = feedback.astype(np.float32)
     for i in range(len(signal)):
         total = np.float32(0.0)
         for k in range(8):
-            dull[k] += keep * (lines[k, place[k]] - dull[k])
-            total += dull[k]
-        out[i, 0] += dull[0] + dull[2] - dull[4] + dull[6]
-        out[i, 1] += dull[1] - dull[3] + dull[5] + dull[7]
+            lowpass[k] += lowpass_step * (lines[k, write_position[k]] - lowpass[k])
+            total += lowpass[k]
+        out[i, 0] += lowpass[0] + lowpass[2] - lowpass[4] + lowpass[6]
+        out[i, 1] += lowpass[1] - lowpass[3] + lowpass[5] + lowpass[7]
         total *= np.float32(0.25)
         for k in range(8):
-            lines[k, place[k]] = signal[i] + gain[k] * (dull[k] - total)
-            place[k] += 1
-            if place[k] == delays[k]:
-                place[k] = 0
+            lines[k, write_position[k]] = signal[i] + gain[k] * (lowpass[k] - total)
+            write_position[k] += 1
+            if write_position[k] == delays[k]:
+                write_position[k] = 0
 
 
 @njit(cache=True, nogil=True)
-def find_peaks(stems: Float32Array, block: int) -> Float64Array:
-    """Largest magnitude of the stems (s, n, 2) or of their sum in each block of samples: (blocks,)."""
+def measure_peaks(stems: Float32Array, block: int) -> Float64Array:
+    """Return the peak of each block of samples, shape (blocks,).
+
+    The peak is the largest magnitude of a sample in the stems (s, n, 2) and in the sum of the stems.
+    """
     n = stems.shape[1]
     peaks = np.zeros((n + block - 1) // block)
     for i in range(n):
         for side in range(2):
             total = np.float32(0.0)
-            most = np.float32(0.0)
+            largest = np.float32(0.0)
             for s in range(stems.shape[0]):
                 total += stems[s, i, side]
-                most = max(most, abs(stems[s, i, side]))
-            peaks[i // block] = max(peaks[i // block], most, abs(total))
+                largest = max(largest, abs(stems[s, i, side]))
+            peaks[i // block] = max(peaks[i // block], largest, abs(total))
     return peaks
 
 
 @njit(cache=True, nogil=True)
-def ride_gain(peaks: Float64Array, ceiling: float, attack: float, release: float) -> Float64Array:
-    """Gain at each edge between blocks, shape (blocks + 1,), that keeps every block's peak under the ceiling.
+def compute_limiter_gain(peaks: Float64Array, ceiling: float, attack: float, release: float) -> Float64Array:
+    """Return the limiter's gain at each block edge, shape (blocks + 1,), so that no block's peak exceeds the ceiling.
 
-    ``attack`` and ``release`` are by how much, as a factor, it may fall and rise from one edge to the next; between
-    edges it is to be drawn as a straight line.
+    The gain is interpolated linearly between edges, see `apply_gain`. From one edge to the next, the gain falls at most
+    by the factor ``attack`` and rises at most by the factor ``release``.
     """
     n = len(peaks)
     gain = np.ones(n + 1)
@@ -189,10 +197,13 @@ def ride_gain(peaks: Float64Array, ceiling: float, attack: float, release: float
 
 @njit(cache=True, nogil=True)
 def apply_gain(stem: Float32Array, gain: Float64Array, block: int) -> None:
-    """Multiply a stem (n, 2) by a gain that is given every ``block`` samples and linear between, in place."""
+    """Multiply a stem (n, 2) in place by a gain.
+
+    ``gain`` has one value every ``block`` samples. Values between them are interpolated linearly.
+    """
     for i in range(len(stem)):
         b = i // block
-        late = (i - b * block) / block
-        level = np.float32(gain[b] + late * (gain[b + 1] - gain[b]))
+        fraction = (i - b * block) / block
+        level = np.float32(gain[b] + fraction * (gain[b + 1] - gain[b]))
         stem[i, 0] *= level
         stem[i, 1] *= level

@@ -1,4 +1,4 @@
-"""The mixing desk: how loud each stem is, the room around it, fades, and a limiter."""
+"""Mixing: loudness balance of the stems, reverberation, fades and a limiter."""
 
 from dataclasses import dataclass
 
@@ -7,53 +7,66 @@ import numpy as np
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.music.compose.composition import Composition
 from reprise.lib.music.compose.genre_styles import GENRES
-from reprise.lib.music.compose.random_draws import generator
-from reprise.lib.music.render.compiled import apply_gain, find_peaks, reverberate, ride_gain
+from reprise.lib.music.compose.random_draws import make_generator
+from reprise.lib.music.render.compiled import apply_gain, compute_limiter_gain, measure_peaks, reverberate
 from reprise.lib.music.render.tones import SAMPLE_RATE
 
 CEILING = 0.95
 _BLOCK = 64
-_HARDEST = 2.0  # the limiter takes off 6 dB at most; what needs more stays softer than its genre
+_MAX_LIMITING = 2.0  # at most 6 dB of peak reduction; a track that would need more stays quieter than its genre
 _STEM_DB = np.array([-3.0, -4.0, -6.5, -3.5])  # drums, bass, harmony, lead
-_WET = np.array([0.10, 0.0, 0.16, 0.17])  # the bass stays dry, or it would blur
-_DELAYS = np.array([1447, 1571, 1777, 1913, 2111, 2293, 2473, 2689])  # primes, so that echoes do not coincide
-_CLOSE_S = 0.03
+_REVERB_LEVEL = np.array([0.10, 0.0, 0.16, 0.17])  # 0 for the bass, because reverberation would blur it
+_DELAYS = np.array([1447, 1571, 1777, 1913, 2111, 2293, 2473, 2689])  # samples; primes, so that echoes do not coincide
+_FINAL_FADE_S = 0.03
 
 
 @dataclass(frozen=True)
-class Desk:
-    """Settings of one mix. ``stem_db``: loudness of each stem, shape (4,). ``level_db``: loudness aimed at.
+class MixSettings:
+    """Settings of one mix.
 
-    ``room_s``: time in which the room's echo falls by 60 dB; ``damping``: see `kernels.reverberate`.
+    Parameters
+    ----------
+    stem_db
+        Loudness of each stem before the limiter in dB, shape (4,).
+    level_db
+        Target loudness of the mix in dB.
+    room_s
+        Reverberation time: seconds in which the reverberation falls by 60 dB.
+    damping
+        Loss of high frequencies, see `compiled.reverberate`.
+    reverb_level
+        Gain of each stem's input to the reverberation, shape (4,).
+    fade_out_s
+        Length of the fade at the end in seconds. 0 means no fade.
     """
 
     stem_db: Float64Array
     level_db: float
     room_s: float
     damping: float
-    wet: Float64Array
+    reverb_level: Float64Array
     fade_out_s: float
 
 
-def draw_desk(song: Composition) -> Desk:
-    """Settings of a track's mix, drawn around its genre's habits: other engineers, other mixes."""
-    rng = generator(song.plan.seed, "desk", song.track.index)
+def draw_mix_settings(song: Composition) -> MixSettings:
+    """Draw the mix settings of a track around the typical values of its genre."""
+    rng = make_generator(song.plan.seed, "desk", song.track.index)
     mean, spread = GENRES[song.track.genre].level_db
-    luck = rng.standard_normal(8)
-    return Desk(
-        stem_db=_STEM_DB + 1.6 * luck[:4],
-        level_db=float(np.clip(mean - 1.0 + spread * luck[4], -26.0, -8.0)),
-        room_s=float(np.clip(0.7 * np.exp(0.4 * luck[5]), 0.3, 1.8)),
-        damping=float(np.clip(0.35 + 0.12 * luck[6], 0.1, 0.7)),
-        wet=_WET * float(np.exp(0.35 * luck[7])),
+    draws = rng.standard_normal(8)
+    return MixSettings(
+        stem_db=_STEM_DB + 1.6 * draws[:4],
+        level_db=float(np.clip(mean - 1.0 + spread * draws[4], -26.0, -8.0)),
+        room_s=float(np.clip(0.7 * np.exp(0.4 * draws[5]), 0.3, 1.8)),
+        damping=float(np.clip(0.35 + 0.12 * draws[6], 0.1, 0.7)),
+        reverb_level=_REVERB_LEVEL * float(np.exp(0.35 * draws[7])),
         fade_out_s=song.fade_out_s,
     )
 
 
 def measure_loudness(stem: Float32Array) -> float:
-    """Loudness of the loud passages of (n, 2): the 90th percentile of the power of blocks that are not silent, in dB.
+    """Return the loudness in dB of the loud passages of a stem (n, 2). Silence gives -inf.
 
-    -inf for silence.
+    The loudness is the 90th percentile of the mean power of the blocks that are not silent.
     """
     blocks = stem[: len(stem) // 8192 * 8192].reshape(-1, 8192 * 2)
     power = np.einsum("bi,bi->b", blocks, blocks) / (8192 * 2) if len(blocks) else np.mean(stem**2, keepdims=True)
@@ -61,43 +74,47 @@ def measure_loudness(stem: Float32Array) -> float:
     return float(10 * np.log10(np.quantile(power, 0.9))) if len(power) else -np.inf
 
 
-def balance_stems(stems: Float32Array, desk: Desk) -> None:
-    """Mix stems of shape (4, n, 2) in place: their sum is the mix.
+def balance_stems(stems: Float32Array, settings: MixSettings) -> None:
+    """Balance stems of shape (4, n, 2) in place, so that their sum is the mix.
 
-    Everything after the room is one gain for all of them, so that the sum stays the mix.
+    After the reverberation, the same gain curve is applied to all stems, so their sum remains the mix.
     """
-    delays = np.round(_DELAYS * (0.7 + 0.45 * desk.room_s)).astype(np.int64)
-    feedback = 10 ** (-3 * delays / (desk.room_s * SAMPLE_RATE))
+    delays = np.round(_DELAYS * (0.7 + 0.45 * settings.room_s)).astype(np.int64)
+    feedback = 10 ** (-3 * delays / (settings.room_s * SAMPLE_RATE))
     for number, stem in enumerate(stems):
         loudness = measure_loudness(stem)
         if loudness == -np.inf:
             continue
-        stems[number] *= np.float32(10 ** ((desk.stem_db[number] - loudness) / 20))
-        if desk.wet[number] == 0:
+        stems[number] *= np.float32(10 ** ((settings.stem_db[number] - loudness) / 20))
+        if settings.reverb_level[number] == 0:
             continue
-        send = np.float32(0.5 * desk.wet[number]) * (stem[:, 0] + stem[:, 1])
-        reverberate(send, delays, feedback, desk.damping, stem)
-    _limit(stems, desk)
+        reverb_input = np.float32(0.5 * settings.reverb_level[number]) * (stem[:, 0] + stem[:, 1])
+        reverberate(reverb_input, delays, feedback, settings.damping, stem)
+    _limit(stems, settings)
 
 
-def _limit(stems: Float32Array, desk: Desk) -> None:
+def _limit(stems: Float32Array, settings: MixSettings) -> None:
     mix = stems[0] + stems[1]
     for stem in stems[2:]:
         mix += stem
     loudness = measure_loudness(mix)
     if loudness == -np.inf:
         return
-    peaks = find_peaks(stems, _BLOCK)
-    gain = min(10 ** ((desk.level_db - loudness) / 20), _HARDEST * CEILING / float(peaks.max()))
-    curve = gain * ride_gain(peaks * gain, CEILING, 0.8, 1.004) * _fade(len(peaks), desk.fade_out_s)
+    peaks = measure_peaks(stems, _BLOCK)
+    gain = min(10 ** ((settings.level_db - loudness) / 20), _MAX_LIMITING * CEILING / float(peaks.max()))
+    limiter_gain = compute_limiter_gain(peaks * gain, CEILING, 0.8, 1.004)
+    gain_curve = gain * limiter_gain * _fade_gain(len(peaks), settings.fade_out_s)
     for stem in stems:
-        apply_gain(stem, curve, _BLOCK)
+        apply_gain(stem, gain_curve, _BLOCK)
 
 
-def _fade(blocks: int, fade_out_s: float) -> Float64Array:
-    """Gain at the edges of blocks: a fade that gets faster, and in any case no click at the end."""
-    left_s = np.arange(blocks, -1, -1) * (_BLOCK / SAMPLE_RATE)
-    gain: Float64Array = np.minimum(left_s / _CLOSE_S, 1.0)
+def _fade_gain(blocks: int, fade_out_s: float) -> Float64Array:
+    """Return the gain at block edges.
+
+    It contains an accelerating fade-out if ``fade_out_s`` is not 0, and always a short final fade that prevents clicks.
+    """
+    remaining_s = np.arange(blocks, -1, -1) * (_BLOCK / SAMPLE_RATE)
+    gain: Float64Array = np.minimum(remaining_s / _FINAL_FADE_S, 1.0)
     if fade_out_s:
-        gain *= 10 ** (-40 / 20 * np.clip(1 - left_s / fade_out_s, 0.0, 1.0) ** 1.6)
+        gain *= 10 ** (-40 / 20 * np.clip(1 - remaining_s / fade_out_s, 0.0, 1.0) ** 1.6)
     return gain

@@ -1,4 +1,4 @@
-"""Parts played by FluidSynth with a General MIDI soundfont, where both are installed."""
+"""Rendering of parts with FluidSynth and a General MIDI soundfont. Both must be installed."""
 
 import subprocess
 import tempfile
@@ -13,24 +13,24 @@ from reprise.lib.music.compose.composition import Composition
 from reprise.lib.music.render.midi import write_midi
 from reprise.lib.music.render.tones import SAMPLE_RATE
 
-_DEADLINE_S = 600.0
+_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
 class Soundfont:
-    """The fluidsynth program and a soundfont, as absolute paths, the same on every worker."""
+    """Absolute paths of the fluidsynth program and of a soundfont. They must exist on each worker."""
 
     program: str
     path: str
 
 
 def play_part(song: Composition, part: int, loudness: Float64Array, frames: int, soundfont: Soundfont) -> Float32Array:
-    """Play a part without FluidSynth's own reverberation and chorus: shape (frames, 2).
+    """Render a part without FluidSynth's reverberation and chorus, shape (frames, 2).
 
     Raises
     ------
     RepriseError
-        FluidSynth fails; its last line says why.
+        FluidSynth fails. The message contains the last line of its output.
     """
     import soundfile
 
@@ -40,13 +40,15 @@ def play_part(song: Composition, part: int, loudness: Float64Array, frames: int,
         # -ni: no console, no midi port; -R 0 -C 0: no effects; -q: quiet
         command = [soundfont.program, "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(SAMPLE_RATE)]
         command += ["-O", "float", "-T", "wav", "-F", str(sound), soundfont.path, str(score)]
-        done = subprocess.run(command, capture_output=True, timeout=_DEADLINE_S, check=False)  # noqa: S603 - no shell
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        # it ends well even where it could read neither soundfont nor score
-        if done.returncode or any("error" in line for line in said) or not sound.exists():
-            reason = (said or [f"exit code {done.returncode}"])[-1]
-            raise RepriseError(f"{soundfont.program} cannot play with {soundfont.path}: {reason}")
-        played, _ = soundfile.read(sound, dtype="float32", always_2d=True)
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603 - no shell
+        messages = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        # FluidSynth's exit code is 0 even if it cannot read the soundfont or the MIDI file, so look for error messages
+        if done.returncode or any("error" in line for line in messages) or not sound.exists():
+            reason = (messages or [f"exit code {done.returncode}"])[-1]
+            raise RepriseError(
+                f"{soundfont.program} cannot render with {soundfont.path} ({reason}): use another soundfont"
+            )
+        samples, _ = soundfile.read(sound, dtype="float32", always_2d=True)
     stem: Float32Array = np.zeros((frames, 2), dtype=np.float32)
-    stem[: len(played)] = played[:frames]
+    stem[: len(samples)] = samples[:frames]
     return stem

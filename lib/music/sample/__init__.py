@@ -1,16 +1,17 @@
-"""A composed sample: songs written as notes, their analysis as MSD files, annotations, and the truth about them.
+"""Synthetic dataset: composed tracks, their simulated analysis as MSD files, annotation files, and the ground truth.
 
-`Plan` says who plays what; any track of it can be composed alone, in any order and in any process, with the same bytes.
+`SamplePlan` describes a dataset. Each track can be composed alone, in any order and in any process. Equal plans always
+give equal bytes.
 """
 
 from reprise.lib.music.compose.composition import Composition, Notes, compose
 from reprise.lib.music.compose.genre_styles import DRUMS, GENRE_NAMES, GENRES, INSTRUMENTS, PARTS, Genre, Instrument
-from reprise.lib.music.compose.plan import AnalysisErrors, Difficulty, Plan, Track
-from reprise.lib.music.sample.files import write_annotations, write_track
-from reprise.lib.music.sample.listeners import Audience, Plays, Tastes
+from reprise.lib.music.compose.plan import AnalysisErrors, Difficulty, SamplePlan, Track
+from reprise.lib.music.sample.dataset_files import write_annotations, write_track
+from reprise.lib.music.sample.dataset_listeners import Audience, Plays, Tastes
+from reprise.lib.music.sample.ground_truth import truth, truth_columns
 from reprise.lib.music.sample.metadata import song_id, track_id
-from reprise.lib.music.sample.msd_columns import analyse
-from reprise.lib.music.sample.planted import truth, truth_columns
+from reprise.lib.music.sample.msd_columns import compute_msd_columns
 
 __all__ = [
     "DRUMS",
@@ -25,12 +26,12 @@ __all__ = [
     "Genre",
     "Instrument",
     "Notes",
-    "Plan",
     "Plays",
+    "SamplePlan",
     "Tastes",
     "Track",
-    "analyse",
     "compose",
+    "compute_msd_columns",
     "song_id",
     "track_id",
     "truth",

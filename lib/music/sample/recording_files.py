@@ -1,4 +1,4 @@
-"""A recording as files: the tagged mix where its listeners keep it, its stems, and the notes and beats they play."""
+"""Files of a recording: the tagged mix in the listeners' libraries, the stems, and the notes and beats of the stems."""
 
 import csv
 import io
@@ -11,62 +11,62 @@ from reprise.lib.audio.encoding import encode, write_stem
 from reprise.lib.files import sha256_of
 from reprise.lib.music.compose.composition import Composition, compose
 from reprise.lib.music.compose.genre_styles import PARTS
-from reprise.lib.music.compose.plan import Plan
+from reprise.lib.music.compose.plan import SamplePlan
 from reprise.lib.music.render.rendering import render
 from reprise.lib.music.render.soundfont import Soundfont
 from reprise.lib.music.render.tones import SAMPLE_RATE
+from reprise.lib.music.sample.ground_truth import truth
 from reprise.lib.music.sample.metadata import track_id
-from reprise.lib.music.sample.planted import truth
 from reprise.lib.music.sample.recordings import Recording, list_instruments, tag_recording
 
 LIBRARY, STEMS, UNFINISHED = "library", "stems", "unfinished"
-"""Folders below a sample's: the listeners' files, the truth about their sound, and what is being written."""
+"""Folders of a synthetic dataset: audio files of the listeners, stems, and files that are still being written."""
 
-_TRUTH = ("clique", "version", "genre", "tempo_bpm", "key", "mode", "meter")
+_TRUTH_COLUMNS = ("clique", "version", "genre", "tempo_bpm", "key", "mode", "meter")
 
 
-def write_recording(plan: Plan, recording: Recording, root: Path, soundfont: Soundfont | None = None) -> int:
-    """Play a recording and write what is missing of its files and stems; each appears whole or not at all.
+def write_recording(plan: SamplePlan, recording: Recording, root: Path, soundfont: Soundfont | None = None) -> int:
+    """Render a recording and write its missing files and stems. A file or folder appears only when it is complete.
 
     Returns
     -------
     int
-        How many audio files were written, copies included; 0 when all are there.
+        Number of audio files written, including copies. It is 0 if all files already exist.
     """
     stems = root / STEMS / track_id(plan, recording.index)
     files = [root / LIBRARY / path for path in (recording.path, *recording.copies)]
     missing = [file for file in files if not file.exists()]
     if stems.exists() and not missing:
         return 0
-    # another attempt at the same recording may be under way in another process
-    scratch = root / UNFINISHED / f"{stems.name}-{os.getpid()}"
-    scratch.mkdir(parents=True, exist_ok=True)
+    # the process id is in the name because another process can be writing the same recording
+    temporary = root / UNFINISHED / f"{stems.name}-{os.getpid()}"
+    temporary.mkdir(parents=True, exist_ok=True)
     song = compose(plan, recording.index)
     parts = render(song, soundfont=soundfont)
     if not stems.exists():
-        folder = scratch / STEMS
+        folder = temporary / STEMS
         folder.mkdir(exist_ok=True)
         for name, stem in parts.items():
             write_stem(stem, folder / f"{name}.flac", sample_rate=SAMPLE_RATE)
         _write_score(song, folder)
         stems.parent.mkdir(parents=True, exist_ok=True)
-        _move(folder, stems)
+        _rename_folder(folder, stems)
     if missing:
-        first, *others = parts.values()
-        for stem in others:
-            first += stem
-        audio = encode(first, recording.suffix, tag_recording(plan, recording.index), sample_rate=SAMPLE_RATE)
+        mix, *other_parts = parts.values()
+        for stem in other_parts:
+            mix += stem
+        audio = encode(mix, recording.suffix, tag_recording(plan, recording.index), sample_rate=SAMPLE_RATE)
         for file in missing:
-            whole = scratch / file.name
-            whole.write_bytes(audio)
+            finished = temporary / file.name
+            finished.write_bytes(audio)
             file.parent.mkdir(parents=True, exist_ok=True)
-            whole.replace(file)
-    shutil.rmtree(scratch)
+            finished.replace(file)
+    shutil.rmtree(temporary)
     return len(missing)
 
 
-def _move(folder: Path, target: Path) -> None:
-    """Rename a folder, unless another process was faster."""
+def _rename_folder(folder: Path, target: Path) -> None:
+    """Rename a folder, unless another process has already created the target."""
     try:
         folder.rename(target)
     except OSError:
@@ -75,7 +75,7 @@ def _move(folder: Path, target: Path) -> None:
 
 
 def _write_score(song: Composition, folder: Path) -> None:
-    """Write what the stems play: ``notes.csv`` and ``beats.csv``."""
+    """Write the notes and beats of the stems to ``notes.csv`` and ``beats.csv``."""
     notes = song.notes
     with (folder / "notes.csv").open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
@@ -86,36 +86,36 @@ def _write_score(song: Composition, folder: Path) -> None:
     with (folder / "beats.csv").open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file)
         out.writerow(("time", "is_bar"))
-        per_bar = song.track.meter
-        out.writerows((round(time, 5), int(i % per_bar == 0)) for i, time in enumerate(song.beat_s.tolist()))
+        beats_per_bar = song.track.meter
+        out.writerows((round(time, 5), int(i % beats_per_bar == 0)) for i, time in enumerate(song.beat_s.tolist()))
 
 
-def list_truth(plan: Plan, recordings: Sequence[Recording], root: Path) -> bytes:
-    """Return the truth about the audio files as CSV, a line a file.
+def format_truth_csv(plan: SamplePlan, recordings: Sequence[Recording], root: Path) -> bytes:
+    """Return the ground truth of the audio files as CSV, one line per file.
 
-    ``file`` is relative to the folder of all libraries; ``track_id`` is the id in the dataset, ``library_id`` the one
-    that a library's track gets from its content; ``instruments`` are those that are heard.
+    ``file`` is relative to the folder of all libraries. ``track_id`` is the id in the dataset. ``library_id`` is the
+    content-based id that the track has in a library. ``instruments`` lists the instruments of the parts that play.
     """
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    table.writerow(("file", "user", "track_id", "library_id", *_TRUTH, "instruments"))
+    table.writerow(("file", "user", "track_id", "library_id", *_TRUTH_COLUMNS, "instruments"))
     for recording in recordings:
-        told = truth(plan, recording.index)
+        true_values = truth(plan, recording.index)
         library_id = "LB" + sha256_of(root / LIBRARY / recording.path)[:16]
-        known = [told[name] for name in _TRUTH]
+        values = [true_values[name] for name in _TRUTH_COLUMNS]
         instruments = list_instruments(plan, recording.index)
         for path in (recording.path, *recording.copies):
-            table.writerow((path, path.partition("/")[0], told["track_id"], library_id, *known, instruments))
+            table.writerow((path, path.partition("/")[0], true_values["track_id"], library_id, *values, instruments))
     return out.getvalue().encode()
 
 
-def put_file(root: Path, name: str, content: bytes) -> None:
-    """Write a file below root, whole or not at all; one that has this content stays as it is."""
+def write_if_changed(root: Path, name: str, content: bytes) -> None:
+    """Write a file below root atomically, unless it already has this content."""
     target = root / name
     if target.exists() and target.read_bytes() == content:
         return
-    scratch = root / UNFINISHED / f"{os.getpid()}-{target.name}"
-    for file in (scratch, target):
+    temporary = root / UNFINISHED / f"{os.getpid()}-{target.name}"
+    for file in (temporary, target):
         file.parent.mkdir(parents=True, exist_ok=True)
-    scratch.write_bytes(content)
-    scratch.replace(target)
+    temporary.write_bytes(content)
+    temporary.replace(target)

@@ -1,4 +1,4 @@
-"""Which tracks of a plan are recordings in listeners' libraries: who has them, in which format, with which tags."""
+"""Choice of the tracks that become recordings in listeners' libraries, with their listener, file format and tags."""
 
 import re
 import unicodedata
@@ -8,80 +8,84 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprise.lib.audio.encoding import FORMATS
-from reprise.lib.audio.tag_writing import Tags
+from reprise.lib.audio.tag_writing import OutputTags
 from reprise.lib.music.compose.genre_styles import GENRE_NAMES, INSTRUMENTS
-from reprise.lib.music.compose.plan import NORMAL, Plan
-from reprise.lib.music.compose.random_draws import scramble
+from reprise.lib.music.compose.plan import NORMAL, SamplePlan
+from reprise.lib.music.compose.random_draws import draw_bits
 from reprise.lib.music.sample.metadata import describe, track_id
 from reprise.lib.music.sample.words import FIRST_NAMES
 
-COVER_SHARE = 0.75  # of the recordings: versions of works whose other versions stay in the dataset
-NO_ISRC = 0.15  # share of recordings whose file says none
-_SHARED_EVERY = 6  # of so many recordings one is held by two listeners
+VERSION_SHARE = 0.75  # share of the recordings whose work has other versions in the dataset
+NO_ISRC = 0.15  # share of recordings without ISRC
+_SHARED_EVERY = 6  # one in this many recordings is in two libraries
 _CHUNK = 4096
-_LONGEST_NAME = 120  # bytes: file systems take 255
-_FORBIDDEN = re.compile(r'[\\/:*?"<>|\x00-\x1f]')  # by one file system or another, as taggers replace them
+_MAX_NAME_BYTES = 120  # file systems allow 255
+_FORBIDDEN_CHARACTERS = re.compile(r'[\\/:*?"<>|\x00-\x1f]')  # forbidden by some file system
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A track as a file. ``path`` is relative to the folder of all libraries and begins with the listener's name.
+    """A track as an audio file in a listener's library.
 
-    ``copies``: where the same bytes lie once more.
+    ``path`` is relative to the folder of all libraries and begins with the listener's name. ``copies`` are the paths of
+    files with the same bytes. ``suffix`` is one of `lib.audio.encoding.FORMATS`.
     """
 
     index: int
-    user: str
+    listener: str
     suffix: str
     path: str
     copies: tuple[str, ...]
 
 
-def choose_recordings(plan: Plan, count: int, users: int) -> tuple[Recording, ...]:
-    """Choose which tracks become recordings: mostly one version of each of several works, the rest unrelated songs.
+def choose_recordings(plan: SamplePlan, count: int, n_listeners: int) -> tuple[Recording, ...]:
+    """Choose the tracks that become recordings.
 
-    The original and the other versions of these works stay in the dataset. Formats and listeners take turns; some
-    recordings are held by two listeners, and the first listener has one of theirs twice.
+    Most recordings are versions, each of a different work. The original and the other versions of these works stay in
+    the dataset. The other recordings are songs without versions. Formats and listeners are assigned in turn.
+    Some recordings are in the libraries of two listeners. The first listener has one recording twice.
 
     Raises
     ------
     ValueError
-        There are fewer tracks of ordinary length than ``count``, or no listener.
+        There are fewer tracks of normal length than ``count``, ``count`` is negative, or there is no listener.
     """
-    if users < 1 or count < 0:
-        raise ValueError(f"{count} recordings of {users} listeners cannot be made")
-    names = name_users(plan, users)
-    taken: dict[str, set[str]] = {name: set() for name in names}
+    if n_listeners < 1 or count < 0:
+        raise ValueError(
+            f"cannot make {count} recordings for {n_listeners} listeners: choose at least 0 recordings and 1 listener"
+        )
+    names = name_listeners(plan, n_listeners)
+    used_paths: dict[str, set[str]] = {name: set() for name in names}
     recordings = []
     for position, index in enumerate(_choose_tracks(plan, count)):
-        user, suffix = names[position % users], FORMATS[position % len(FORMATS)]
-        place = _place(plan, index, suffix, taken[user])
+        listener, suffix = names[position % n_listeners], FORMATS[position % len(FORMATS)]
+        path = _choose_path(plan, index, suffix, used_paths[listener])
         copies = []
         if position == 0:
-            copies.append(f"{user}/Unsorted/{place.rpartition('/')[2]}")
-        other = names[(position + 1) % users]
-        if position % _SHARED_EVERY == _SHARED_EVERY - 2 and other != user and place not in taken[other]:
-            taken[other].add(place)
-            copies.append(f"{other}/{place}")
-        recordings.append(Recording(index, user, suffix, f"{user}/{place}", tuple(copies)))
+            copies.append(f"{listener}/Unsorted/{path.rpartition('/')[2]}")
+        other = names[(position + 1) % n_listeners]
+        if position % _SHARED_EVERY == _SHARED_EVERY - 2 and other != listener and path not in used_paths[other]:
+            used_paths[other].add(path)
+            copies.append(f"{other}/{path}")
+        recordings.append(Recording(index, listener, suffix, f"{listener}/{path}", tuple(copies)))
     return tuple(recordings)
 
 
-def name_users(plan: Plan, users: int) -> list[str]:
-    """Names of as many listeners, all different: what their folders are called."""
-    order = np.argsort(scramble(plan.seed, "library", np.arange(len(FIRST_NAMES))))
+def name_listeners(plan: SamplePlan, n_listeners: int) -> list[str]:
+    """Return a different name for each listener. The folder of the listener has the same name."""
+    order = np.argsort(draw_bits(plan.seed, "library", np.arange(len(FIRST_NAMES))))
     names = [unicodedata.normalize("NFC", FIRST_NAMES[i].lower()) for i in order.tolist()]
-    return [names[i % len(names)] + (f" {i // len(names) + 1}" if i >= len(names) else "") for i in range(users)]
+    return [names[i % len(names)] + (f" {i // len(names) + 1}" if i >= len(names) else "") for i in range(n_listeners)]
 
 
-def _choose_tracks(plan: Plan, count: int) -> list[int]:
-    wanted = round(COVER_SHARE * count)
-    covers: list[int] = []
+def _choose_tracks(plan: SamplePlan, count: int) -> list[int]:
+    n_versions = round(VERSION_SHARE * count)
+    versions: list[int] = []
     unrelated: list[int] = []
     rest: list[int] = []
     cliques: set[int] = set()
     for start in range(0, plan.n_tracks, _CHUNK):
-        if len(covers) >= wanted and len(unrelated) >= count - wanted:
+        if len(versions) >= n_versions and len(unrelated) >= count - n_versions:
             break
         tracks = plan.tracks(np.arange(start, min(start + _CHUNK, plan.n_tracks)))
         for index, clique, version, state in zip(
@@ -93,46 +97,51 @@ def _choose_tracks(plan: Plan, count: int) -> list[int]:
                 unrelated.append(index)
             elif version and clique not in cliques:
                 cliques.add(clique)
-                covers.append(index)
+                versions.append(index)
             else:
                 rest.append(index)
-    # a small sample has few cliques, or nothing else
-    chosen = covers[:wanted] + unrelated[: count - wanted]
-    chosen += (covers[wanted:] + unrelated[count - wanted :] + rest)[: count - len(chosen)]
+    # a small dataset can have too few cliques, or too few tracks outside the cliques
+    chosen = versions[:n_versions] + unrelated[: count - n_versions]
+    chosen += (versions[n_versions:] + unrelated[count - n_versions :] + rest)[: count - len(chosen)]
     if len(chosen) < count:
-        raise ValueError(f"{count} recordings cannot be made of {len(chosen)} tracks of ordinary length")
+        raise ValueError(
+            f"cannot make {count} recordings from {len(chosen)} tracks of normal length: choose more tracks or"
+            " fewer recordings"
+        )
     return sorted(chosen)
 
 
-def _place(plan: Plan, index: int, suffix: str, taken: set[str]) -> str:
-    """Artist, album and file, as players sort them; the track number goes up until nothing stands there."""
+def _choose_path(plan: SamplePlan, index: int, suffix: str, used_paths: set[str]) -> str:
+    """Return a path artist/album/file. Increase the track number until the path is unused."""
     tags = tag_recording(plan, index)
     number = tags.track_number
     while True:
-        stem = f"{number:02d} {tags.title}"
-        place = "/".join([*map(_safe_name, (tags.album_artist, tags.album)), f"{_safe_name(stem)}.{suffix}"])
-        if place not in taken:
-            taken.add(place)
-            return place
+        file_name = f"{number:02d} {tags.title}"
+        path = "/".join(
+            [*map(_sanitise_name, (tags.album_artist, tags.album)), f"{_sanitise_name(file_name)}.{suffix}"]
+        )
+        if path not in used_paths:
+            used_paths.add(path)
+            return path
         number += 1
 
 
-def _safe_name(text: str) -> str:
-    name = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", text))
-    return name.encode()[:_LONGEST_NAME].decode("utf-8", "ignore").strip(" .") or "_"
+def _sanitise_name(text: str) -> str:
+    name = _FORBIDDEN_CHARACTERS.sub("_", unicodedata.normalize("NFC", text))
+    return name.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore").strip(" .") or "_"
 
 
-def tag_recording(plan: Plan, index: int) -> Tags:
-    """Tags of a track: what its HDF5 file would say, and ids as MusicBrainz and the ISRC agencies give them."""
+def tag_recording(plan: SamplePlan, index: int) -> OutputTags:
+    """Return the tags of a track: the values of its HDF5 file, and ids in the formats of MusicBrainz and ISRC."""
     track = plan.track(index)
-    told = describe(plan, track)
+    metadata = describe(plan, track)
     number = np.array([index])
-    bits = int(scramble(plan.seed, "recording", number)[0])
-    space = uuid.uuid5(uuid.NAMESPACE_URL, f"reprise:sample/{plan.seed}")
-    artist, album = str(told["artist_name"]), str(told["release"])
+    bits = int(draw_bits(plan.seed, "recording", number)[0])
+    namespace = uuid.uuid5(uuid.NAMESPACE_URL, f"reprise:sample/{plan.seed}")
+    artist, album = str(metadata["artist_name"]), str(metadata["release"])
     isrc = f"ZZR{bits >> 8 & 0xFF:02X}{track.year % 100:02d}{index % 100_000:05d}"
-    return Tags(
-        title=str(told["title"]),
+    return OutputTags(
+        title=str(metadata["title"]),
         artist=artist,
         album=album,
         album_artist=artist,
@@ -140,15 +149,15 @@ def tag_recording(plan: Plan, index: int) -> Tags:
         date=str(track.year),
         genre=GENRE_NAMES[track.genre].replace("_", "/"),
         bpm=round(track.tempo_bpm),
-        recording_mbid=str(uuid.uuid5(space, f"recording {track_id(plan, index)}")),
-        artist_mbid=str(told["artist_mbid"] or uuid.uuid5(space, f"artist {told['artist_id']}")),
-        release_mbid=str(uuid.uuid5(space, f"release {told['artist_id']} {album}")),
+        recording_mbid=str(uuid.uuid5(namespace, f"recording {track_id(plan, index)}")),
+        artist_mbid=str(metadata["artist_mbid"] or uuid.uuid5(namespace, f"artist {metadata['artist_id']}")),
+        release_mbid=str(uuid.uuid5(namespace, f"release {metadata['artist_id']} {album}")),
         isrc="" if (bits & 0xFF) < 256 * NO_ISRC else isrc,
     )
 
 
-def list_instruments(plan: Plan, index: int) -> str:
-    """Instruments of a track's parts, separated by semicolons; drums only where there are some."""
+def list_instruments(plan: SamplePlan, index: int) -> str:
+    """Return the instruments of a track's parts, separated by semicolons. Omit the drum kit if there are no drums."""
     track, names = plan.track(index), list(INSTRUMENTS)
-    played = [] if track.drumless else [track.drums]
-    return ";".join(names[number] for number in [*played, track.bass, track.harmony, track.lead])
+    instruments = [] if track.drumless else [track.drums]
+    return ";".join(names[number] for number in [*instruments, track.bass, track.harmony, track.lead])

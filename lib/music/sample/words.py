@@ -1,18 +1,18 @@
-"""Words that names, titles, places and tags are made of; some are not ASCII, as in real life."""
+"""Vocabulary of names, titles, places and tags. Some words are not ASCII, as in real metadata."""
 
 
-def _words(text: str, separator: str | None = None) -> tuple[str, ...]:
+def _split(text: str, separator: str | None = None) -> tuple[str, ...]:
     return tuple(text.split(separator))
 
 
-FIRST_NAMES = _words(
+FIRST_NAMES = _split(
     "Aaron Ada Alma Amos Anouk Ben Bessie Bianca Bo Carla Cedric Chloe Clyde Cora Dana Della Dexter Dinah Earl Edith "
     "Eli Elsa Ezra Fay Felix Flora Frankie Gil Gloria Hank Hazel Homer Ida Ike Irma Ivan Jess Jonah June Kit Lena "
     "Leroy Lila Lou Mabel Marcus Mavis Milo Nadia Nell Nico Odell Olga Otis Pearl Percy Quincy Ramona Rita Roscoe "
     "Ruby Sal Selma Silas Stella Theo Tilda Ugo Vera Vince Wanda Wes Yara Zeke José Zoë Björn Çelik Noël Łucja Jürgen "
     "Renée Søren Máire İlker Ingrid Thiago Anaïs Николай 美咲"
 )
-LAST_NAMES = _words(
+LAST_NAMES = _split(
     "Abbott Avery Bailey Barlow Bishop Boone Brandt Briggs Calloway Carver Castle Coleman Corrigan Crane Dalton "
     "Delgado Drummond Easton Ellis Fairbanks Farrow Fontaine Galloway Garner Gentry Hale Hargrove Hendricks Holloway "
     "Ibarra Ives Jarvis Keating Kincaid Lachance Lambert Langley Larkin Maddox Mancini Marlow Merritt Montoya Norwood "
@@ -20,14 +20,14 @@ LAST_NAMES = _words(
     "Thorne Tillman Vance Vasquez Wakefield Weller Winslow Yates Zeller Nuñez Müller Göransson Þórsdóttir Brontë "
     "Dvořák Guimarães Šimek O’Malley Żeleński Петров 高橋"
 )
-GROUP_NOUNS = _words(
+GROUP_NOUNS = _split(
     "Anchors Arrows Badlands Bandits Beacons Brothers Caravans Comets Copperheads Corners Cranes Daughters Diplomats "
     "Echoes Embers Engines Faders Fables Foxes Gardens Ghosts Harbors Headlights Horizons Islands Jackals Keys "
     "Lanterns Larks Machines Magpies Mirrors Monarchs Motors Nomads Orphans Outlaws Parades Pilots Pioneers Prophets "
     "Ramblers Rockets Saints Satellites Scholars Shadows Sirens Sparrows Strangers Tides Travelers Trees Tunnels "
     "Vandals Villains Walls Wolves Wonders Yards Zeppelins Fjörds Señores Rêveurs"
 )
-ADJECTIVES = _words(
+ADJECTIVES = _split(
     "Able Amber Ancient Bitter Black Blind Blue Brave Broken Burning Calm Careless Cold Crooked Dark Distant Divine "
     "Early Easy Electric Empty Endless Faded Fallen False Fast Final Forgotten Free Gentle Golden Gray Green Hidden "
     "High Hollow Holy Honest Idle Innocent Invisible Last Late Lonely Long Lost Low Lucky Mellow Midnight Modern "
@@ -35,7 +35,7 @@ ADJECTIVES = _words(
     "Simple Slow Small Southern Strange Sweet Tender Tired True Velvet Violet Warm Wasted Western White Wicked Wild "
     "Winter Wise Young"
 )
-NOUNS = _words(
+NOUNS = _split(
     "Afternoon Angel Autumn Avenue Bell Bird Boat Boulevard Bridge Candle Carnival Chance City Cloud Corner Country "
     "Crown Dance Dawn Daylight Devil Diamond Door Dream Dust Earth Evening Eyes Farewell Fever Fire Flame Flower "
     "Friend Garden Glory Gold Goodbye Ground Hand Harbor Heart Heaven Highway Hill Home Honey Horizon Hour House "
@@ -45,7 +45,7 @@ NOUNS = _words(
     "Stone Storm Story Stranger Street Summer Sun Sunday Tear Thing Thunder Time Tomorrow Train Tree Trouble Valley "
     "Voice Water Wave Whisper Wind Window Winter Woman Wonder Word World Yesterday Corazón Café Niño Été Größe Ночь 桜"
 )
-VERBS = _words(
+VERBS = _split(
     "Believe Break Bring Burn Call Carry Chase Count Cross Dance Dream Fall Find Follow Forget Give Hold Hurt Keep "
     "Know Leave Listen Lose Love Miss Move Need Paint Play Remember Ride Run Save Shake Sing Sleep Stay Steal Take "
     "Tell Touch Trust Turn Wait Walk Want Watch Wonder Write"
@@ -64,7 +64,7 @@ VERSION_MARKS = (
     " (2003 Digital Remaster)",
 )
 
-# place, latitude, longitude; the first are the most frequent
+# place, latitude, longitude; the first places are the most frequent
 PLACES: tuple[tuple[str, float, float], ...] = (
     ("Los Angeles, CA", 34.05349, -118.24532),
     ("New York, NY", 40.71455, -74.00712),
@@ -96,7 +96,7 @@ PLACES: tuple[tuple[str, float, float], ...] = (
     ("Glasgow, Scotland", 55.8578, -4.24251),
 )
 
-GENERAL_TAGS = _words(
+GENERAL_TAGS = _split(
     "pop|rock|american|united states|acoustic|guitar|ballad|vocal|female vocalist|male vocalist|"
     "instrumental|80s|90s|00s|70s|60s|oldies|classic|soundtrack|easy listening|beautiful|experimental|"
     "world|cover|live|piano|singer|romantic|melodic|mellow|dance|soul|funk|indie|alternative|germany|"

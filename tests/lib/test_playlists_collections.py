@@ -1,4 +1,4 @@
-"""Libraries of iTunes and rekordbox: files as these programs write them, and plistlib and ElementTree as oracles."""
+"""Collections of iTunes and rekordbox: files as these programs write them, and plistlib and ElementTree as oracles."""
 
 import io
 import plistlib
@@ -134,18 +134,18 @@ def test_itunes() -> None:
     assert detect("iTunes Music Library.xml", ITUNES.encode()[:500]) is not None
     played = "C:/Users/ann/Music/Björk/02 Jóga.m4a"
     assert list(read_itunes(io.BytesIO(ITUNES.encode()))) == [
-        Reject(44, "bad_count", "expected a whole number of plays, got 'many'", ""),
+        Reject(44, "bad_count", "expected the number of plays as an integer, got 'many'", ""),
         Entry(12, played, "Björk", "Jóga", "Homogenic & more", duration_s=305.12, play_count=17),
         Entry(30, None, "Various", "Chosen"),
     ]
 
 
-def test_itunes_4_closed_locations_with_a_slash() -> None:
+def test_slash_after_itunes_4_locations_is_removed() -> None:
     items = read_itunes(io.BytesIO(ITUNES.replace("J%C3%B3ga.m4a", "J%C3%B3ga.m4a/").encode()))
     assert next(item.path for item in items if isinstance(item, Entry)) == "C:/Users/ann/Music/Björk/02 Jóga.m4a"
 
 
-def test_an_itunes_library_that_breaks_off_gives_what_came_before() -> None:
+def test_truncated_itunes_collection_gives_the_tracks_before_the_break() -> None:
     cut = ITUNES[: ITUNES.index("<key>36</key>")]
     entry, reject = read_itunes(io.BytesIO(cut.encode()))
     assert isinstance(entry, Entry)
@@ -154,12 +154,12 @@ def test_an_itunes_library_that_breaks_off_gives_what_came_before() -> None:
     assert (reject.kind, reject.line) == ("broken_xml", 23)
 
 
-def test_a_property_list_of_another_program() -> None:
-    with pytest.raises(InputError, match="no iTunes library"):
+def test_property_list_of_another_program_is_rejected() -> None:
+    with pytest.raises(InputError, match="expected an iTunes library"):
         list(read_itunes(io.BytesIO(plistlib.dumps({"CFBundleName": "x", "Tracks": []}))))
 
 
-def test_an_empty_library() -> None:
+def test_empty_collection_gives_no_entries() -> None:
     assert list(read_itunes(io.BytesIO(plistlib.dumps({"Tracks": {}, "Playlists": []})))) == []
     assert list(read_rekordbox(io.BytesIO(b"<DJ_PLAYLISTS/>"))) == []
 
@@ -170,8 +170,8 @@ TRACKS = st.lists(st.tuples(TEXT, TEXT, st.integers(0, 2**31 - 1), st.booleans()
 
 @given(TRACKS)
 @settings(max_examples=40, deadline=None)
-def test_itunes_against_plistlib(tracks: list[tuple[str, str, int, bool]]) -> None:
-    library: dict[str, Any] = {
+def test_itunes_collections_of_plistlib(tracks: list[tuple[str, str, int, bool]]) -> None:
+    collection: dict[str, Any] = {
         "Tracks": {
             str(number): {
                 "Track ID": number,
@@ -186,7 +186,7 @@ def test_itunes_against_plistlib(tracks: list[tuple[str, str, int, bool]]) -> No
             {"Name": "Mine", "Playlist Items": [{"Track ID": n} for n, track in enumerate(tracks) if track[3]]},
         ],
     }
-    entries = read_itunes(io.BytesIO(plistlib.dumps(library, sort_keys=False)))
+    entries = read_itunes(io.BytesIO(plistlib.dumps(collection, sort_keys=False)))
     got = [(e.artist_name, e.title, e.play_count) for e in entries if isinstance(e, Entry)]
     assert got == [(a, t, plays or 1) for a, t, plays, listed in tracks if plays or listed]
 
@@ -201,7 +201,7 @@ def test_rekordbox() -> None:
 
 @given(TRACKS)
 @settings(max_examples=40, deadline=None)
-def test_rekordbox_against_elementtree(tracks: list[tuple[str, str, int, bool]]) -> None:
+def test_rekordbox_collections_of_elementtree(tracks: list[tuple[str, str, int, bool]]) -> None:
     root = ElementTree.Element("DJ_PLAYLISTS")
     collection = ElementTree.SubElement(root, "COLLECTION")
     node = ElementTree.SubElement(ElementTree.SubElement(root, "PLAYLISTS"), "NODE", KeyType="0", Type="1")

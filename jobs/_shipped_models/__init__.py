@@ -1,0 +1,1 @@
+"""Developers' scripts that fit the weights and models shipped with the package. No job runs these scripts."""
