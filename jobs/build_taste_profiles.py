@@ -67,14 +67,14 @@ def build(run: Run) -> None:
         note = Note(last.number + 1, {"made_from": now, "run_id": run.run_id})
         _build(run, since, now["versions"], note)
         if run.warehouse.note(TASTE_PROFILES) == note:
-            return  # otherwise another run committed first, and nothing was written
+            return  # if the notes differ, another run committed first, and nothing was written
     raise RepriseError(
         "taste_profiles was not written, because other runs kept writing it: run this job again when they are done"
     )
 
 
 def _read_inputs(run: Run) -> dict[str, Any]:
-    """Inputs that determine the result: table ids, versions, and reprise's version."""
+    """Return the inputs that determine the result: table ids, versions, and reprise's version."""
     there = [table for table in (*_EVIDENCE, *_SONGS) if run.warehouse.exists(table)]
     versions = run.warehouse.versions()
     return {
@@ -115,7 +115,7 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
         touched = None if since is None else _find_touched(run, spark, songs, evidence, since, now).persist()
         n_touched = 0
         if touched is not None:
-            n_touched = touched.count()  # after this count, Spark knows the size and can choose the join by it
+            n_touched = touched.count()  # after this count, Spark knows the size and can choose the type of join
             evidence = evidence.join(touched, "user_id", "left_semi").persist()
         bar.advance(step)
         matches = count_matches(evidence, songs)

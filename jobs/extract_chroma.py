@@ -48,7 +48,7 @@ def _extract_part(run: Run, pending: PendingTracks) -> None:
     make = partial(extract_chroma, job=JOB, run_id=run.run_id)
     staged = run.warehouse.stage(analyses, make, [CHROMA_PATCHES, BEAT_CHROMA], to_driver=[QUARANTINE])
     rejected = staged.table(QUARANTINE)
-    # if an analysis was good in an earlier run and is damaged now, its old chroma is deleted
+    # if an analysis was valid in an earlier run and is damaged now, its old chroma is deleted
     damaged = pa.table({"track_id": pc.list_element(pc.split_pattern(rejected["uri"], "#"), 1)})
     for table in (CHROMA_PATCHES, BEAT_CHROMA):
         run.warehouse.merge(table, staged.files.get(table.name, []), delete=damaged)

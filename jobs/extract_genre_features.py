@@ -194,7 +194,7 @@ def _write(run: Run, pending: PendingFeatures, todo: pd.DataFrame, frame: DataFr
     for table in tables:
         keys = pending.outdated[table.name]
         keys = keys[keys["track_id"].isin(todo["track_id"])]
-        # includes the rows of tracks that were good before and are damaged now, and of windows that no longer exist
+        # includes the rows of tracks that were valid before and are damaged now, and of windows that no longer exist
         deleted = pa.Table.from_pandas(
             keys, arrow_schema(table).empty_table().select(table.key).schema, preserve_index=False
         )

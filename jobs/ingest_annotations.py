@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def transform_plays(plays: DataFrame) -> DataFrame:
-    """Reduce ``plays`` to one row per listener, song and source. It gets the largest ``play_count`` of these plays."""
+    """Reduce ``plays`` to one row per listener, song and source. A row gets the largest ``play_count`` of its plays."""
     counts = F.max("play_count").alias("play_count")
     return plays.groupBy("user_id", "song_id", "source").agg(counts, F.max("run_id").alias("run_id"))
 
@@ -111,7 +111,7 @@ def _ingest_files(run: Run, listing: Listing, files: pa.Table, known: pd.DataFra
 
 
 def _count_lines(run: Run, manifest: pd.DataFrame) -> None:
-    """Count lines as inputs, good and bad. Files are not counted: one bad line of millions does not make a file bad."""
+    """Count lines, not files, as inputs and as bad inputs: one bad line among millions does not make a file bad."""
     run.inputs += int(manifest["row_count"].sum() + manifest["reject_count"].sum())
     run.bad_inputs += int(manifest["reject_count"].sum())
 

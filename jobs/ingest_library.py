@@ -155,7 +155,7 @@ def _ingest_audio(run: Run, listing: Listing, files: pa.Table) -> Iterator[int]:
 
 
 def _are_known(run: Run, hashes: pd.Series) -> pd.Series:
-    """Return a boolean Series: for each of ``hashes``, whether the tables contain its track. NULL gives False."""
+    """Return a boolean Series: for each of ``hashes``, whether the tables contain a track with it. NULL gives False."""
     ids = hashes.map(library_track_id, na_action="ignore")
     return ids.isin(stored_tracks(run.warehouse, set(ids.dropna())))
 
@@ -204,7 +204,7 @@ def _repeat(rejected: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def _record(run: Run, manifest: pd.DataFrame, rejected: pa.Table, known: pd.DataFrame) -> None:
-    """Write the quarantine rows and then the manifest rows, and count the bad files."""
+    """Write the quarantine rows and then the manifest rows, and count the rejected files."""
     carry_over_unchanged(manifest, known)
     run.bad_inputs += int((manifest["status"] == "quarantined").sum())
     run.count(quarantined=len(rejected))

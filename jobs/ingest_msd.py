@@ -101,7 +101,7 @@ def _commit(run: Run, staged: Staged, known: pd.DataFrame) -> None:
     options = {"scope": ("uri", sorted(manifest["uri"][read_again])), "force": run.args.force}
     refused = run.warehouse.merge(MSD_ANALYSIS, staged.files.get(MSD_ANALYSIS.name, []), **options)
     # If another file owns a track in msd_analysis, the track is also left out of msd_tracks. Otherwise this run could
-    # write it before the concurrent run that reads the owner's file does.
+    # write the track before the concurrent run that reads the owner's file writes it.
     others = refused[refused["uri"] != refused["kept_owner"]]
     also_refused = run.warehouse.merge(
         MSD_TRACKS, staged.files.get(MSD_TRACKS.name, []), leave_out=others[["track_id", "uri"]], **options
@@ -139,7 +139,10 @@ def _find_conflicts(run: Run, refused: pd.DataFrame) -> pa.Table:
 
 
 def _is_conflict(refused: pd.DataFrame) -> pd.Series:
-    """Return a mask of the refused rows in conflict: their file is that of the kept row, or has different content."""
+    """Return a boolean mask of the refused rows in conflict.
+
+    A row is in conflict if its file is also the file of the kept row, or if the two files differ in content.
+    """
     return (refused["sha256"] != refused["kept_sha256"]) | (refused["uri"] == refused["kept_owner"])
 
 

@@ -171,7 +171,7 @@ class _Rows:
     indices
         Indices of the selected rows among all labelled rows, ascending.
     train
-        Indices of the training rows in the selection.
+        Indices of the training rows within the selection.
     lists
         A tuple of ``train`` and the indices of the test rows; None if ``--lists`` is not given.
     genres_left_out
@@ -239,7 +239,10 @@ def _find_listed_rows(run: Run, labelled: Labelled, paths: Sequence[Path]) -> tu
     train, test = np.flatnonzero((found == 0) | (found == 1)), np.flatnonzero(found == 2)
     for indices, words in ((train, "first two lists"), (test, "last list")):
         if not len(indices):
-            raise UsageError(f"--lists: no track of the {words} has features and a genre")
+            raise UsageError(
+                f"--lists: no track of the {words} has features and a genre: list labelled tracks, or run"
+                " extract-genre-features first"
+            )
     return train, test
 
 

@@ -51,7 +51,7 @@ def fit_text(text: "Text", content: str, max_px: float) -> None:
 
     glyphs = get_font(findfont(FontProperties(family=FONT))).get_charmap()
     shown = " ".join(content[:_MAX_CHARS].split())
-    # matplotlib itself would also draw a box for a missing glyph, but with a warning
+    # replace each missing glyph by a box: matplotlib would draw the same box, but would also issue a warning
     shown = "".join(character if ord(character) in glyphs else "□" for character in shown)
     text.set(text=shown, parse_math=False, fontfamily=FONT)
     if len(content) <= _MAX_CHARS and _length_px(text) <= max_px:

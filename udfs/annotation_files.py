@@ -25,7 +25,8 @@ def read_annotation_files(
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Read the listed files. Arguments and results are as in `reprise.udfs.msd_files.read_files`.
 
-    A bad line becomes a quarantine row whose uri ends in ``#L`` and the line number; the rest of its file is read.
+    An invalid line becomes a quarantine row whose ``uri`` ends in ``#L`` and the line number; the other lines of the
+    file are read.
     A file that cannot be read at all becomes one quarantine row.
     """
     for batch in batches:
@@ -64,7 +65,10 @@ def _read_file(listed: dict[str, Any], job: str, run_id: str, *, force: bool) ->
 
 
 def _read_chunks(listed: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], list[tuple[int, InputError]]]]:
-    """For each chunk, yield table name, columns of the good lines, and line number and error of each bad line."""
+    """For each chunk, yield the table name, the columns of its valid lines, and a list of its rejected lines.
+
+    The list contains a tuple for each rejected line: its line number and its InputError.
+    """
     content = listed.get("content") or local_path(listed["uri"])
     with annotations.open_annotation(content) as stream:
         format_ = annotations.detect(stream)

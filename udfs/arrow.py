@@ -37,12 +37,12 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 
 def spark_schema(table: Table) -> str:
-    """Return a table's columns as Spark DDL, for the schema of a data source or a Python function."""
+    """Return a table's columns as a Spark DDL string, the form in which Spark's functions accept a schema."""
     return ", ".join(f"`{c.name}` {c.type}" for c in table.columns)
 
 
 def to_vectors(column: pa.Array) -> list[np.ndarray[Any, Any]]:
-    """Return one numpy array per row of a list column, without a copy. A NULL row becomes an empty array."""
+    """Return one numpy array per row of a list column. The values are not copied. A NULL row becomes an empty array."""
     offsets = column.offsets.to_numpy()
     flat = column.values.to_numpy()
     return [flat[start:stop] for start, stop in pairwise(offsets)]

@@ -37,7 +37,7 @@ def library_track_id(sha256: str) -> str:
 
 
 def hash_files(batches: Iterable[pa.RecordBatch], *, job: str, run_id: str) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Hash the listed files (columns of a listing).
+    """Hash the listed files. The batches have the columns of a listing.
 
     Yields
     ------
@@ -67,8 +67,8 @@ def analyse_audio_files(
     Yields
     ------
     tuple of str and pyarrow.RecordBatch
-        Table name and rows: one track and its analysis for each good file, one manifest row for each file, and one
-        quarantine row for each bad file. Empty manifest batches serve as heartbeats during a long file.
+        Table name and rows: one track and its analysis for each valid file, one manifest row for each file, and one
+        quarantine row for each invalid file. Empty manifest batches serve as heartbeats during a long file.
     """
     rows = IngestRows(_TABLES, job=job, run_id=run_id, batch_size=TRACKS_PER_BATCH)
     empty_batch = MANIFEST.name, pa.RecordBatch.from_pylist([], arrow_schema(MANIFEST))

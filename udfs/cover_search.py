@@ -109,7 +109,7 @@ def count_ranked_before(
 def align_candidates(
     batches: Iterable[pa.RecordBatch], *, chromas: Mapping[int, Float32Array], reranker: str
 ) -> Iterator[pa.RecordBatch]:
-    """Align each candidate with the queries that found it.
+    """Align each candidate with the queries that have it among their nearest tracks.
 
     Parameters
     ----------

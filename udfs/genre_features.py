@@ -27,7 +27,8 @@ from reprise.udfs.numba_cache import compile_lock
 from reprise.udfs.sandbox import open_audio
 
 FEATURES, MSD_IMAGE = "features", "msd"
-"""Values in the column ``wanted``: the features, and the image of an analysis. Images of audio: ``AUDIO_KINDS``."""
+"""Values in the column ``wanted``. ``FEATURES`` requests the features, and ``MSD_IMAGE`` the image of an analysis. A
+value from ``AUDIO_KINDS`` requests an image of the audio."""
 
 _VALUES_PER_BATCH = 1 << 20
 _COPY_FAULTS = ("unreadable", "not_a_file", "changed")

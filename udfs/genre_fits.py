@@ -74,7 +74,7 @@ class FitTask:
     result
         Kind of the result. ``COUNTS``: flattened confusion matrix (k, k) with true genres as rows and predicted genres
         as columns, in the order of ``FitProblem.genre_names``. ``PROBABILITIES``: genre probabilities of the test rows,
-        float64 (n, k), in the order of the test rows. ``MODEL``: the model as bytes.
+        float64 (n, k), in the order of the test rows. ``MODEL``: the serialised model.
     """
 
     split: int
@@ -119,7 +119,7 @@ def _run_with_heartbeat(
 
 
 def run_task(problem: FitProblem, task: FitTask) -> Any:
-    """Fit the model of a task and return a value for the result's column of ``FITS_DDL``."""
+    """Fit the model of a task and return the value for the column of ``FITS_DDL`` that ``task.result`` names."""
     roles = problem.splits[task.split]
     model = _fit(problem, roles == TRAIN, task.params)
     if task.result == MODEL:

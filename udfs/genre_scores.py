@@ -53,7 +53,7 @@ def load_genre_model(artifact: str | None, sha256: str) -> GenreModel:
 
 
 def input_columns(model: GenreModel) -> list[str]:
-    """Return the columns that `score_tracks` needs for a model, in their order."""
+    """Return the names of the columns that the batches for `score_tracks` must have, in this order."""
     feature_set = FEATURE_SETS[model.feature_set]
     windows = _WINDOW_COLUMNS if feature_set.table is AUDIO_GENRE_FEATURES else ()
     return ["track_id", "sha256", *windows, *feature_set.columns]

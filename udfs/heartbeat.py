@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 HEARTBEAT_S = 30.0
 """Seconds between heartbeats. Spark kills a worker that sends nothing for several minutes. The analysis of a file that
-contains a whole album can take longer than that."""
+contains a whole album can take longer than these minutes."""
 
 _BATCHES_PER_BUFFER = 512
 """Number of empty batches that fill the worker's output buffer of 64 KiB; each has at least 160 bytes. The worker sends
@@ -25,8 +25,8 @@ def run_with_heartbeat(
 ) -> Generator[_Batch, None, _Result]:
     """Call ``work`` in a thread and return its result. While it runs, send a heartbeat every `HEARTBEAT_S` seconds.
 
-    A heartbeat yields ``empty_batch`` often enough to fill the worker's output buffer. Exceptions of ``work``
-    are raised.
+    One heartbeat yields ``empty_batch`` `_BATCHES_PER_BUFFER` times, which fills the worker's output buffer. Exceptions
+    of ``work`` are raised.
     """
     running = _executor().submit(work, *args, **kwargs)
     while True:

@@ -73,7 +73,7 @@ class IngestRows:
     job, run_id
         Values of the columns ``stage`` and ``run_id``.
     batch_size
-        Number of inputs after which `is_full` asks for a flush.
+        Number of collected inputs at which `is_full` becomes True.
     """
 
     def __init__(self, tables: Sequence[Table], *, job: str, run_id: str, batch_size: int) -> None:

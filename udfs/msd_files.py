@@ -50,8 +50,8 @@ def read_files(
     Yields
     ------
     tuple of str and pyarrow.RecordBatch
-        Table name and rows: tracks and analyses of each good file, one manifest row for each file, and one quarantine
-        row for each bad file. If one song of a file is bad, no song of the file is used.
+        Table name and rows: tracks and analyses of each valid file, one manifest row for each file, and one quarantine
+        row for each invalid file. If one song of a file is invalid, no song of the file is used.
     """
     rows = IngestRows(_TABLES, job=job, run_id=run_id, batch_size=SONGS_PER_BATCH)
     for batch in batches:
@@ -75,7 +75,7 @@ def _read_file(rows: IngestRows, listed: dict[str, Any], *, force: bool) -> Iter
         with msd.open_msd(source, name=name) as file:
             slices = [(i, min(i + SONGS_PER_BATCH, file.n_songs)) for i in range(0, file.n_songs, SONGS_PER_BATCH)]
             if len(slices) > 1:
-                for start, stop in slices:  # check all slices first: one bad song excludes the whole file
+                for start, stop in slices:  # check all slices first: one invalid song excludes the whole file
                     _read_slice(file, start, stop, name)
             for start, stop in slices:
                 songs = _read_slice(file, start, stop, name)

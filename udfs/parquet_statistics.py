@@ -20,8 +20,8 @@ class Statistics:
 
     Every scalar column among the table's first 32 columns must be included. If a bound is missing, the ``deltalake``
     package assumes that no row matches, and a filter on that column finds no row. A column that contains only NULLs has
-    a NULL count but no bounds. String bounds are truncated, but not those of the key and owner columns: the ``arrow``
-    writer finds rows by them. Timestamp bounds are rounded outward to milliseconds.
+    a NULL count but no bounds. String bounds are truncated, except in the key and owner columns: the ``arrow`` writer
+    uses their exact bounds to find rows. Timestamp bounds are rounded outward to milliseconds.
     """
 
     def __init__(self, table: Table) -> None:
@@ -45,7 +45,7 @@ class Statistics:
                 self._bounds[name] = (min(lower, found["min"]), max(upper, found["max"]))
 
     def to_json(self) -> str:
-        """Return the statistics as JSON in Delta's form."""
+        """Return the statistics as a JSON string, in the format that the Delta protocol defines."""
         statistics = {
             "numRecords": self.row_count,
             "minValues": {name: self._to_lower_bound(name, lower) for name, (lower, _) in self._bounds.items()},
@@ -69,9 +69,9 @@ class Statistics:
 
 
 def _truncate_upwards(text: str) -> str:
-    """Return an upper bound of ``text``: its prefix and then the greatest character.
+    """Return an upper bound of ``text``: a prefix of ``text``, followed by the greatest Unicode character.
 
-    A text that is not longer than the prefix is returned unchanged.
+    If ``text`` is not longer than the prefix, it is returned unchanged.
     """
     end = _PREFIX_LENGTH
     while text[end : end + 1] == _MAX_CHARACTER:

@@ -1,8 +1,8 @@
 """Read audio files in a child process, so that a crash, a hang, a decompression bomb or a leak affects only one file.
 
 One child process reads many files. For each file it receives one line of JSON and answers with one line of JSON. The
-child's memory, CPU time and disk use are limited. The child ends when its parent ends. No other module that runs in a
-worker may decode audio itself.
+child's memory, CPU time and disk use are limited. The child ends when its parent ends. All other modules
+that run in a worker must decode audio through this module.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ FILES_PER_CHILD = 200
 
 MIN_CPU_S, MAX_CPU_S, BYTES_PER_CPU_SECOND = 30, 600, 500_000
 """The CPU time limit for one file is 30 s plus 1 s for each 500,000 bytes of the file, at most 600 s. Even the slowest
-formats are decoded at about five times this rate."""
+formats are decoded at about 2,500,000 bytes per second of CPU time."""
 
 WALL_TO_CPU_RATIO = 4
 """Ratio of a file's wall-clock limit to its CPU limit. It leaves time for other processes and for slow disks."""
@@ -68,8 +68,8 @@ class Audio(NamedTuple):
     Attributes
     ----------
     signal_path
-        File with the samples, in the format of `decode`. It is deleted when the next file is decoded and when the
-        sandbox is closed.
+        File with the samples, in the format of `reprise.lib.audio.decoding.decode`. It is deleted when the next file is
+        decoded and when the sandbox is closed.
     decoded, tags, sha256
         Properties of the audio, tags of the file, and SHA-256 of the file.
     """
@@ -125,9 +125,9 @@ class Sandbox:
         Raises
         ------
         InputError
-            The errors of `decode`. ``crashed``: the file crashed the child. ``hung``: the file took too long.
-            ``too_large``: the file needs more memory or disk space than the limits. ``changed``: the file changed while
-            it was read.
+            The errors of `reprise.lib.audio.decoding.decode`. ``crashed``: the file crashed the child. ``hung``: the
+            file took too long. ``too_large``: the file needs more memory or disk space than the limits. ``changed``:
+            the file changed while it was read.
         RepriseError
             No child can be started.
         OSError
@@ -152,7 +152,7 @@ class Sandbox:
     def _request(self, path: Path, size: int) -> dict[str, Any]:
         """Ask the child to read a file of ``size`` bytes and return its answer.
 
-        If the child dies or takes too long, the returned answer describes this fault, in the same form.
+        If the child dies or takes too long, return an answer in the child's format that describes this fault.
         """
         self._delete_signal()
         if self._n_files >= FILES_PER_CHILD or (self._child and self._child.poll() is not None):
@@ -181,7 +181,7 @@ class Sandbox:
                 "crashed", f"{name} crashed its decoder ({status}): it is damaged or hostile, replace or remove it"
             )
         except BaseException:
-            self._stop()  # a late answer would be taken for the answer for the next file
+            self._stop()  # otherwise a late answer would be read as the answer to the next request
             raise
 
     def _start(self) -> subprocess.Popen[bytes]:

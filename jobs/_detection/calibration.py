@@ -1,4 +1,4 @@
-"""Calibrate the distances of a model: fit the probability of being a version, on cliques held out from training."""
+"""Calibrate the distances of a model: fit the probability that two tracks are versions, on held-out cliques."""
 
 import math
 from dataclasses import asdict
@@ -17,7 +17,7 @@ N_CANDIDATES = 50
 
 
 def calibrate(run: Run, model: EmbeddingModel, held_out: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Fit for each measure the probability of being a version as a function of the distance.
+    """For each measure, fit the probability that two tracks are versions of a work, as a function of their distance.
 
     The training data come from searches like those of `find_covers`. The queries are 120 randomly drawn tracks, and the
     candidates of each query are its 50 nearest tracks.
@@ -34,9 +34,9 @@ def calibrate(run: Run, model: EmbeddingModel, held_out: pd.DataFrame) -> dict[s
     Returns
     -------
     dict
-        Maps a measure to ``weights`` and ``intercept`` of the fit, and to reliability metrics. For the metrics, the
-        cliques are divided into two halves, and each half is tested with a fit on the other half. A measure is missing
-        if all candidates are versions of their queries, or if no candidate is a version.
+        Maps each measure to a dictionary with the ``weights`` and the ``intercept`` of the fit, and reliability
+        metrics. For the metrics, the cliques are divided into two halves, and each half is tested with a fit on the
+        other half. A measure is missing if all candidates are versions of their queries, or if no candidate is one.
     """
     cliques = held_out.set_index("track_id")["clique_id"]
     chosen = sorted(np.random.default_rng(run.settings.seed).permutation(sorted(cliques.index))[:N_QUERIES])

@@ -31,13 +31,13 @@ class MeasureResult:
     Parameters
     ----------
     metrics
-        Metrics by name, computed in two ways. ``published`` ignores tracks without an embedding. ``misses`` counts
-        these tracks as misses.
+        Metrics by name, computed in two ways. ``published`` ignores tracks without an embedding. ``misses``
+        includes them: a mate that has no rank gets the last rank.
     clique_table
-        One row for each clique, from `_make_clique_table`.
+        Result of `_make_clique_table`, with one row for each clique.
     curve, histogram
-        Precision-recall curve, and histogram of the best rank of a mate over the queries. A mate is another version of
-        the query's work. Both ignore tracks without an embedding.
+        Precision-recall curve, and histogram of each query's best rank. The best rank is that of the mate nearest to
+        the query; a mate is another version of the query's work. Both ignore tracks without an embedding.
     """
 
     metrics: dict[str, dict[str, float | int | None]]
@@ -58,11 +58,11 @@ class Evaluation:
     model
         Embedding model.
     tracks
-        Gallery, from `read_gallery`.
+        Gallery: the result of `read_gallery`.
     members
         ``track_id`` and ``clique_id`` of those tracks of the list that are in the warehouse.
     n_tracks
-        Number of tracks that would be ranked if every track had an embedding. A miss gets this rank.
+        Number of tracks that would be ranked if every track had an embedding. A mate without a rank gets this rank.
     n_candidates
         Number of nearest tracks that a reranker orders.
     given_triplets
@@ -91,7 +91,7 @@ class Evaluation:
 
     @cached_property
     def cliques(self) -> ObjectArray:
-        """Clique id of each query."""
+        """Clique ids of ``queries``, in the same order."""
         labels: ObjectArray = self.members.set_index("track_id")["clique_id"].loc[self.queries.ids].to_numpy()
         return labels
 
@@ -152,7 +152,7 @@ class Evaluation:
 
     @cached_property
     def vote_split(self) -> tuple[Int64Array, Int64Array]:
-        """Row numbers in ``queries``: the training tracks and the test tracks of Model 1 (see `clique_models`)."""
+        """Row numbers in ``queries`` of the training tracks and of the test tracks of Model 1 (see `clique_models`)."""
         return clique_models.split_large_cliques(self.cliques, seed=self.run.settings.seed)
 
 
@@ -295,9 +295,9 @@ def _rank_mates(evaluation: Evaluation, reranker: str) -> Int64Array:
 
 
 def _make_clique_table(evaluation: Evaluation, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Make a table with the number of tracks, the number of queries, MAP and MR1 of each clique.
+    """Return a table with one row for each clique: the number of tracks, the number of queries, MAP and MR1.
 
-    Queries without an embedding are ignored.
+    MAP, MR1 and the number of queries ignore queries without an embedding.
     """
     scores = ranking_metrics.score_queries(pairs["query_id"].to_numpy(), pairs["rank"].to_numpy())
     clique_of: pd.Series[Any] = evaluation.members.set_index("track_id")["clique_id"]

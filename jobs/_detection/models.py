@@ -28,7 +28,10 @@ class EmbeddingModel(Model):
         }
 
     def probability(self, measure: str, distances: Float64Array) -> Float64Array:
-        """Return the probability of being a version for each of ``distances``; NaN if ``measure`` is not calibrated."""
+        """For each distance of two tracks, return the probability that they are versions of a work.
+
+        The probability is NaN if ``measure`` is not calibrated.
+        """
         calibration = self.calibrations.get(measure)
         if calibration is None:
             return np.full(len(distances), np.nan)
@@ -38,7 +41,7 @@ class EmbeddingModel(Model):
 def find_embedding(run: Run, model_id: str | None) -> EmbeddingModel:
     """Return the embedding model with this id. If ``model_id`` is None, return the model trained last.
 
-    Errors are those of `find_model`.
+    The exceptions are those of `find_model`.
     """
     model = find_model(run, COVER_EMBEDDING, model_id, train_with="train-cover-index")
     return EmbeddingModel(**vars(model))

@@ -37,7 +37,8 @@ QUERIES_PER_BATCH = 2048
 def read_gallery(run: Run, model: EmbeddingModel) -> DataFrame:
     """Read the gallery of an embedding model, with the columns ``track_id``, ``vector`` and ``duplicates``.
 
-    ``duplicates`` is a number that all tracks of one MSD song share. For a track without duplicates it is `NO_GROUP`.
+    ``duplicates`` is an integer that identifies the MSD song of the track. It is `NO_GROUP` if no other track is of the
+    same song.
     """
     # two tracks without a song id are not duplicates, although both ids are NULL
     songs = run.warehouse.read(run.spark, MSD_TRACKS).where("song_id IS NOT NULL").select("track_id", "song_id")
@@ -56,7 +57,7 @@ def read_gallery(run: Run, model: EmbeddingModel) -> DataFrame:
 def clique_members(run: Run, source: str) -> pd.DataFrame:
     """Return ``track_id`` and ``clique_id`` of the tracks in the clique list ``source``, in order of ``track_id``.
 
-    A track that is in several cliques has one row.
+    A track that is in several cliques has one row, with the smallest clique id.
 
     Raises
     ------
@@ -102,13 +103,13 @@ def rank_mates(tracks: DataFrame, queries: Queries, mate_queries: Int64Array, ma
     Parameters
     ----------
     tracks
-        Gallery, from `read_gallery`.
+        Gallery: the result of `read_gallery`.
     queries
         Query tracks.
     mate_queries
         Shape (n,): for each mate, the row number of its query in ``queries``.
     mates
-        The n mates, each another version of the work of its query.
+        The n mates. A mate is another version of its query's work.
     """
     distances = measure_distances(queries.vectors[mate_queries], mates.vectors)
     ranked = Mates(mate_queries, mates.ids, distances)

@@ -1,4 +1,4 @@
-"""Train embedding models on samples that Spark draws from recorded versions of the tables."""
+"""Train embedding models on samples that Spark draws from fixed Delta versions of the tables."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ TABLE_OF = {"median_patch": CHROMA_PATCHES, "beat_chroma": BEAT_CHROMA}
 
 @dataclass(frozen=True)
 class Samples:
-    """Training data from recorded versions of the tables. Random draws depend only on the track ids and the seed.
+    """Training data from fixed Delta versions of the tables. Random draws depend only on the track ids and the seed.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Samples:
 
     @cached_property
     def members(self) -> pd.DataFrame:
-        """``track_id`` and ``clique_id`` of those tracks of the list that have at least one patch.
+        """``track_id`` and ``clique_id`` of those tracks of the clique list that have at least one patch.
 
         Each track occurs once. The rows are in ascending order of ``track_id``.
         """
@@ -71,7 +71,7 @@ class Samples:
         return rows[has_mate].reset_index(drop=True)
 
     def draw_others(self, column: str, count: int) -> list[Float32Array]:
-        """Draw up to ``count`` tracks that are not in any clique list, and return their features in ``column``."""
+        """Draw up to ``count`` tracks that are not in any clique list. Return their values in ``column``."""
         table = TABLE_OF[column]
         listed = self._table(COVER_CLIQUES).select("track_id")
         others = self._table(table).where("status = 'ok'").select("track_id").join(listed, "track_id", "left_anti")
@@ -80,7 +80,7 @@ class Samples:
         return list(self.fetch_features(column, sorted(ids)).values())
 
     def fetch_features(self, column: str, track_ids: Sequence[str]) -> dict[str, Float32Array]:
-        """Return the features of tracks in the column ``column``, by track id, in the order of ``track_ids``."""
+        """Return a dictionary that maps each of ``track_ids``, in the same order, to the features in ``column``."""
         features: dict[str, Float32Array] = {}
         for batch in self._rows(column, track_ids).toArrow().to_batches():
             features |= zip(batch.column("track_id").to_pylist(), to_features(batch, column), strict=True)
@@ -89,7 +89,7 @@ class Samples:
     def cut_patches(self, track_ids: Sequence[str], hop_beats: int) -> Float32Array:
         """Cut the chroma of tracks into patches that start every ``hop_beats`` beats.
 
-        Return the 451 distinct values of each patch, float32 (n, 451).
+        Return float32 (n, 451): a patch is represented by 451 values.
         """
         rows = self._rows("beat_chroma", track_ids)
         windows = rows.mapInArrow(partial(cut_windows, hop_beats=hop_beats), WINDOWS_DDL).toArrow()

@@ -18,7 +18,7 @@ class UsageError(RepriseError):
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser whose errors are one line.
+    """Argument parser that reports each error as one line.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def read_settings(args: argparse.Namespace, names: Iterable[str], defaults: Iter
 
 
 def absolute_location(location: str) -> str:
-    """Make a path absolute, because the working folder of a worker can be another one.
+    """Make a path absolute, because a worker's working folder can differ from the driver's.
 
     A ``file:`` URI becomes an absolute path. Any other URI is returned unchanged.
     """

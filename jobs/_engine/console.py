@@ -50,7 +50,7 @@ def _on_one_line(text: str) -> str:
 def _root_cause(error: Py4JJavaError) -> str:
     """Return the text of the innermost Java exception that has a message.
 
-    The exceptions around it say only in which thread or task of Spark it was raised.
+    The outer exceptions say only in which thread or task of Spark it was raised.
     """
     java, text = error.java_exception, str(error)
     while java is not None:

@@ -35,7 +35,7 @@ _GLOB = str.maketrans({c: f"\\{c}" for c in "{}[]*?\\"})
 
 
 class Listing:
-    """Files below a source in a fixed order. They are listed in a temporary file (100 MB for a million files).
+    """Files below a source in a fixed order. The list is stored in a temporary file (100 MB for a million files).
 
     A listing is a context manager. Its exit deletes the temporary file.
 
@@ -84,14 +84,14 @@ class Listing:
         return wanted
 
     def chunks(self, size: int) -> Iterator[pa.Table]:
-        """Yield tables of up to ``size`` files, in order, with the columns of ``SCHEMA``."""
+        """Yield tables of up to ``size`` files, in the order of the listing, with the columns of ``SCHEMA``."""
         self._spool.seek(0)
         held: list[pa.RecordBatch] = []
         for batch in pa.ipc.open_stream(self._spool):
             while batch.num_rows:
                 take = batch.slice(0, size - sum(b.num_rows for b in held))
                 held.append(take)
-                batch = batch.slice(take.num_rows)  # noqa: PLW2901 - the rest
+                batch = batch.slice(take.num_rows)  # noqa: PLW2901 - the rest of the batch
                 if sum(b.num_rows for b in held) == size:
                     yield pa.Table.from_batches(held)
                     held = []
@@ -113,7 +113,7 @@ class Listing:
 
 
 def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[Listed]:
-    """Yield the local files folder by folder, in order of their names."""
+    """Yield the local files folder by folder; the files of a folder are in order of their names."""
     if not root.is_dir():
         yield _describe(os.fspath(root), root.as_uri(), lambda _: False)
         return

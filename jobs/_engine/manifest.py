@@ -30,9 +30,9 @@ class PendingInputs:
     done: pd.DataFrame
 
     def reopen(self, again: pd.Series) -> "PendingInputs":
-        """Return a copy in which some rows of ``done`` are in ``todo``, without a known hash. Thus they are read again.
+        """Return a copy in which some rows of ``done`` are moved to ``todo``, so that these inputs are read again.
 
-        ``again`` is the mask of these rows of ``done``.
+        ``again`` is the boolean mask of these rows. Their ``known_sha256`` is NULL in ``todo``.
         """
         rows = pa.Table.from_pandas(
             self.done[again].assign(known_sha256=None)[self.todo.schema.names], self.todo.schema, preserve_index=False
@@ -63,7 +63,7 @@ def compare_with_manifest(warehouse: Warehouse, job: str, listed: pa.Table, *, f
 
 
 def carry_over_unchanged(manifest: pd.DataFrame, known: pd.DataFrame) -> None:
-    """Replace status, counts and run_id of the ``unchanged`` rows of ``manifest`` by the ``known`` values, in place.
+    """Replace status, counts and run_id of the ``unchanged`` rows of ``manifest`` by those in ``known``, in place.
 
     An input is ``unchanged`` if it was hashed again and its content is the same as before.
     """
@@ -74,7 +74,7 @@ def carry_over_unchanged(manifest: pd.DataFrame, known: pd.DataFrame) -> None:
 
 
 def write_manifest(warehouse: Warehouse, rows: pd.DataFrame, known: pd.DataFrame) -> None:
-    """Write the manifest ``rows`` that are not in ``known``. Differences in run_id are ignored."""
+    """Write those manifest ``rows`` that are not in ``known``. Rows that differ only in run_id count as equal."""
     columns = [c.name for c in MANIFEST.columns if c.name != "run_id"]
     same = pd.MultiIndex.from_frame(rows[columns]).isin(pd.MultiIndex.from_frame(known[columns]))
     new = pa.Table.from_pandas(rows[~same], arrow_schema(MANIFEST), preserve_index=False)

@@ -26,7 +26,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Model:
-    """A row of ``models``. Here ``artifact`` is a URI; the row contains the path below the warehouse."""
+    """A row of ``models``. ``artifact`` is a full URI; the table contains the path relative to the warehouse root."""
 
     model_id: str
     task: str
@@ -127,9 +127,9 @@ def check_reproduced(model: Model, data: bytes) -> None:
 
 
 def write_artifact(root: str, data: bytes, suffix: str) -> tuple[str, str]:
-    """Write a model's bytes to a file whose name is their SHA-256 and ``suffix``.
+    """Write a model's bytes to a file. Its name is the SHA-256 of the bytes, followed by ``suffix``.
 
-    Return the path of the file below the warehouse, and the SHA-256.
+    Return the path of the file, relative to the warehouse root, and the SHA-256.
     """
     sha256 = hashlib.sha256(data).hexdigest()
     path = f"_artifacts/{sha256}{suffix}"
@@ -140,7 +140,7 @@ def write_artifact(root: str, data: bytes, suffix: str) -> tuple[str, str]:
 def write_report_files(root: str, artifact: str, name: str, folder: Path) -> str:
     """Copy the files of a local folder to the folder ``name`` beside an artifact.
 
-    Return the path of the new folder below the warehouse.
+    Return the path of the new folder, relative to the warehouse root.
     """
     path = f"{artifact.rpartition('.')[0]}/{name}"
     for file in sorted(folder.iterdir()):
@@ -158,7 +158,7 @@ def _write(uri: str, data: bytes) -> None:
 
 
 def _task_of(row: Mapping[str, Any]) -> str:
-    """Return the task of a model. If an older version wrote the row, its task is NULL and follows from its kind."""
+    """Return the task of a model. A NULL task, from an older version of reprise, is derived from the kind."""
     return row["task"] or (GENRE if row["kind"].startswith("genre/") else COVER_EMBEDDING)
 
 

@@ -1,4 +1,4 @@
-"""Write the quarantine rows of rejected inputs, and delete the rows of inputs that are good now or were deleted."""
+"""Write the quarantine rows of rejected inputs, and delete the rows of inputs that are now valid or were deleted."""
 
 import pandas as pd
 import pyarrow as pa
@@ -13,12 +13,12 @@ _LINE = "#L[0-9]+$"
 
 
 def write_quarantine(warehouse: Warehouse, job: str, rows: pa.Table, read: pd.Series, *, force: bool) -> None:
-    """Write quarantine ``rows``, and delete the stored rows of inputs and lines that are good now.
+    """Write quarantine ``rows``, and delete the stored rows of inputs and lines that are now valid.
 
     Parameters
     ----------
     read
-        URIs of all inputs that this run read, good and bad. Unchanged inputs are not included.
+        URIs of all inputs that this run read, whether valid or rejected. Unchanged inputs are not included.
     force
         Increase the number of attempts even if the content and the reason for the rejection are the same as before.
     """
@@ -44,7 +44,7 @@ def write_quarantine(warehouse: Warehouse, job: str, rows: pa.Table, read: pd.Se
 
 
 def delete_removed_inputs(warehouse: Warehouse, job: str, listing: Listing) -> None:
-    """Delete the quarantine and manifest rows of bad inputs that no longer exist below the source."""
+    """Delete the quarantine and manifest rows of rejected inputs that no longer exist below the source."""
     stored = warehouse.lookup_all(QUARANTINE).to_pandas()
     inputs = stored["uri"].str.replace(_LINE, "", regex=True)
     gone = listing.missing(inputs[stored["stage"] == job])

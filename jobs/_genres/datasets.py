@@ -155,7 +155,7 @@ def _fetch_from_file(found: GtzanTable, order: Int64Array, columns: list[int], i
 
 @dataclass(frozen=True)
 class _Tables:
-    """Reader of the tables at given versions."""
+    """Reader of the tables at given Delta versions."""
 
     run: Run
     versions: Mapping[str, int]

@@ -85,7 +85,7 @@ class TrainedModel:
 def train_model(run: Run, data: Dataset, request: TrainingRequest, lists: Pair | None = None) -> TrainedModel:
     """Choose the hyperparameters, evaluate them and fit the final model.
 
-    ``lists`` contains the indices of the training rows and those of the test rows, if they are given.
+    ``lists`` is a tuple of the indices of the training rows and those of the test rows, or None without ``--lists``.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def _broadcast(run: Run, problem: FitProblem) -> Iterator[RunFits]:
 
 @contextmanager
 def _show_progress(run: Run, total: int) -> Iterator[None]:
-    """Show how many of the ``total`` fits are finished, while the block runs."""
+    """Show how many of the ``total`` fits are finished, while the body of the ``with`` statement runs."""
     tracker, finished = run.spark.sparkContext.statusTracker(), threading.Event()
     with run.progress("fits") as progress:
         bar = progress.add_task("", total=total)
@@ -212,9 +212,9 @@ def _check_fit(result: Mapping[str, Any], request: TrainingRequest) -> None:
 def _choose_candidates(run_fits: RunFits, plan: SplitPlan, request: TrainingRequest) -> dict[int, int]:
     """Return the index of the chosen candidate for each split.
 
-    The candidate with the highest macro F1 in the inner splits is chosen; in a tie, the first of them. A candidate with
-    a failed fit is not chosen. For a split without inner splits, the candidate of the final split is used. If the final
-    split has no inner splits either, the first candidate is used.
+    The candidate with the highest macro F1 in the inner splits is chosen; if several have the same F1, the first of
+    them is chosen. A candidate with a failed fit is not chosen. For a split without inner splits, the candidate of the
+    final split is used. If the final split has no inner splits either, the first candidate is used.
     """
     order = [(split, number) for split in plan.inner for number in range(len(request.candidates))]
     tasks = [
@@ -237,7 +237,7 @@ def _choose_candidates(run_fits: RunFits, plan: SplitPlan, request: TrainingRequ
 
 
 def _sum_counts(results: Sequence[Mapping[str, Any]]) -> Int64Array:
-    """Return the sum of the confusion matrices of several fits, shape (k, k)."""
+    """Return the sum of the confusion matrices in ``results``, shape (k, k) for k genres."""
     counts = np.array([result["counts"] for result in results], dtype=np.int64)
     k = round(counts.shape[1] ** 0.5)
     table: Int64Array = counts.reshape(-1, k, k).sum(axis=0)
@@ -247,7 +247,7 @@ def _sum_counts(results: Sequence[Mapping[str, Any]]) -> Int64Array:
 def _summarise_curve(plan: SplitPlan, results: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     """Return the points of the learning curve: the metrics for each share of the training rows.
 
-    A share is left out if one of its fits failed, as a fit does if its training rows have only one genre.
+    A share is left out if one of its fits failed. A fit fails, for example, if its training rows have only one genre.
     """
     points = []
     for start in range(0, len(results), CURVE_FOLDS):

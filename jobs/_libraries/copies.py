@@ -32,9 +32,10 @@ class CopyPlan:
     Attributes
     ----------
     files
-        Manifest rows of the good audio files, with ``track_id``.
+        Manifest rows of the valid audio files, with ``track_id``.
     stored, wanted
-        Stored rows of ``library_copies``, and rows that the files require: ``track_id``, ``uri``, ``sha256``.
+        Rows of ``library_copies`` that are stored, and rows that the files require. Columns ``track_id``, ``uri`` and
+        ``sha256``.
     """
 
     user_id: str
@@ -108,7 +109,7 @@ def write_copies(run: Run, listeners: Folders) -> dict[str, set[str]]:
 
 
 def _commit(run: Run, plans: Sequence[CopyPlan]) -> None:
-    """Write the new copies of ``plans``, then the manifest. A file's status depends on the copies."""
+    """Write the new copies of ``plans``, then the manifest, in which the status of a file depends on the copies."""
     new = pd.concat([plan.new_copies() for plan in plans]).assign(run_id=run.run_id)
     if len(new):
         run.warehouse.merge(
@@ -122,7 +123,7 @@ def _commit(run: Run, plans: Sequence[CopyPlan]) -> None:
 
 
 def delete_orphans(warehouse: Warehouse, lost: Mapping[str, set[str]]) -> int:
-    """Delete the tracks that will have no copies after the deletion of the ``lost`` ones; return their number."""
+    """Delete the tracks whose copies are all in ``lost``, and return the number of these tracks."""
     ids = set().union(*lost.values())
     if not ids:
         return 0
@@ -136,7 +137,7 @@ def delete_orphans(warehouse: Warehouse, lost: Mapping[str, set[str]]) -> int:
 
 
 def delete_lost_copies(warehouse: Warehouse, lost: Mapping[str, set[str]]) -> None:
-    """Delete the copies of the tracks in ``lost``, which maps each listener to ids of tracks."""
+    """Delete the copies in ``lost``, which maps each listener to the ids of the listener's lost tracks."""
     pairs = [(user_id, track_id) for user_id, ids in lost.items() for track_id in sorted(ids)]
     if pairs:
         users, ids = (pa.array(column, pa.string()) for column in zip(*pairs, strict=True))

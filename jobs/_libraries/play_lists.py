@@ -34,7 +34,7 @@ A file with one of these suffixes whose format is unknown is skipped, not quaran
 
 @dataclass
 class _ReadFile:
-    """Outcome of one listed file. ``plays`` is None if the file was not read, or if it is bad."""
+    """Result of reading one file. ``plays`` is None if the file is unchanged or rejected."""
 
     listed: Mapping[str, Any]
     status: str

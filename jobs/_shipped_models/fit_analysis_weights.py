@@ -95,15 +95,15 @@ def make_examples(
 
 
 def make_key_example(song: sample.Composition, harmony: pitches.CumulativeChroma) -> KeyExample:
-    """Return the key features of a song for each tonic, the true mode and the true tonic."""
+    """Return the key example of a song: the key features for each tonic, the true mode and the true tonic."""
     chords_s = song.beat_s[:: 2 if song.track.meter == 4 else 3]
     return key.transpose_features(key.compute_key_features(harmony, chords_s)), song.track.mode, song.track.key
 
 
 def make_chord_examples() -> list[KeyExample]:
-    """Make examples that consist of a single tone or a single chord. Their key is obvious.
+    """Make key examples, each of a single tone or a single chord, whose key is obvious.
 
-    No composed song is that simple.
+    They are needed because no composed song is that simple.
     """
     examples = []
     for mode, tones in ((1, (0,)), (1, (0, 4, 7)), (0, (0, 3, 7))):
@@ -116,7 +116,7 @@ def make_chord_examples() -> list[KeyExample]:
 
 
 def simulate_harmony(song: sample.Composition, rng: np.random.Generator) -> pitches.CumulativeChroma:
-    """Compute the chroma of each sixteenth of a song from its notes.
+    """Compute the chroma of a song from its notes instead of from audio, one chroma vector for each sixteenth note.
 
     Noise is added, about as much as in the chroma of rendered audio.
     """
@@ -142,8 +142,10 @@ def simulate_harmony(song: sample.Composition, rng: np.random.Generator) -> pitc
 
 
 def fit_choices(examples: list[ChoiceExample], shrinkage: float) -> Float64Array:
-    """Fit the weights (k,) of a softmax over candidates. Maximise the total probability of the correct candidates.
+    """Fit the weights (k,) of a softmax over candidates.
 
+    The probability of an example is the total probability of its correct candidates. The fit maximises the sum of the
+    log probabilities of the examples.
     The features are standardised. ``shrinkage`` is the factor of the L2 penalty on the weights.
     """
     spread = np.concatenate([features for features, _ in examples[:400]]).std(axis=0) + 1e-9

@@ -1,4 +1,4 @@
-"""SQL statements that register tables, at their location in the warehouse, and views in a Spark catalog."""
+"""SQL statements that register tables and views in a Spark catalog. The tables stay in the warehouse."""
 
 from collections.abc import Iterator
 

@@ -61,7 +61,7 @@ def _signature(name: str) -> str:
 
 
 def _suggest(name: str) -> str:
-    """Suggest similar names, or the option that lists all names. The text ends an error message."""
+    """Return the end of an error message. It suggests similar names, or the option that lists all names."""
     similar = difflib.get_close_matches(name.lower(), [*TABLES, *VIEWS], 3)
     return f"; did you mean {' or '.join(map(_signature, similar))}?" if similar else "; --describe lists all names"
 

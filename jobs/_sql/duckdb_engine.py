@@ -37,7 +37,8 @@ _GLOB = re.compile(r"[*?\[]")
 class DuckDB:
     """Query engine on DuckDB.
 
-    Each query reads the newest versions of the tables. Without ``write``, a query cannot access any other file.
+    Each query reads the newest versions of the tables. Without ``write``, a query can read only the files
+    of the tables.
     """
 
     name = "duckdb"
@@ -103,7 +104,7 @@ class DuckDB:
 
 
 def column_types(view: View) -> list[str]:
-    """Return the DuckDB types of a view's columns. No data are read: DuckDB derives them from empty tables."""
+    """Return the DuckDB types of a view's columns. DuckDB derives the types from empty tables, so no data are read."""
     with duckdb.connect(":memory:", config=_CONFIGURATION) as connection:
         for name in find_names(f"{view.name} {view.sql}"):
             if name in TABLES:

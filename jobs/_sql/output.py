@@ -156,7 +156,7 @@ def _make_record(number: int, names: list[str], row: list[Text]) -> Grid:
 
 
 def _cell(value: Any) -> Text:
-    """Format a value for people, as text in which markup of rich is not parsed and control characters are escaped."""
+    """Format a value for people, as text in which rich parses no markup and control characters are escaped."""
     if value is None:
         return Text("NULL", style="dim italic")
     return Text(_escape_control_characters(_format(value)))

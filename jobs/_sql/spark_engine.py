@@ -113,7 +113,7 @@ def _find_identifiers(statement: str) -> Iterator[str]:
 def _to_arrow_reader(result: DataFrame) -> pa.RecordBatchReader:
     """Return a reader of the rows as Arrow batches. It fetches one partition at a time."""
     names = result.columns
-    numbered = result.toDF(*[f"c{i}" for i in range(len(names))])  # two columns may have the same name
+    numbered = result.toDF(*[f"c{i}" for i in range(len(names))])  # two columns can have the same name
     fields = to_arrow_schema(numbered.schema)
     schema = pa.schema([pa.field(name, field.type) for name, field in zip(names, fields, strict=True)])
 

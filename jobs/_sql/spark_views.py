@@ -16,7 +16,7 @@ def create_temporary_views(
 ) -> None:
     """Create temporary views in a session: one for each of ``frames``, and the declared ``views``, which read these.
 
-    A data frame made from such a view keeps reading these ``frames``, even if its name is later given to another frame.
+    A data frame made from such a view keeps reading these ``frames``, even if the view is later replaced.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ def to_duckdb_parameters(sql: str) -> str:
 
 
 def find_names(sql: str) -> list[str]:
-    """Return the names of the tables and views that occur in ``sql``, and of the tables and views that they read.
+    """Return the names of the tables and views that occur in ``sql`` or that a view in the result reads.
 
     The names are in dependency order: a view comes after the tables and views that it reads.
 

@@ -33,7 +33,7 @@ def gather_evidence(plays: DataFrame, library_copies: DataFrame) -> DataFrame:
     Returns
     -------
     DataFrame
-        Columns user_id and song_id (string) and play_count (int). A listener can have several rows of the same song.
+        Columns user_id and song_id (string) and play_count (int). A listener can have several rows for the same song.
     """
     owned = library_copies.select("user_id", F.col("track_id").alias("song_id"), F.lit(1).alias("play_count"))
     return plays.select("user_id", "song_id", "play_count").unionAll(owned)
@@ -50,15 +50,15 @@ def select_facts(song_tracks: DataFrame) -> DataFrame:
     Returns
     -------
     DataFrame
-        song_id, genre (string); is_label, is_major (0 or 1); tempo in tenths of BPM; loudness in hundredths of dB;
-        year; key_x and key_y, the coordinates of the key on the circle of fifths, whose radius is 1024. All numbers
+        song_id, genre (string); is_label and is_major, each 0 or 1; tempo in tenths of BPM; loudness in hundredths of
+        dB; year; key_x and key_y, the coordinates of the key on the circle of fifths, whose radius is 1024. All numbers
         are integers. A missing or impossible value is NULL.
     """
     return song_tracks.where(IS_COUNTED).selectExpr(*(f"{value} AS {name}" for name, value in SONG_FACTS.items()))
 
 
 def count_matches(evidence: DataFrame, song_tracks: DataFrame) -> dict[str, int]:
-    """Count the rows of evidence for each of ``MATCH_STATUSES``. Their sum is the additional count ``rows_read``."""
+    """Return the number of evidence rows for each of ``MATCH_STATUSES``, and their total as ``rows_read``."""
     rows = evidence.groupBy("song_id").agg(F.count("*").alias("rows"))
     known = song_tracks.select("song_id", "is_mismatch", "genre")
     sums = [F.sum(F.when(F.expr(status), F.col("rows")).otherwise(0)).alias(n) for n, status in MATCH_STATUSES.items()]
@@ -69,8 +69,8 @@ def count_matches(evidence: DataFrame, song_tracks: DataFrame) -> dict[str, int]
 def compute_profiles(evidence: DataFrame, facts: DataFrame, rows: int) -> DataFrame:
     """Compute the taste profiles of all listeners in ``evidence``.
 
-    The means, population standard deviations and shares of a genre are weighted. Each of them ignores songs whose value
-    is NULL. Keys are averaged as vectors on the circle of fifths.
+    The means, population standard deviations and shares of a genre are weighted by ``SONG_WEIGHT``. Each of them
+    ignores songs whose value is NULL. Keys are averaged as vectors on the circle of fifths.
 
     Parameters
     ----------

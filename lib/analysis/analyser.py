@@ -15,7 +15,8 @@ this analyser differs from the Echo Nest's in the following points:
   higher for a sudden attack. Means and standard deviations are similar to those in the dataset, but the two kinds of
   timbre are not interchangeable.
 * **Tempo** is one value per track, 50 to 220 BPM. Beats follow a slow change of tempo, but not a sudden change.
-* **Key** is one value per track, major or minor. A wrong key is mostly the relative key, which has the same notes.
+* **Key** is one value per track, major or minor. If the key is wrong, it is most often the relative key, which has the
+  same notes.
 * **Time signature** is 3 or 4; in the dataset it can also be 1, 5 or 7. All bars of a track have the same number of
   beats.
 * **Tatums** divide each beat into two, three or four equal parts.
@@ -47,7 +48,7 @@ _NO_RHYTHM: dict[str, Any] = {
 }
 _LOUDNESS_OFFSET_DB = 0.96  # track loudness minus the mean level of the segments' peaks; fitted to the dataset (± 0.3)
 _PITCH_EXPONENT = 0.6  # makes the average strength of weak pitch classes the same as in the dataset
-_FADE_DB = 9.0  # between the fades, the level is at most this far below the track's loudness; see `_find_fades`
+_FADE_DB = 9.0  # level at the end of the fade-in and at the start of the fade-out, below the track's loudness
 
 
 def analyse(signal: Float32Array) -> dict[str, Any]:

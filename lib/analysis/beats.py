@@ -17,7 +17,7 @@ from reprise.lib.arrays import Float32Array, Float64Array, Int16Array, Int64Arra
 MIN_BPM, MAX_BPM = 50.0, 220.0
 _MAX_DEVIATION = 0.16  # largest deviation of a beat interval from the period, as a fraction of the period
 _INTERVAL_CHANGE_COST = 80.0  # per unit of log interval change; the onset strength has standard deviation 1
-_MAX_INTERVAL_CHANGE = 4  # largest change between successive intervals, in steps of the list of intervals
+_MAX_INTERVAL_CHANGE = 4  # largest difference between the indices of successive intervals in the list of intervals
 _ACF_FRAMES = 2048  # 24 s, length of each autocorrelation
 _MAX_LAG_S = 8.0
 _N_PERIODS = 5  # number of autocorrelation peaks used; multiples and fractions of these periods are added
@@ -29,10 +29,11 @@ _SUBDIVISIONS = ((0.5, (0.0, 0.5, 0.25, 0.75)), (0.64, (0.0, 0.36)))
 _MIN_BEATS = 4
 _MIN_ONSET_DEVIATION = 0.004  # a signal has no onsets if its onset strength has a lower standard deviation
 _PREFERRED_BPM = 115.0
-# Penalty of a tempo, multiplied by the square of its distance from the preferred tempo in octaves. The penalty does not
-# change the tempo of synthetic songs. For real songs, it makes the tracker choose e.g. 130 BPM instead of 65 BPM.
+# Factor of the tempo penalty. The penalty is this factor times the squared distance, in octaves, between the tempo and
+# the preferred tempo. It does not change the tempo of synthetic songs. For real songs, it makes the tracker choose e.g.
+# 130 BPM instead of 65 BPM.
 _TEMPO_PRIOR = 0.5
-_INVERSE_TEMPERATURE = 0.25  # below 1 lowers confidences, because the weights were fitted to synthetic songs
+_INVERSE_TEMPERATURE = 0.25  # below 1, to lower the confidences: the weights were fitted to synthetic songs
 
 
 @dataclass(frozen=True)
@@ -58,18 +59,18 @@ class Onsets:
     last: int
 
     def strength_at(self, at: Float64Array) -> Float64Array:
-        """Return the maximum of ``combined`` over the frame nearest to each position and its two neighbours."""
+        """Return for each position the maximum of ``combined`` over the nearest frame and the two frames beside it."""
         strongest: Float64Array = np.max(self.combined[self.nearest_frames(at)[..., None] + np.arange(-1, 2)], axis=-1)
         return strongest
 
     def nearest_frames(self, at: Float64Array) -> Int64Array:
-        """Return the index of the frame nearest to each position; the first and the last frame are never returned."""
+        """Return the index of the frame nearest to each position, from 1 to n - 2."""
         return np.clip(np.round(at).astype(np.int64), 1, len(self.combined) - 2)
 
 
 @dataclass(frozen=True)
 class BeatCandidate:
-    """A candidate sequence of beats: fractional positions in frames, and the features that determine the score."""
+    """A candidate sequence of beats: positions in fractional frames, and the features that determine its score."""
 
     beats: Float64Array
     features: Float64Array
@@ -187,7 +188,7 @@ def _find_periods(acf: Float64Array) -> list[float]:
 
 
 def track_beats(strength: Float64Array, period: float, eighth: float) -> Float64Array:
-    """Track beats on strong onsets, about ``period`` frames apart. Return the frames of the beats.
+    """Return the frame indices of beats that are on strong onsets and about ``period`` frames apart.
 
     The method is dynamic programming over beats and beat intervals, as in Ellis, Beat tracking by dynamic programming,
     Journal of New Music Research 36(1), 2007. Costs penalise changes of the interval, not its deviation from the
@@ -216,7 +217,7 @@ def track_beats(strength: Float64Array, period: float, eighth: float) -> Float64
 
 @njit(cache=True, nogil=True)
 def _find_best_path(strength: Float64Array, intervals: Int64Array, period: float, change_cost: float) -> Int64Array:
-    """Return the frames of the sequence of beats with the highest total strength minus costs.
+    """Return the frame indices of the sequence of beats whose total onset strength minus costs is highest.
 
     Every interval between successive beats is an element of ``intervals``.
     """
@@ -246,7 +247,7 @@ def _find_best_path(strength: Float64Array, intervals: Int64Array, period: float
 
 @njit(cache=True, nogil=True)
 def _trace_back(total: Float32Array, source: Int16Array, intervals: Int64Array, period: int) -> Int64Array:
-    """Return the frames of the beats of the best path.
+    """Return the frame indices of the beats on the best path.
 
     The path is traced back from its last beat: the frame with the highest sum within the last period of the signal.
     """

@@ -1,7 +1,7 @@
 """Measure levels and onset strengths of short frames. These measures are the input of the later analysis steps.
 
-The signal is read in blocks. Frame t is centred on sample ``HOP * t``. The signal counts as silent before its first and
-after its last sample.
+The signal is read in blocks. Frame t is centred on sample ``HOP * t``. Samples before the start and after the end of
+the signal count as zeros.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ WINDOW = 2048
 LEVEL_WINDOW = 1024  # shorter than WINDOW, so that levels resolve sudden onsets in time
 BLOCK_FRAMES = 2048  # 24 s; memory does not grow with the signal, and one block fits into the processor's caches
 FLOOR_DB = -60.0
-MAX_SAMPLE = 2.0  # samples are clipped to ± this value, so that outliers do not distort levels; few exceed 1
+MAX_SAMPLE = 2.0  # samples are clipped to ± this value, so that outliers do not distort levels; few samples exceed 1
 
 BARK_EDGES_HZ = (
     0, 100, 200, 300, 400, 510, 630, 770, 920, 1080, 1270, 1480, 1720, 2000, 2320, 2700, 3150, 3700, 4400, 5300, 6400,
@@ -202,7 +202,7 @@ def _k_weighting(hz: Float64Array) -> Float64Array:
 
 @njit(cache=True, nogil=True)
 def _measure_onset_strength(bands: Float32Array, band_ranges: Int64Array) -> Float32Array:
-    """Measure by how much the bands of each frequency range increase over _LAG frames, on average.
+    """Return the mean increase over _LAG frames of the bands in each frequency range.
 
     The increase of a band is counted from the maximum of the band and its two neighbours _LAG frames earlier. Therefore
     vibrato and glides cause no onsets. Source: Böck & Widmer, Maximum filter vibrato suppression for onset detection,

@@ -8,8 +8,8 @@ from reprise.lib.analysis.pitches import CumulativeChroma
 from reprise.lib.analysis.weights import KEY_WEIGHTS
 from reprise.lib.arrays import Float64Array
 
-_START_S = _END_S = 6.0  # the first and the last seconds of sound, which have separate features
-_INVERSE_TEMPERATURE = 0.5  # below 1 lowers confidences, because the weights were fitted to synthetic songs
+_START_S = _END_S = 6.0  # lengths in s of the start and of the end of the sound, which have separate features
+_INVERSE_TEMPERATURE = 0.5  # below 1, to lower the confidences: the weights were fitted to synthetic songs
 _GRID_S = 0.5
 _MIN_CHORDS = 8
 _PHRASE_CHORDS = 8  # chord intervals per phrase: four bars of two chords, or eight bars of one chord
@@ -80,8 +80,8 @@ def compute_key_features(harmony: CumulativeChroma, chords_s: Float64Array) -> F
 def _find_passing_notes(harmony: CumulativeChroma, grid: Float64Array, everything: Float64Array) -> Float64Array:
     """Return the strength of passing notes by pitch class, (12,).
 
-    It is the excess of the pitch class's share in a segment over its share in the chord interval of the segment. The
-    excess is multiplied by the duration of the segment and summed over the segments.
+    The excess of a pitch class is its share in a segment minus its share in the chord interval that contains the
+    segment. Positive excesses are multiplied by the duration of the segment and summed over the segments.
     """
     time_s, segments = harmony.time_s, np.diff(harmony.total[:, :12], axis=0)
     interval = np.clip(np.searchsorted(grid, (time_s[:-1] + time_s[1:]) / 2) - 1, 0, len(everything) - 1)
@@ -105,6 +105,6 @@ def find_key(features: Float64Array) -> Key:
     probability /= probability.sum()
     key, mode = np.unravel_index(int(np.argmax(score)), score.shape)
     tonic = float(probability[key].sum())
-    # scale the confidences to 0 for a uniform distribution: over the twelve tonics, or over the two modes
+    # scale the confidences so that a uniform distribution over tonics or modes gives confidence 0
     key_confidence = max(0.0, (tonic - 1 / 12) * 12 / 11)
     return Key(int(key), key_confidence, int(mode), float(probability[key, mode]) / tonic * 2 - 1)

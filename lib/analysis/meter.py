@@ -11,8 +11,8 @@ from reprise.lib.analysis.weights import BAR_WEIGHTS
 from reprise.lib.arrays import Float64Array, Int64Array
 
 METERS = (4, 3)
-_FULL_CONFIDENCE_BEATS = 48  # below this number of beats, confidences are scaled in proportion to the number
-_INVERSE_TEMPERATURE = 0.4  # below 1 lowers confidences, because the weights were fitted to synthetic songs
+_FULL_CONFIDENCE_BEATS = 48  # with fewer beats than this, confidences are reduced in proportion to the number of beats
+_INVERSE_TEMPERATURE = 0.4  # below 1, to lower the confidences: the weights were fitted to synthetic songs
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,8 @@ def estimate_chroma(peaks: SpectralPeaks) -> Chroma:
 def accumulate_chroma(chroma: Chroma, starts_s: Float64Array, end_s: float) -> CumulativeChroma:
     """Integrate the chroma of segments over time.
 
-    The chroma of all notes and the chroma of the low notes are first scaled to a maximum of 1.
+    The chroma of all notes and the chroma of the low notes are scaled first: the maximum of each, over all segments,
+    becomes 1.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
 
 _MIN_FRAMES = 6  # shortest segment, 0.07 s
 _CONTEXT_S = 1.5  # an onset must exceed the mean onset strength over an interval of this length, centred on the onset
-_MIN_STRENGTH = 0.02  # an onset must exceed the mean by this, the onset strength of background noise
-_MAX_FRAMES_EARLIER = 4  # a segment starts at the quietest frame from this many frames before the onset to the onset
+_MIN_STRENGTH = 0.02  # an onset must exceed the mean by this value, the onset strength of background noise
+_MAX_FRAMES_EARLIER = 4  # a segment starts at the quietest of these frames: the onset and this many before it
 _RANGE_WEIGHTS = np.array([0.6, 1.0, 0.8])
 
 _TIMES = 12  # number of times within a segment at which the levels for the timbre are read

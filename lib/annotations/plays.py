@@ -104,7 +104,7 @@ def _parse_good_block(block: Block) -> tuple[list[str], list[str], list[int]] | 
         parts = _GOOD_LINE.split(block.data.decode("utf-8"))
     except UnicodeDecodeError:
         return None
-    # the parts are gap, user, song, count, gap, user, … A gap is the text between two matches
+    # the list contains gap, user, song, count, gap, user, … A gap is the text before, between or after the matches
     if any(parts[::4]):
         return None
     return parts[1::4], parts[2::4], list(map(int, parts[3::4]))

@@ -20,9 +20,10 @@ def read_song_mismatches(stream: BinaryIO) -> Iterator[Chunk]:
     """Read the list of tracks that were matched to a wrong song, one row per line.
 
     Format: ``ERROR: <song_id track_id> artist  -  title  !=  artist  -  title``, with the song's artist and title
-    before the track's. Separators have two spaces on both sides. The song's artist ends at the first ``-``. The song's
-    title ends at the next ``!=``. The track's artist ends at the next ``-``. The rest of the line is the track's title.
-    In the 19,094 lines of the real list no separator occurs twice. 116 of its distinct lines occur more than once.
+    before the track's. Each separator has two spaces before it and two after it. The song's artist ends at the first
+    ``-``. The song's title ends at the next ``!=``. The track's artist ends at the next ``-``. The rest of the line is
+    the track's title. In the 19,094 lines of the real list no separator occurs twice. 116 of the distinct lines occur
+    more than once.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def open_annotation(source: str | os.PathLike[str] | bytes) -> BinaryIO:
     file.seek(0)
     if magic != _GZIP:
         return file
-    # isal's reader is faster, but loses up to 1 MiB of good text before the break of a truncated stream
+    # isal's reader is faster, but loses up to 1 MiB of intact text before the break of a truncated stream
     unzipped = gzip.GzipFile(fileobj=file, mode="rb")
     unzipped.myfileobj = file  # type: ignore[assignment]  # close() then also closes the file
     return cast(BinaryIO, unzipped)
@@ -124,8 +124,8 @@ def read_blocks(stream: BinaryIO) -> Iterator[Block | Reject]:
 
 
 def _read_pieces(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield a stream in pieces of about 1 MiB. If the stream is broken, yield the good bytes, then raise the error."""
-    # read() of a broken gzip stream loses good bytes before the break; read1() returns them first
+    """Yield a stream in pieces of about 1 MiB. In a broken stream, yield the bytes before the break, then raise."""
+    # read() of a broken gzip stream loses bytes before the break; read1() returns these bytes first
     read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
     parts: list[bytes] = []
     size = 0

@@ -52,7 +52,7 @@ class DecodedStream(NamedTuple):
         As in `reprise.lib.audio.decoding.DecodedAudio`.
     blocks
         Iterator over blocks of mono samples, float32 of shape (n,). A mono sample is the mean of the channels. If
-        libsndfile decodes the file and fails, the iterator raises `IncompleteDecodeError`.
+        libsndfile fails while it decodes the file, the iterator raises `IncompleteDecodeError`.
     """
 
     codec: str
@@ -106,7 +106,7 @@ def _soundfile_blocks(opened: soundfile.SoundFile, file: FileIO, header: Header)
 
 
 def open_pyav(file: FileIO, header: Header, name: str) -> DecodedStream:
-    """Open a file with FFmpeg. Packets that fail to decode are skipped, as audio players do.
+    """Open a file with FFmpeg. Packets that fail to decode are skipped, as in audio players.
 
     Raises
     ------

@@ -80,7 +80,7 @@ class DecodedAudio:
 
 
 def decode(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> DecodedAudio:
-    """Decode an audio file to mono at `SAMPLE_RATE`. The content determines the format, not the file name.
+    """Decode an audio file to mono at `SAMPLE_RATE`. The format is recognised by the content of the file.
 
     For WAV, FLAC and Ogg files, the samples equal the output of ``librosa.load(path)``. Memory use does not grow with
     the length of the audio.
@@ -142,7 +142,7 @@ def _write_samples(stream: DecodedStream, header: Header, file: FileIO, out: Pat
             samples.write((block if rate == SAMPLE_RATE else resampler.resample_chunk(block)).data)
         if n_frames and rate != SAMPLE_RATE:
             samples.write(resampler.resample_chunk(np.empty(0, np.float32), last=True).data)
-        # the resampler may return one sample more or fewer than librosa
+        # the resampler can return one sample more or fewer than librosa
         samples.truncate(4 * int(np.ceil(n_frames * (float(SAMPLE_RATE) / rate))))
     duration = n_frames / rate
     status = _length_status(duration, declared, is_cut=header.is_cut)

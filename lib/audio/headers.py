@@ -196,7 +196,7 @@ def _mpeg_duration_s(file: FileIO, start: int) -> float | None:
     n_samples, frame_samples = 0, 1152 if version == 3 else 576
     if frame[36:40] == b"VBRI":
         n_samples = frame_samples * struct.unpack(">I", frame[50:54])[0]
-    # the header follows the side information, which ends at 36 (stereo MPEG-1), 21 (mono MPEG-1 or stereo MPEG-2)
+    # the header follows the side information, which ends at byte 36 (stereo MPEG-1), 21 (mono MPEG-1 or stereo MPEG-2)
     # or 13 (mono MPEG-2)
     for position in (36, 21, 13):
         if frame[position : position + 4] in (b"Xing", b"Info"):
@@ -211,7 +211,7 @@ def _mpeg_duration_s(file: FileIO, start: int) -> float | None:
 
 
 def _is_ogg_cut(file: FileIO) -> bool:
-    """Return True if the last page is incomplete or lacks the end-of-stream mark."""
+    """Return True if the last page of an Ogg file is incomplete or has no end-of-stream mark."""
     size = os.fstat(file.fileno()).st_size
     tail = _read_at(file, max(0, size - _MAX_OGG_PAGE_BYTES), _MAX_OGG_PAGE_BYTES)
     page = tail[tail.rfind(b"OggS") :]

@@ -64,7 +64,7 @@ class Tags:
     title, artist_name, album_artist, release
         One line of text, stripped, at most `MAX_CHARACTERS` long. If a tag has several values, the first one is used.
     year
-        First year in the date.
+        First year in the date tag.
     isrc
         Twelve characters, upper case, without hyphens.
     recording_mbid, artist_mbid, release_mbid
@@ -94,7 +94,7 @@ def read_tags(path: str | os.PathLike[str]) -> Tags:
     Raises
     ------
     InputError
-        The errors of `open_regular`, but no others.
+        Only the errors of `open_regular`.
     """
     found: dict[str, list[str]] = {}
     with open_regular(path) as file:

@@ -14,7 +14,7 @@ _UTF8 = b"\3"
 
 @dataclass(frozen=True)
 class OutputTags:
-    """Tags to write into the file of one recording. The ids are UUIDs. ``isrc`` is an empty string without ISRC."""
+    """Tags to write into the file of a recording. The ids are UUIDs. ``isrc`` is empty if there is no ISRC."""
 
     title: str
     artist: str

@@ -1,14 +1,15 @@
 """Alignment distances of two beat chromas, used to rerank candidates: dynamic time warping, Qmax and SiMPle.
 
 All three measures use the same cross-similarity matrix, with one row per window of beats of the query and one column
-per window of beats of the candidate. An entry is the cosine of corresponding beats, averaged over the two windows. The
+per window of beats of the candidate. An entry is the mean cosine of the corresponding beats of the two windows. The
 chroma is centred first, in two steps. The first step subtracts from each column its mean over the pitch classes,
 because drums and noise add energy to every pitch class. The second step subtracts from each track its mean column,
 because the mean columns of any two tracks in the same key are similar.
 
-The matrix is computed for several pairings. A pairing is a transposition and a pair of rates. Rates are needed because
-beat trackers sometimes find half or twice the beats. The most likely transpositions are combined with three pairs of
-rates. The pairings with the highest similarity are aligned, and the alignment with the smallest distance is returned.
+The matrix is computed for several pairings. A pairing is a transposition and a pair of rates, one per track. A rate is
+the number of beats that are averaged into one column. Rates are needed because beat trackers sometimes find half or
+twice as many beats as the music has. The most likely transpositions are combined with three pairs of rates. The
+pairings with the highest similarity are aligned, and the alignment with the smallest distance is returned.
 """
 
 from collections.abc import Callable, Mapping
@@ -189,7 +190,7 @@ def _select_pairings(query: Float32Array, candidate: Float32Array, window: int) 
 def _features(chroma: Float32Array, pooling: int) -> Float32Array:
     """Return centred columns of length 1, one for every ``pooling`` beats, so that inner products are cosines.
 
-    A column that equals the mean column of the track becomes zeros.
+    A column that equals the mean column of the track becomes a column of zeros.
     """
     beats = chroma.shape[1] // pooling
     columns = _normalise_columns(np.asarray(chroma, dtype=np.float32))[:, : beats * pooling]
@@ -247,7 +248,7 @@ def _measure_qmax(similarity: Float32Array) -> _Measurement:
 def _neighbour_thresholds(similarity: Float32Array) -> Float32Array:
     """Return the threshold of each row. The neighbours of a row are the columns whose similarity exceeds the threshold.
 
-    The number of neighbours is at most the share `QMAX_NEIGHBOURS` of the columns, but at least 1 is allowed.
+    A row has at most n neighbours. n is the share `QMAX_NEIGHBOURS` of the columns, but at least 1.
     """
     neighbours = max(1, int(QMAX_NEIGHBOURS * similarity.shape[1]))
     at = similarity.shape[1] - neighbours - 1
@@ -328,9 +329,9 @@ def _find_recurrence(
 
 @njit(cache=True)
 def _accumulate_qmax(recurrent: BoolArray, onset: float, extension: float) -> Float32Array:
-    """Return the matrix Q of the paper, with two rows of zeros above and two columns of zeros at the left.
+    """Return the matrix Q of `align_qmax`'s paper, with two rows of zeros above and two columns of zeros on the left.
 
-    An entry is the highest score of a gapped, curved run that ends in the cell.
+    An entry is the highest score of a gapped, curved run that ends in its cell.
     """
     rows, columns = recurrent.shape
     runs = np.zeros((rows + 2, columns + 2), np.float32)

@@ -18,9 +18,9 @@ _MAX_SCORE = 1e100
 class Calibration:
     """Logistic model of the probability p that a track is a version, given one or more scores.
 
-    ``p = 1 / (1 + exp(-(intercept + scores @ weights)))``. A smaller score means more similar. No weight is positive,
-    so p never rises with a score. p is calibrated for data with the same share of versions as the training data. If
-    versions are rarer, p is too high.
+    ``p = 1 / (1 + exp(-(intercept + scores @ weights)))``. A smaller score means that the tracks are more similar. No
+    weight is positive, so p never rises with a score. p is calibrated for data with the same share of versions as the
+    training data. If versions are rarer, p is too high.
     """
 
     weights: tuple[float, ...]
@@ -103,9 +103,9 @@ class Reliability:
 
     For ``expected_calibration_error``, the rows are put into ten bins of p with equal width. The error of a bin is the
     absolute difference between the mean of p and the share of versions. The metric is the mean of these errors,
-    weighted by the number of rows. ``brier`` is the Brier score. ``true_positive_rate``: of the versions, the share
-    with p >= 0.5. ``false_positive_rate``: of the rows that are not versions, the share with p >= 0.5. Consider both
-    rates together, because a constant p makes one of them perfect.
+    weighted by the number of rows in the bin. ``brier`` is the Brier score. ``true_positive_rate``: of the versions,
+    the share with p >= 0.5. ``false_positive_rate``: of the rows that are not versions, the share with p >= 0.5.
+    Consider both rates together, because a constant p makes one of them perfect.
     """
 
     rows: int
@@ -118,7 +118,7 @@ class Reliability:
 def measure_reliability(probability: ArrayLike, is_version: ArrayLike) -> Reliability:
     """Compare probabilities, shape (n,), with the ground truth, shape (n,).
 
-    Use rows that were not in the training data, because the metrics are too good on the training data.
+    Use rows that were not in the training data, because the metrics are too optimistic on the training data.
     """
     p, truth = np.asarray(probability, dtype=np.float64), np.asarray(is_version, dtype=bool)
     if p.shape != truth.shape or p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():

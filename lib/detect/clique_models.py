@@ -237,7 +237,8 @@ def check_versions(measure: DistanceFunction, cliques: ArrayLike, questions: Che
     """Answer questions by Model 2.
 
     The distance of a track to a work is the mean of the distances to the `NEAREST_VERSIONS` nearest known versions. If
-    there are fewer known versions, it is the mean over all. A track does not count as a known version of its own work.
+    there are fewer known versions, it is the mean over all of them. A track does not count as a known version of its
+    own work.
 
     Parameters
     ----------

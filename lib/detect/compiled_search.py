@@ -68,8 +68,9 @@ def exclude(
 ) -> None:
     """Set the scores of excluded pairs to −inf, in place.
 
-    ``scores`` has shape (queries, items). Its first row belongs to the query with number ``top``. For each n, with
-    k = ``keys[n]``, the item in column ``columns[n]`` is excluded for the queries ``rows[starts[k]:starts[k + 1]]``.
+    ``scores`` has shape (queries, items). Its row 0 belongs to the query in row ``top`` of the queries. For each n,
+    with k = ``keys[n]``, the item in column ``columns[n]`` is excluded for the queries
+    ``rows[starts[k]:starts[k + 1]]``.
     """
     for n in range(len(columns)):
         for row in rows[starts[keys[n]] : starts[keys[n] + 1]]:
@@ -206,7 +207,7 @@ def count_nearer(
     words: UInt64Array,
     counts: Int64Array,
 ) -> None:
-    """Add to ``counts`` the number of items of a tile that rank before each mate.
+    """Add to ``counts``, for each mate, the number of items of a tile that rank before the mate.
 
     The mates of query q have the indices ``starts[q]`` to ``starts[q + 1]`` (exclusive) in ``distances``, ``words`` and
     ``counts``. ``max_norm`` is the greatest length of a vector in the tile. ``error`` is g.

@@ -21,7 +21,7 @@ SHRINKAGE = np.float32(0.2)
 
 
 def _log_compress(patches: Float32Array) -> Float32Array:
-    """Return log(1 + 5 v) for each half patch, float32 (L, 451).
+    """Return log(1 + 5 v) for each of n half patches, float32 (n, 451).
 
     v is the half patch, scaled so that its 900-D vector has length 1. `HALF_PATCH_WEIGHTS` are used only to compute
     this length. The returned values are not multiplied by the weights.
@@ -105,7 +105,7 @@ class Dictionary:
 
 
 def _sparse_median(values: Float32Array) -> Float32Array:
-    """Return the median of each column of a matrix with mostly zeros."""
+    """Return the median of each column of a matrix whose values are mostly zero."""
     n = len(values)
     # the median is zero if fewer than half of the values are positive and fewer than half are negative
     nonzero = np.flatnonzero(

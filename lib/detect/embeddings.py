@@ -1,4 +1,4 @@
-"""All kinds of embedding models, and their file format: safetensors with kind and parameters in the header."""
+"""All kinds of embedding models, and their file format: safetensors. The header contains kind and parameters."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -21,7 +21,7 @@ from reprise.lib.detect.patches import PATCH_BEATS, raise_power
 
 N_DIMENSIONS = 256
 N_COMPONENTS = 400
-SHORT_BEATS, LONG_PAIRS = 20, 32  # sizes of the other windows: 20 beats, and 32 pairs of beats
+SHORT_BEATS, LONG_PAIRS = 20, 32  # width of the short windows in beats, and of the long windows in pairs of beats
 CHORD_BEATS = 4  # beats per estimated chord; augmentation also changes chords and notes in blocks of this length
 GAPS = (1, 2, 3, 4, 6, 8, 16)  # distances in beats between successive chords of a triple
 N_CHORD_TRIPLES = 2 * 24 * 24  # 2 modes of the first chord; 24 second and 24 third chords, relative to its root
@@ -168,7 +168,8 @@ class Learned:
         The first step has a closed form. It computes principal components and whitens them, so that the variation among
         versions and augmented copies of a work is equal in all directions. The second step is gradient descent on a
         contrastive loss (NT-Xent). The loss is low if each track is nearer to its partner than to all other tracks. The
-        partner is another version of the work, or an augmented copy for a track without other versions.
+        partner of a track is another version of its work. If there is no other version, the partner is an augmented
+        copy of the track.
 
         Parameters
         ----------

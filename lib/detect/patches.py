@@ -15,7 +15,7 @@ POWER = 1.96
 HALF_PATCH_SIZE = 451
 """Number of values of a half patch."""
 
-# a half patch has 7 rows of pitch frequencies and 75 beat frequencies; only half of the symmetric rows 0 and 6 is kept
+# row of each value: 7 pitch frequencies with 75 beat frequencies; of the symmetric rows 0 and 6, only half is kept
 _ROWS = np.repeat(np.arange(7), [38, 75, 75, 75, 75, 75, 38])
 _COLUMNS = np.concatenate([np.arange(38), np.tile(np.arange(75), 5), np.arange(38)])
 

@@ -99,7 +99,7 @@ def draw_alignment(
     *,
     notes: Sequence[str] = (),
 ) -> None:
-    """Draw the beat chroma of two tracks, transposed to the key of the query, and lines between matching beats.
+    """Draw the query's beat chroma, the candidate's in the key of the query, and lines between matching beats.
 
     Beats before the first match and after the last match are drawn pale.
 
@@ -112,7 +112,7 @@ def draw_alignment(
     transposition
         Number of semitones by which the candidate sounds above the query, as in `Alignment`.
     query_title, candidate_title
-        Names of the tracks, cut with an ellipsis if they are too long.
+        Names of the tracks. A name that is too long is cut, and ends with an ellipsis.
     png
         File to write; an existing file is replaced.
     notes

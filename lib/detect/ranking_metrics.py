@@ -8,7 +8,7 @@ embedding; its element is then 0. The metrics need only the ranks, so distances 
 Every metric can be computed in two ways:
 
 - ``miss_rank=None``: pairs without a rank are ignored, and queries without a ranked mate are ignored. The published
-  results were computed in this way, so they are too good.
+  results were computed in this way, so they are too optimistic.
 - ``miss_rank=N``: pairs without a rank are misses. A missed mate is one of the R mates of its query, but adds nothing
   to the average precision. For the first rank and the average rank, a missed mate has rank N. A query without an
   embedding has average precision 0 and rank N for every mate. N is the number of tracks in the ranking of a query if
@@ -98,7 +98,7 @@ class TripletScore:
 
     @property
     def accuracy(self) -> float:
-        """The number of correct triplets divided by the number of compared triplets; NaN if none was compared."""
+        """The number of correct triplets divided by the number of compared triplets; NaN if no triplet was compared."""
         return self.correct / self.compared if self.compared else float("nan")
 
     @property

@@ -11,7 +11,7 @@ holds in any order of summation, with or without fused operations (Higham, Accur
 Algorithms, §3.1). Let g = 1.01 (K + 8) u. Two components are appended to each query: 1 and |q|. Two components are
 appended to each item: −(1 − g) |x|²/2 and g |x|. The appended components are rounded up. The exact product of query and
 item is then at least s + g (|q||x| + |x|²/2). The computed product is called the score. The rounding error of the score
-is smaller than the term that follows s. Therefore the score is at least s and at most s + 2.5 g (|q||x| + |x|²/2). A
+is smaller than g (|q||x| + |x|²/2). Therefore the score is at least s and at most s + 2.5 g (|q||x| + |x|²/2). A
 distance is measured only if these bounds do not decide whether the pair can change the result.
 """
 
@@ -56,8 +56,8 @@ class Matches:
 class TopK:
     """Find the k nearest items of a streamed gallery for each of Q queries. The result equals a brute-force search.
 
-    Items that have the identifier or the group of the query are excluded. Add the gallery in blocks of any size and
-    order, and each item once. Memory use depends only on Q, k and d, the number of components of a vector.
+    Items that have the identifier or the group of the query are excluded. Add the gallery in blocks of any size, in any
+    order. Add each item only once. Memory use depends only on Q, k and d, the number of components of a vector.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class TopK:
     Raises
     ------
     ValueError
-        ``k`` is less than 1, a vector is not finite or too long, an identifier is too long, or the lengths of the
+        ``k`` is less than 1, a vector is too long or not finite, an identifier is too long, or the lengths of the
         arrays differ.
     """
 
@@ -282,7 +282,7 @@ class _RowsByKey:
     def exclude(self, scores: Float32Array, top: int, numbers: Int64Array) -> None:
         """Set the score to −inf where query and item have the same key.
 
-        ``scores`` has shape (queries, items). Its first row belongs to the query with number ``top``. ``numbers``
+        ``scores`` has shape (queries, items). Its row 0 belongs to the query in row ``top`` of the queries. ``numbers``
         (items,) holds the result of `find` for the keys of the items.
         """
         columns = np.flatnonzero(numbers >= 0)

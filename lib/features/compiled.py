@@ -133,7 +133,7 @@ def measure_extremes(magnitude: Float32Array, bands: Int64Array, extremes: Float
 
 @njit(cache=True, nogil=True)
 def find_peaks(power: Float32Array, first: int, last: int, threshold: float) -> tuple[Float32Array, Float32Array]:
-    """Find the peaks of spectra (n, bins). Return their frequencies in Hz and their heights, as ``librosa.piptrack``.
+    """Find the peaks of spectra (n, bins) as in ``librosa.piptrack``. Return their frequencies in Hz and their heights.
 
     A peak is a bin from ``first`` to ``last`` (exclusive). Its power is greater than the power of the left neighbour,
     not smaller than that of the right neighbour, and above ``threshold`` times the maximum of the spectrum. Frequency
@@ -210,7 +210,7 @@ def overlap_add(
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def sum_components(signal: Float32Array, harmonic: Float32Array) -> tuple[float, float, float, float]:
-    """Return sum and sum of squares of the harmonic samples, and the same for the percussive samples.
+    """Return the sum and the sum of squares of the harmonic samples, then those of the percussive samples.
 
     The percussive samples are ``signal`` − ``harmonic``.
     """

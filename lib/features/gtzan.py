@@ -270,7 +270,7 @@ def _to_row(window: int, n_samples: int, named: dict[str, float]) -> dict[str, f
 
 
 def _normalise(rows: NDArray[Any], by: str) -> NDArray[Any]:
-    """Divide each row by its maximum or by its sum, as ``by`` says. Rows with a divisor near 0 stay unchanged.
+    """Divide each row by its maximum or by its sum, depending on ``by``. A row whose divisor is near 0 stays unchanged.
 
     The values must not be negative.
     """
@@ -294,14 +294,14 @@ def _contrast_bands() -> Int64Array:
 
 @lru_cache(maxsize=1)
 def _cosines() -> Float64Array:
-    """Return the discrete cosine transform matrix (128, 20), from mel bands in dB to cepstral coefficients."""
+    """Return the discrete cosine transform matrix (128, 20) that maps mel bands in dB to cepstral coefficients."""
     cosines: Float64Array = scipy.fft.dct(np.eye(mel_filters().shape[1]), norm="ortho", axis=1)[:, :_N_MFCC]
     return cosines
 
 
 @lru_cache(maxsize=1)
 def _tonal_centroids() -> Float64Array:
-    """Return the matrix (12, 6) from pitch classes to tonal centroids (Harte et al. 2006).
+    """Return the matrix (12, 6) that maps pitch classes to tonal centroids (Harte et al. 2006).
 
     A tonal centroid has two coordinates on each of three circles: fifths, minor thirds and major thirds.
     """

@@ -3,9 +3,9 @@
 ======  ============  ================================================================================================
 kind    shape         values
 ======  ============  ================================================================================================
-msd     2, 12, 256    pitches, 0 to 1; timbre, clipped to −1 to 1: coefficient 1 / 60, coefficients 2 to 12 / 200
+msd     2, 12, 256    pitches, 0 to 1; timbre: coefficient 1 divided by 60, the others by 200, clipped to −1 to 1
 mel     1, 256, 256   mean power of 256 mel bands in dB, scaled: maximum of the image = 1, 80 dB below it = 0
-mfcc    1, 256, 256   orthonormal discrete cosine transform of each column of the mel image, / 16; −1 to 1
+mfcc    1, 256, 256   orthonormal discrete cosine transform of each column of the mel image, divided by 16; −1 to 1
 cqt     1, 84, T      mean power of 84 semitones from C1, scaled as in mel; a column is four hops of 512 samples
 ======  ============  ================================================================================================
 

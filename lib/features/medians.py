@@ -23,7 +23,7 @@ WIDTH = 31
 HALF_WIDTH = WIDTH // 2
 _GROUP = (WIDTH + 1) // 2  # windows per group; must equal the number of values that the windows have in common
 _SPAN = _GROUP + WIDTH - 1  # number of values on which a group depends
-_LANES = 64  # number of columns processed at once; with it, all registers fit into the first-level cache
+_LANES = 64  # number of columns processed at once; with this number, all registers fit into the first-level cache
 _UNUSED = -1
 
 

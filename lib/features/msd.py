@@ -47,17 +47,17 @@ def measure(track: Mapping[str, Any], analysis: Mapping[str, ArrayLike]) -> dict
     Parameters
     ----------
     track
-        Values of ``SCALARS``; a missing value is None or NaN.
+        Values of the fields in ``SCALARS``; a missing value is None or NaN.
     analysis
-        Values of ``ARRAYS``, shape (N,), with times in s. Pitches and timbre have shape (N, 12), or (12 N,) in
-        row-major order.
+        Arrays of the fields in ``ARRAYS``, shape (N,), with times in s. Pitches and timbre have shape (N, 12), or (12
+        N,) in row-major order.
 
     Returns
     -------
     dict
-        Features named as in ``msd_genre_features``. An undefined feature is None. Examples are the rates if the
-        duration is missing, the statistics if there are no segments, and the variation if there are fewer than two beat
-        periods.
+        Features named as in ``msd_genre_features``. An undefined feature is None. Examples are the event rates if the
+        duration is missing, the statistics if there are no segments, and the coefficient of variation of the beat
+        periods if there are fewer than two periods.
 
     Raises
     ------

@@ -36,7 +36,7 @@ class Moments:
 
 
 def compute_moments(values: Float64Array, groups: Int64Array) -> Moments:
-    """Compute the moments of each group of the rows of ``values`` (n, k), n ≥ 1.
+    """Compute the moments of each group of rows. ``values`` has shape (n, k), n ≥ 1.
 
     ``groups`` (n,) contains the group number of each row, in ascending order.
     """

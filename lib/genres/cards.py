@@ -41,9 +41,9 @@ def make_card(
     chosen
         Description of the model selection and of the rows that the metrics are computed on, in sentences.
     licence
-        Terms of the data, in sentences.
+        Licence terms of the training data, in sentences.
     limits
-        Further limits of the model, one string for each limit.
+        Limits of the model, one string for each. They are listed after the limits that all models share.
 
     Returns
     -------

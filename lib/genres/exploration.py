@@ -50,9 +50,10 @@ def explore(
 ) -> list[Path]:
     """Write the exploration page of labelled rows.
 
-    The page shows the class balance, the missing values, the distributions in each genre of the most informative
-    features, the correlation of the features, and projections of the rows by PCA, t-SNE and UMAP. For each plot there
-    is a CSV file with its data. The plots show the 30 genres with the most rows. The CSV files contain all genres.
+    The page shows the class balance, the missing values, the correlation of the features, and projections of the rows
+    by PCA, t-SNE and UMAP. For the most informative features, it shows the distribution in each genre. The data of each
+    plot is also written to a CSV file. The plots show the 30 genres with the most rows. The CSV files contain all
+    genres.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ def correlate(rows: Float64Array) -> Float64Array:
     mask = known.astype(np.float64)
     count = mask.T @ mask
     at = np.maximum(count, 1)
-    # entry (i, j): sum over column i, in the rows where columns i and j both have values
+    # entry (i, j): sum of column i over the rows in which columns i and j both have values
     total, square = values.T @ mask, (values**2).T @ mask
     product = values.T @ values - total * total.T / at
     scatter = square - total**2 / at

@@ -27,11 +27,11 @@ from reprise.lib.plotting import COLOURS, FAINT, INK, Path, fit_text, new_figure
 _MARKERS = "o^sD"
 _MAX_DISTRIBUTIONS = 12  # maximum number of features
 _MAX_MISSING = 40  # maximum number of features
-_PANEL_COLUMNS = {6: 2, 12: 3, 20: 4}  # number of columns of panels by maximum number of genres; above 20 genres, 5
+_PANEL_COLUMNS = {6: 2, 12: 3, 20: 4}  # maximum number of genres -> panels in a row; 5 for more than 20 genres
 
 
 def draw_balance(genres: Sequence[str], counts: Sequence[int], png: Path) -> None:
-    """Draw a bar for the number of rows of each genre. Only the first 30 genres are drawn, in the given order.
+    """Draw a bar chart of the number of rows in each genre. Only the first 30 genres are drawn, in the given order.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ MAX_BACKGROUND = 15
 MAX_EXPLAINED = 60
 """Maximum number of rows that `compute_mean_shap` explains, with `MAX_BACKGROUND` background rows. For d
 features, the model predicts at most ``MAX_EXPLAINED * MAX_BACKGROUND * 2 * d`` rows. For the 57 features of the GTZAN
-table, these are about 100,000 rows."""
+table, this is about 100,000 rows."""
 
 
 def rank_features(
@@ -89,9 +89,9 @@ def compute_shap_values(
 
     The method is antithetic permutation sampling (Mitchell et al. 2022), as in the permutation explainer of the package
     shap. For each row, the features are added in one random order and then removed in the same order. The model
-    predicts ``2 d * len(background)`` rows for each row. The values are exact if the model has no interactions between
-    more than two features. A feature gets 0 if all background rows have the same value of this feature as the row. Two
-    missing values count as the same.
+    predicts ``2 d * len(background)`` rows for each explained row. The values are exact if the model has no
+    interactions between more than two features. A feature gets 0 if all background rows have the same value of this
+    feature as the row. Two missing values count as the same.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ WINDOW_S = 3.0
 """Length of a window in seconds. The last window of a track may be shorter."""
 
 CLIP_WINDOWS = 10
-"""Number of windows in a clip of the GTZAN table, 30 s long."""
+"""Number of windows in a 30 s clip of the GTZAN table."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def pool(
     span
         Number of windows to pool, at least 1.
     starts
-        Indices of the first window of each track, ascending from 0.
+        Index of the first window of each track. The indices ascend, and the first is 0.
 
     Returns
     -------

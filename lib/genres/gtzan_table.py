@@ -42,7 +42,7 @@ class GtzanTable:
         Shape (n, 57), float32: features in the order of ``COLUMNS``. NaN stands for an empty cell or a value that is
         not finite.
     genres
-        Shape (n,): labels.
+        Shape (n,): genre of each row.
     """
 
     names: ObjectArray

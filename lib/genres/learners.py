@@ -1,4 +1,4 @@
-"""Learners of genres: their hyperparameters, defaults, and candidates for model selection."""
+"""Learners for genre classification: their hyperparameters, defaults, and candidates for model selection."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,8 +59,8 @@ class Learner:
     alternatives
         Further candidates for model selection. Each maps the hyperparameters that differ from the defaults to values.
     max_rows
-        Maximum number of rows to fit. A fit to so many rows takes some minutes and a few GiB of memory. Callers sample
-        larger datasets.
+        Maximum number of rows to fit. A fit to this number of rows takes some minutes and a few GiB of memory. Callers
+        sample larger datasets.
     accepts_nan
         Whether the learner accepts NaN.
     """
@@ -77,7 +77,8 @@ class Learner:
     def grid(self) -> tuple[dict[str, Any], ...]:
         """Candidates for model selection, serialisable as JSON.
 
-        A candidate maps the hyperparameters that differ from the defaults to values. The first one is empty.
+        A candidate maps the hyperparameters that differ from the defaults to values. The first candidate is an empty
+        dict, which means the defaults.
         """
         return tuple(dict(one) for one in ({}, *self.alternatives))
 
@@ -123,11 +124,11 @@ class Learner:
 
 
 _RENAMED_PARAMS = {"features_a_split": "max_features", "rows_a_leaf": "min_leaf_rows"}
-"""New names of hyperparameters by their old names. Rows of ``models`` from earlier releases have the old names."""
+"""New names of hyperparameters by their old names. Old rows of the table ``models`` have the old names."""
 
 
 def with_former_names(params: Params) -> dict[str, Any]:
-    """Return hyperparameters under their old names. Model ids are computed from them, so the ids stay the same."""
+    """Return hyperparameters under their old names. Model ids are computed from the old names, so ids stay the same."""
     former = {current: former for former, current in _RENAMED_PARAMS.items()}
     return {former.get(name, name): value for name, value in params.items()}
 

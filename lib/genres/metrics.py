@@ -24,8 +24,9 @@ _SUM_TOLERANCE = 1e-6
 def compute_metrics(genres: ArrayLike, probabilities: ArrayLike, names: Sequence[str]) -> dict[str, Any]:
     """Compare predictions with true genres.
 
-    The predicted genre is the most probable one; the first of ``names`` wins a tie. A row whose true genre is not in
-    ``names`` is always counted as wrong. In means over genres, this true genre has recall 0 and F1 0.
+    The predicted genre is the most probable one. In a tie, it is the one that comes first in ``names``. A row whose
+    true genre is not in ``names`` is always counted as wrong. In means over genres, this true genre has recall 0 and
+    F1 0.
 
     Parameters
     ----------
@@ -51,8 +52,8 @@ def compute_metrics(genres: ArrayLike, probabilities: ArrayLike, names: Sequence
         - ``names``;
         - ``confusion``: k lists of k counts, indexed by true genre, then by predicted genre;
         - ``calibration``: ``bins`` and the ``expected_calibration_error``. A bin has ``low``, ``high``, ``rows``,
-          ``confidence`` (mean probability of the predicted genre, null in an empty bin) and ``accuracy``. A probability
-          on an edge belongs to the lower bin;
+          ``confidence`` (mean probability of the predicted genre) and ``accuracy``. Both are None in an
+          empty bin. A probability on an edge belongs to the lower bin;
         - ``unknown``: true genres that are not in ``names``, with their number of rows.
 
     Raises
@@ -101,9 +102,9 @@ def compute_metrics(genres: ArrayLike, probabilities: ArrayLike, names: Sequence
 
 
 def summarise_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the mean over splits and the sample standard deviation of each of `SCALARS`.
+    """Return, for each of `SCALARS`, the ``mean`` and the ``deviation`` over the splits.
 
-    The standard deviation is 0 for one split.
+    The deviation is the sample standard deviation. It is 0 if there is only one split.
 
     Raises
     ------

@@ -160,7 +160,8 @@ def dump(model: GenreModel) -> bytes:
 def load(data: bytes) -> GenreModel:
     """Load a model from bytes that `dump` returned.
 
-    No code from the bytes runs: only objects of the types in an allow-list are created, and their contents are checked.
+    No code from the bytes runs. Only objects whose types are in an allow-list are created. The contents of these
+    objects are checked.
 
     Raises
     ------

@@ -114,9 +114,9 @@ def make_pipeline(
     learner
         Estimator of the step ``LEARNER``.
     scaling
-        One of ``SCALINGS``. ``quantile`` maps each feature to a normal distribution by its ranks. ``power`` applies a
-        power transform to each feature (Yeo & Johnson 2000). Except for ``none``, the features are then standardised
-        and clipped.
+        One of ``SCALINGS``. ``quantile`` maps each feature to a normal distribution by the ranks of its values.
+        ``power`` applies a power transform to each feature (Yeo & Johnson 2000). Except for ``none``, the features are
+        then standardised and clipped.
     selection
         One of ``SELECTIONS``.
     kept

@@ -29,7 +29,7 @@ def add_axes(figure: "Figure", left_in: float, bottom_in: float, width_in: float
 
 
 def new_row_figure(rows: int, *, right_in: float) -> tuple["Figure", "Axes"]:
-    """Create a figure and axes with one line per row. The left margin is for labels, the right margin for numbers."""
+    """Create a figure and axes for ``rows`` rows. The left margin is for labels, the right margin for numbers."""
     width, left, bottom, height = 8.0, 2.5, 0.6, max(rows, 1) * ROW_HEIGHT_IN
     figure = new_figure(width, height + bottom + 0.75)
     return figure, add_axes(figure, left, bottom, width - left - right_in, height)

@@ -333,7 +333,7 @@ def draw_timeline(
 
 
 def _scale_time(axes: "Axes", length_s: float) -> None:
-    """Set the ticks of the time axis: about twelve or fewer, at multiples of a whole number of seconds."""
+    """Set at most about twelve ticks on the time axis, at multiples of a whole number of seconds."""
     from matplotlib.ticker import MultipleLocator
 
     steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)

@@ -58,7 +58,7 @@ def standardise(rows: NDArray[np.floating[Any]]) -> Float64Array:
 def project(rows: NDArray[np.floating[Any]], *, seed: int) -> list[Projection]:
     """Project rows to two dimensions by each method.
 
-    Rows are standardised first. The sign of each principal component is chosen so that its largest weight is positive.
+    Rows are standardised first. The sign of each principal component makes its weight of largest magnitude positive.
     t-SNE and UMAP start from the principal components. The same rows and seed give the same points.
 
     t-SNE uses perplexity 30, or (n - 1) / 3 for fewer than 91 rows. UMAP uses 15 neighbours, or n - 1 for fewer than 16

@@ -21,7 +21,7 @@ class Report:
     Parameters
     ----------
     title
-        Title of the plots, which names the learner, the features and the labels.
+        Title of the plots. It names the learner, the features and the labels.
     features
         Names of the d features.
     metrics
@@ -55,9 +55,9 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> list[Path]:
-    """Write a report: ``report.json`` with all results, and a CSV file and a PNG file for each part.
+    """Write a report: ``report.json`` with all results, and a CSV file and a PNG file for each topic.
 
-    The parts are ``per_genre``, ``confusion`` and ``calibration``. The parts ``learning_curve``, ``features`` and
+    The topics are ``per_genre``, ``confusion`` and ``calibration``. The topics ``learning_curve``, ``features`` and
     ``shap`` are added if the report contains them. CSV files are UTF-8 with a header. An apostrophe is put before a
     name that a spreadsheet would read as a formula. The same report gives the same bytes.
 

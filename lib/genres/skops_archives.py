@@ -58,10 +58,10 @@ NODES = frozenset(
         *(("ObjectNode", name) for name in _OBJECTS),
     }
 )
-"""Allowed pairs of a skops loader and a type, by their names in archives; any other type is refused."""
+"""Allowed pairs (skops loader, type), both by their names in archives. All other pairs are refused."""
 
 MAX_BYTES = 1 << 30
-"""Maximum size of an archive in bytes. The same limit applies to its uncompressed contents."""
+"""Maximum size of an archive in bytes. The same limit applies to the total size of its uncompressed contents."""
 
 _HEADER, _SCHEMA = "model.json", "schema.json"
 _FORMAT = 1
@@ -288,7 +288,10 @@ def _check_array(data: bytes) -> tuple[int, ...]:
 
 
 def _zero_padding(data: bytes) -> bytes:
-    """Return an ``.npy`` file with 0 in the padding bytes of structured dtypes, which are uninitialised memory."""
+    """Return a copy of an ``.npy`` file in which the padding bytes of structured dtypes are 0.
+
+    NumPy leaves padding bytes uninitialised. Without this step, equal arrays could give different files.
+    """
     array = np.load(io.BytesIO(data), allow_pickle=False)
     if array.dtype.names is None:
         return data

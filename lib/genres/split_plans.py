@@ -45,7 +45,7 @@ class SplitPlan:
     n_candidates
         Number of candidates. If it is 1, no inner folds are made.
     lists
-        Indices of training and test rows, if ``split`` is ``LISTS``.
+        Indices of the training rows, and indices of the test rows. None unless ``split`` is ``LISTS``.
 
     Attributes
     ----------

@@ -20,8 +20,8 @@ def split_folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list
     Returns
     -------
     list of (ndarray, ndarray)
-        Training and test indices of each fold, ascending. Each row is in one test set, and no test set is empty. A
-        genre is in every test set if at least k groups contain only this genre.
+        Training and test indices of each fold, ascending. Each row is in exactly one test set, and no test set is
+        empty. A genre is in every test set if at least k groups contain only this genre.
 
     Raises
     ------

@@ -65,7 +65,7 @@ class LeastSquares(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Least squares support vector machine: kernel ridge regression on one-hot encoded genres.
 
     The predictions for held-out groups are computed in closed form from the fit to all rows. Therefore the calibration
-    of the temperature needs no further fit. Source: Suykens & Vandewalle (1999); Rifkin, Yeo & Poggio (2003).
+    of the temperature needs no further fit. Sources: Suykens & Vandewalle (1999); Rifkin, Yeo & Poggio (2003).
 
     Parameters
     ----------

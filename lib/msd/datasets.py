@@ -162,7 +162,7 @@ _INFLATE_ERRORS: tuple[type[Exception], ...] = (cast("type[Exception]", igzip_li
 def _inflate(stored: bytes | memoryview, size: int, path: str) -> bytes:
     decoder = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_ZLIB)
     try:
-        # the limit is the declared size plus one byte: the decoder then reaches the end of a good stream and verifies
+        # the limit is the declared size plus one byte: the decoder then reaches the end of a valid stream and verifies
         # the checksum, but a decompression bomb cannot expand further
         data: bytes = decoder.decompress(stored, size + 1)
     except _INFLATE_ERRORS as error:

@@ -19,7 +19,7 @@ from reprise.lib.msd.fields import GROUPS
 _file_numbers = count()
 
 # For each dataset path, the last HDF5 type that this process read, and its numpy dtype. Files from one source have
-# equal types. To compare two types takes a tenth of the time needed to read the members of a table's type.
+# equal types. Comparing two types takes a tenth of the time that reading the members of a table's type takes.
 _dtype_cache: dict[str, tuple[Any, np.dtype[Any]]] = {}
 
 
@@ -106,8 +106,8 @@ class _Hdf5Dataset(Dataset):
 
     def __init__(self, dataset: h5d.DatasetID, path: str, width: int) -> None:
         self._id = dataset
-        # _layout() must be called first, because it rejects virtual datasets: to read their shape can open their source
-        # files
+        # _layout() must be called first, because it rejects virtual datasets. When the shape of a virtual dataset is
+        # read, HDF5 can open its source files
         layout = _layout(dataset, path)
         super().__init__(path, layout, dataset.get_space().get_simple_extent_dims() or (), width)
 
@@ -207,7 +207,8 @@ def _element_dtype(tid: Any, path: str) -> np.dtype[Any]:
         dtype = np.dtype(f"{_byte_order(tid)}{'i' if tid.get_sign() == h5t.SGN_2 else 'u'}{size}")
     elif kind == h5t.FLOAT and size in {2, 4, 8}:
         dtype = np.dtype(f"{_byte_order(tid)}f{size}")
-    # a type with unusual precision, padding or bias has the expected class and size, but its bytes mean other numbers
+    # a type with unusual precision, padding or bias can have the expected class and size, but its bytes represent
+    # different numbers
     if dtype is None or not h5t.py_create(dtype).equal(tid):
         raise InputError("wrong_type", f"{path} has an unsupported type, expected a plain number or fixed-length text")
     return dtype

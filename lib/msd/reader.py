@@ -251,7 +251,7 @@ class _Slice:
     def __init__(self, file: MsdFile, fields: list[Field], start: int, stop: int) -> None:
         self.file = file
         self.fields = fields
-        # the arrays of the last song end where those of the next song start. That song's table row has these indices
+        # the arrays of the slice's last song end where those of the next song start, so that song's table row is needed
         self.reads_next_song = not all(field.is_scalar for field in fields)
         self.start = start
         self.stop = stop

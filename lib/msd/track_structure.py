@@ -47,7 +47,7 @@ class UnsupportedLayout(Exception):  # noqa: N818 - not an error: h5py reads the
 
 
 class _ExpectedDataset(NamedTuple):
-    """Header messages of which a dataset must have exact copies, and the numpy dtype that they describe."""
+    """Header messages that a dataset must contain byte for byte, and the numpy dtype that they describe."""
 
     datatype: bytes
     filters: bytes

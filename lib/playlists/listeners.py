@@ -15,8 +15,8 @@ from reprise.lib.playlists.paths import PathIndex, resolve
 class ListenerFolders:
     """Folders of listeners at or below the URI ``root``.
 
-    If ``user_id`` is given, all files belong to this listener. If it is None, the first folder of a file's path below
-    ``root`` is the name of the listener to whom the file belongs.
+    If ``user_id`` is given, all files belong to this listener. If it is None, each folder directly below ``root``
+    belongs to one listener, and its name is the listener's id.
     """
 
     root: str

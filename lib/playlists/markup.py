@@ -1,4 +1,4 @@
-"""Streaming reader of untrusted XML: rejects entities, opens no external files, limits depth, size and tokens."""
+"""Streaming reader of untrusted XML: rejects entities, opens no external files, limits size, depth and token length."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _MAX_TOKEN = 1 << 20
 
 @dataclass
 class Element:
-    """An element: names from the root to itself, attributes, first line and, when the element ends, its text."""
+    """An element: names of the elements from the root to it, attributes, first line and, at its end, its text."""
 
     path: tuple[str, ...]
     attributes: dict[str, str]
@@ -107,7 +107,7 @@ class _ExpatParser:
         yield
 
     def _doctype(self, _name: str, _system_id: str | None, _public_id: str | None, has_own: int) -> None:
-        # A reference to Apple's DTD, as iTunes writes, is allowed: expat does not fetch it. Declarations inside the
+        # A reference to Apple's DTD, as iTunes writes it, is allowed: expat does not fetch it. Declarations inside the
         # file are rejected: playlists do not need them, and attacks use them
         if has_own:
             raise InputError("xml_entities", "contains its own declarations (<!DOCTYPE … [ … ]>): remove them")

@@ -90,9 +90,9 @@ class PathIndex:
                 self._known[ending] = path if self._known.get(ending, path) == path else None
 
     def find(self, path: str) -> str | None:
-        """Return the known file that has the most last components in common with ``path``.
+        """Return the known file whose path has the longest run of last components in common with ``path``.
 
-        Return None if no file matches, or if several files match equally.
+        Return None if no file matches, or if several files share the longest match.
         """
         parts = _split_path(path_of_location(path) or "")
         for length in range(len(parts), _MIN_PARTS - 1, -1):

@@ -29,9 +29,10 @@ class PlayCounts:
     plays
         Number of plays by track id or song id.
     entries, counts
-        Entries without a match, and the number of plays of each entry. Both mappings have the keys of `entry_key`.
+        Entries without a match, and the number of plays of each of these entries. Both are mappings by `entry_key`.
     rejects, n_rejects
-        Errors of at most 1,000 rejected lines, by URI, ``#L`` and line number; and the number of all rejected lines.
+        Errors of at most 1,000 rejected lines, and the number of all rejected lines. A key of ``rejects`` is the file's
+        URI, followed by ``#L`` and the line number.
     """
 
     uri: str
@@ -56,7 +57,7 @@ class PlayCounts:
         return len(self.plays) + len(self.entries)
 
     def match(self, matcher: Matcher) -> None:
-        """Match the remaining entries with ``matcher``. The plays of a matched entry become plays of its track."""
+        """Match the unmatched entries with ``matcher``. The plays of a matched entry become plays of its track."""
         for key, entry in list(self.entries.items()):
             if match := matcher.match(entry):
                 self.plays[match.track_id] += self.counts.pop(key)

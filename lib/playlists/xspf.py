@@ -33,7 +33,7 @@ def read_xspf(stream: BinaryIO) -> Iterator[Entry | Reject]:
 
 
 class _XspfReader:
-    """Converter of XML elements to entries. If a field of a track has several values, the first usable value counts."""
+    """Converter of XML elements to entries. If a field of a track has several values, the first valid value is used."""
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}

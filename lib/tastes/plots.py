@@ -45,7 +45,7 @@ def draw_taste(
     tempo_bpm, year
         Shape (k, 2): mean and standard deviation for each genre. Missing values are NaN.
     title
-        Name of the listener, cut with an ellipsis if it is too long.
+        Name of the listener. A name that is too long is cut, and ends with an ellipsis.
     png
         File to write; an existing file is replaced.
 
@@ -111,7 +111,7 @@ def _draw_ranges(axes: "Axes", values: Float64Array, label: str, least: tuple[fl
 
 
 def _axis_limits(values: Float64Array, least: tuple[float, float]) -> tuple[float, float]:
-    """Return axis limits that include mean ± standard deviation of all genres, and the range ``least``.
+    """Return axis limits that include the mean ± standard deviation of each genre, and the range ``least``.
 
     The range ``least`` makes plots of different listeners easy to compare.
     """

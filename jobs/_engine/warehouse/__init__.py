@@ -51,7 +51,7 @@ class Warehouse(TableReader):
         return staged
 
     def staged_frame(self, spark: SparkSession, table: Table, files: Sequence[StagedFile]) -> DataFrame:
-        """Return the rows in staged ``files`` of a table of the ``spark`` writer."""
+        """Return the rows in staged ``files`` of a table that the ``spark`` writer writes."""
         if not files:
             return spark.createDataFrame([], spark_schema(table))
         paths = [f"{self._staging_folder(table)}/{file.path}" for file in files]
@@ -69,8 +69,8 @@ class Warehouse(TableReader):
         Parameters
         ----------
         transaction
-            Name of this append, e.g. a hash of the inputs. A second append with the same name does nothing, whether a
-            rerun or a concurrent writer makes it.
+            Name of this append, e.g. a hash of the inputs. A second append with the same name does nothing, even in
+            a rerun or in a concurrent writer.
         """
         self.open(table)
         spark_writer.append(self.uri(table), rows, transaction=transaction)
@@ -97,9 +97,9 @@ class Warehouse(TableReader):
     ) -> pd.DataFrame:
         """Merge ``rows`` into a table by key in one commit. A repeated merge changes nothing.
 
-        If several rows have the same key, only the first is written. In a table with an owner column, the rows are
-        sorted by owner before, and two more rules apply. A row whose owner and ``sha256`` equal those of the stored row
-        is written again only with ``force``. A row whose key is stored with another owner is refused.
+        If several rows have the same key, only the first is written. For a table with an owner column, the rows
+        are first sorted by owner, and two more rules apply. A row whose owner and ``sha256`` equal those of the stored
+        row is written again only with ``force``. A row whose key is stored with another owner is refused.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class Warehouse(TableReader):
             writer, a pyarrow table or staged files.
         scope
             A column and a sequence of its values. A stored row with one of these values is deleted if its key is not
-            among ``rows``, because its input no longer contains it.
+            in ``rows``, because the input no longer contains this key.
         leave_out
             Keys and owners of rows that must not be written. Only for the ``arrow`` writer.
         delete

@@ -84,7 +84,7 @@ def _additions(
 ) -> Iterator[AddAction]:
     """Yield commit actions that add the rows ``written``.
 
-    If a staged file also contains other rows, it is rewritten without the other rows.
+    A staged file that also contains rows that are not in ``written`` is rewritten without them.
     """
     wanted = dict(tuple(written.groupby("_path")["_row"]))
     for file in files:
@@ -99,7 +99,7 @@ def _additions(
 def _removals(
     reader: TableReader, table: Table, stored: pd.DataFrame, drop: pd.Series
 ) -> Iterator[AddAction | RemoveAction]:
-    """Yield commit actions that rewrite each stored file that contains rows to drop, without these rows."""
+    """Yield commit actions that replace each stored file with rows to drop by files without these rows."""
     for path, rows in stored[drop].groupby("_path")["_row"]:
         path = str(path)  # noqa: PLW2901 - for the type checker
         content = reader.read_file(table, path)

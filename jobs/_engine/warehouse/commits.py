@@ -72,7 +72,7 @@ class Note:
 
     @property
     def options(self) -> dict[str, str]:
-        """Write options that make Delta store the note with the commit."""
+        """Options of a Delta write. With them, Delta stores the note with the commit."""
         return {
             "txnAppId": NOTE_KEY, "txnVersion": str(self.number), "userMetadata": json.dumps({NOTE_KEY: self.content}),
         }  # fmt: skip

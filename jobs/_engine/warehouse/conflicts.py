@@ -13,7 +13,7 @@ T = TypeVar("T")
 def retry_on_conflict(commit: Callable[[], T]) -> T:
     """Call ``commit`` and return its result; call it again after each write conflict.
 
-    A write conflict means that another writer committed between the read and the commit of ``commit``.
+    A write conflict means that another writer changed the table after ``commit`` had read it and before it committed.
 
     Raises
     ------
@@ -31,10 +31,10 @@ def retry_on_conflict(commit: Callable[[], T]) -> T:
 
 
 def _conflict_types() -> tuple[type[Exception], ...]:
-    """Return the exceptions of delta-rs and of Delta on Spark that report a write conflict.
+    """Return the exception classes of delta-rs and of Delta on Spark that report a write conflict.
 
-    The Python exceptions of Delta on Spark have no common base class of their own. They replace Java exceptions only
-    after their module has been imported, so this function must run before the commit.
+    The Python exceptions of Delta on Spark have no common base class of their own. PySpark raises them in
+    place of Java exceptions only after their module has been imported, so this function must run before the commit.
     """
     from delta import exceptions
     from deltalake.exceptions import CommitFailedError

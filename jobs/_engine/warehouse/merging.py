@@ -28,7 +28,7 @@ def choose_rows(
     offered, stored
         Data frames with the key columns. For a table with an owner column, they also have the owner and ``sha256``.
     force
-        Write such a stored row again.
+        Also write the rows whose key, owner and sha256 are stored already.
     """
     key, owner = list(table.key), table.owner
     if owner is None:
@@ -85,7 +85,8 @@ def find_changed(rows: DataFrame, column: str) -> DataFrame:
     """Return the values of ``column`` whose rows differ between two versions of a table.
 
     ``rows`` contains the rows of both versions. Each row is hashed to 128 bits (two xxHash64 values). The hashes of all
-    rows with the same value of ``column`` are combined by XOR. The two hashes of a row that is in both versions cancel.
+    rows with the same value of ``column`` are combined by XOR. A row that is in both versions is combined twice, so
+    its hashes cancel.
     """
     from pyspark.sql import functions as F
 

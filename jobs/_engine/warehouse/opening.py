@@ -40,7 +40,7 @@ def _create(uri: str, table: Table) -> None:
             uri, arrow_schema(table), name=table.name, description=table.doc, configuration=_CONFIGURATION
         )
     except DeltaError:
-        if not DeltaTable.is_deltatable(uri):  # otherwise another writer created it first
+        if not DeltaTable.is_deltatable(uri):  # if it is a table, another writer created it first
             raise
 
 

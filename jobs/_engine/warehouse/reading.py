@@ -94,7 +94,7 @@ class TableReader:
         return find_changed(rows.drop("run_id"), column)
 
     def note(self, table: Table) -> Note:
-        """Return the note of the newest commit that has one. If no commit has one, return an empty note, number 0."""
+        """Return the note of the newest commit that has one. If there is none, return an empty note with number 0."""
         delta = self.open(table)
         number = delta.transaction_version(NOTE_KEY) or 0
         for commit in delta.history():
@@ -122,9 +122,10 @@ class TableReader:
         return self.read_columns(table, self.files(table)["path"].to_pylist(), columns or arrow_schema(table).names)
 
     def parts(self, table: Table, row_count: int) -> list[Part]:
-        """Group the files of an ``arrow`` table in order of the first key, with about ``row_count`` rows per group.
+        """Group the files of an ``arrow`` table, with about ``row_count`` rows per group.
 
-        The driver reads only the log. Each file is in exactly one `Part`.
+        The groups are in order of the first key column. Each file is in exactly one `Part`. The driver
+        reads only the log.
         """
         return split_into_parts(self.files(table), table.key[0], row_count)
 
@@ -138,7 +139,7 @@ class TableReader:
         return pa.concat_tables([empty, *(self.read_file(table, path, list(columns)) for path in paths)])
 
     def may_hold(self, table: Table, column: str, values: Sequence[str]) -> bool:
-        """Return whether a row's ``column`` can lie between the least and the greatest of ``values``.
+        """Return whether the table can contain a row with ``column`` between the minimum and the maximum of ``values``.
 
         The answer comes from the statistics of the table's files.
         """

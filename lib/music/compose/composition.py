@@ -199,7 +199,7 @@ def _write_sections(plan: SamplePlan, track: Track, rng: np.random.Generator, fo
     """Return the material with the track's chords and the material with its melodies.
 
     The chords are those of the sections A, B, C and X. The melodies are those of A, B, C, the solo and X. If there is
-    no solo, no X and no new melody, both materials are the same and contain only A, B and C.
+    no solo, no X and no new melody, the two materials are equal and contain only A, B and C.
     """
     work_genre, genre = GENRES[track.work_genre], GENRES[track.genre]
     work_rng = make_generator(plan.seed, "work", track.work)

@@ -1,7 +1,7 @@
 """Style parameters of ten genres: tempo, meter, harmony, melody, rhythm, instruments and sound.
 
 The numbers are chosen so that genres overlap as real genres do. One feature alone, e.g. tempo, loudness or timbre, does
-not identify a genre. The names are those of the tagtraum genre annotations (Schreiber 2015).
+not identify a genre. The genre names are those of the tagtraum genre annotations (Schreiber 2015).
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Genre:
     level_db: tuple[float, float]  # mean and standard deviation, over tracks, of the segments' maximum loudness
     dynamics_db: float  # scale of the loudness differences between sections
     brightness: float  # shift of timbre coefficient 1 in standard deviations
-    timing_s: float  # standard deviation of the note onsets from the grid
+    timing_s: float  # standard deviation of the note onsets' distances from the grid
     tempo_drift: float  # standard deviation of the tempo within a track, relative to the tempo
     years: tuple[int, int]
     tags: tuple[str, ...]

@@ -40,7 +40,7 @@ class Difficulty:
     genre_changed: float = 0.5
     transposed: float = 0.8
     mode_flipped: float = 0.03
-    tempo_spread: float = 0.14  # spread of the logarithm of version tempo / work tempo
+    tempo_spread: float = 0.14  # standard deviation of log(version tempo / work tempo) within a genre
     genre_tempo_pull: float = 0.4  # 0 to 1: how far a version in another genre moves towards that genre's tempo
     structure_edit: float = 0.4  # probability of each possible edit of the form
     chord_substituted: float = 0.16
@@ -201,8 +201,9 @@ class Tracks:
 class Layout:
     """Assignment of tracks to cliques and of artists to genres.
 
-    Each track has a slot. Clique c consists of the slots ``clique_starts[c]:clique_starts[c + 1]``. The artists of
-    genre g are ``artist_starts[g]:artist_starts[g + 1]``.
+    ``slots`` is a random permutation of the tracks: track i has the slot ``slots[i]``. Clique c consists of the slots
+    ``clique_starts[c]:clique_starts[c + 1]``. The artists of genre g are
+    ``artist_starts[g]:artist_starts[g + 1]``.
     """
 
     slots: Int32Array

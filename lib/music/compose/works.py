@@ -24,7 +24,7 @@ _CHORD_FREQUENCY = np.array([
     [9, 3, 1.5, 6, 6, 4, 0.8, 0.5, 0.5, 0.4, 0.25, 0.2, 0, 0.2, 0.1, 0.1],
     [0, 0.3, 0, 1.0, 2.5, 0.1, 4, 4, 0.1, 0.1, 4, 3, 9, 2, 0.7, 0.5],
 ])  # fmt: skip
-# weight of each motion of the root, by semitones up to the next root
+# weight of each root motion; the index is the ascending interval to the next root in semitones, 0 to 11
 _ROOT_MOTION = np.array([0.15, 1.0, 1.6, 1.2, 1.2, 3.0, 0.3, 2.2, 1.2, 1.4, 1.4, 1.2])
 
 
@@ -89,7 +89,7 @@ class Material:
         Root and kind of the chord in each half bar, shape (sections, bars, 2). The root is a pitch class above the
         tonic.
     section
-        Section of each note, shape (n,).
+        Index of each note's section, shape (n,).
     cell, cells
         Start of each note in sixteenths from the section's start, and length of each note in sixteenths.
     pitch
@@ -217,7 +217,10 @@ def _substitute(
 def _flip_mode(
     root: Int64Array, kind: Int64Array, pitch: Int64Array, *, to_minor: bool
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Change thirds, sixths and sevenths of the scale, and tonic and subdominant chords, to the parallel mode."""
+    """Convert chords and melody to the parallel mode.
+
+    The tonic and subdominant chords change, and so do the third, the sixth and the seventh of the scale.
+    """
     lowered = np.zeros(12, dtype=np.int64)
     lowered[[4, 9, 11] if to_minor else [3, 8, 10]] = -1 if to_minor else 1
     tonic_or_subdominant = (root == 0) | (root == 5)
@@ -260,7 +263,7 @@ def write_form(track: Track, difficulty: Difficulty) -> str:
 
 
 def _edit_form(form: str, bits: int, threshold: int) -> str:
-    """Drop, add and move sections. An edit is made if its eight random bits are below ``threshold``."""
+    """Drop, add and move sections. An edit reads eight bits of ``bits``. It is made if they are below ``threshold``."""
     edited = [(bits >> shift & 255) < threshold for shift in range(0, 56, 8)]
     if edited[0]:
         form = form.replace("C", "")

@@ -19,8 +19,8 @@ VARIANTS = 2
 class Drum:
     """Parameters of one drum.
 
-    ``sweep`` is (start Hz, end Hz, seconds of the frequency fall, seconds of the decay, level). ``pan`` is from -1
-    (left) to 1 (right).
+    ``sweep`` is (start Hz, end Hz, time constant of the frequency's fall in seconds, time constant of the decay in
+    seconds, level). ``pan`` is from -1 (left) to 1 (right).
     """
 
     modes: tuple[Mode, ...] = ()
@@ -163,7 +163,7 @@ def play_stroke(kit: str, drum: str, velocity: float, variant: int) -> Float32Ar
 
 
 def _make_burst_envelope(t: Float64Array, starts: tuple[float, ...], rise_s: float, decay_s: float) -> Float64Array:
-    """Return the envelope of noise that starts several times. After the last start, it decays most slowly."""
+    """Return the amplitude envelope of a series of noise bursts, shaped like ``t``. The last burst decays longest."""
     envelope = np.zeros_like(t)
     for number, start in enumerate(starts):
         elapsed_s = t - start

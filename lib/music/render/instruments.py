@@ -29,8 +29,8 @@ class StruckString:
     slope
         Partial k has the initial amplitude k^-slope.
     pluck
-        Plucking position as a fraction of the string. Partials with a node at this position are weak. 0 disables this
-        effect.
+        Plucking position as a fraction of the string's length. Partials with a node at this position are weak. 0
+        disables this effect.
     cutoff_hz
         Frequency above which partials are weak. It rises with velocity.
     decay_s
@@ -73,7 +73,8 @@ class SustainedTone:
     cutoff_loudness
         Exponent with which the cutoff follows the loudness, as in brass instruments.
     sustain, settle_s
-        Level after the attack, relative to the attack, and time constant with which the tone approaches this level.
+        Level after the attack, relative to the level of the attack, and time constant with which the tone
+        approaches this level.
     voices_cents
         Detuning in cents of each of the players or oscillators that sound for one note. The first is the loudest.
     vibrato
@@ -105,7 +106,7 @@ class SustainedTone:
 
 @dataclass(frozen=True)
 class ElectricPiano:
-    """An electric piano by frequency modulation. One operator pair makes the tone's body, and one makes its chime.
+    """An electric piano by frequency modulation. One operator pair makes the tone's body, and another makes its chime.
 
     ``index`` is the modulation index of the body at full velocity. ``chime`` is the level of the chime, whose modulator
     has 14 times the frequency of the note.
@@ -207,7 +208,7 @@ SOUNDS: dict[str, Sound] = {
 DRIVE = {"distorted guitar": 9.0, "electric guitar": 0.8}
 """Drive of the amplifier at a part's loudest notes, for instruments that are played through an amplifier."""
 
-# first five formants of sung vowels (Hz, width, gain); the first three formants are men's in Peterson & Barney 1952
+# first five formants of sung vowels (Hz, width, gain); the first three are those of men in Peterson & Barney 1952
 VOWELS: tuple[Resonances, ...] = (
     ((730, 80, 14.0), (1090, 90, 9.0), (2440, 120, 5.0), (3400, 150, 4.0), (4200, 250, 2.0)),  # a
     ((530, 60, 14.0), (1840, 100, 6.0), (2480, 120, 5.0), (3450, 150, 3.0), (4200, 250, 1.5)),  # e

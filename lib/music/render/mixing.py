@@ -13,7 +13,7 @@ from reprise.lib.music.render.tones import SAMPLE_RATE
 
 CEILING = 0.95
 _BLOCK = 64
-_MAX_LIMITING = 2.0  # at most 6 dB of peak reduction; a track that would need more stays quieter than its genre
+_MAX_LIMITING = 2.0  # at most 6 dB of peak reduction; a track that would need more stays below its target loudness
 _STEM_DB = np.array([-3.0, -4.0, -6.5, -3.5])  # drums, bass, harmony, lead
 _REVERB_LEVEL = np.array([0.10, 0.0, 0.16, 0.17])  # 0 for the bass, because reverberation would blur it
 _DELAYS = np.array([1447, 1571, 1777, 1913, 2111, 2293, 2473, 2689])  # samples; primes, so that echoes do not coincide

@@ -14,7 +14,7 @@ from reprise.lib.music.render.mixing import balance_stems, draw_mix_settings
 from reprise.lib.music.render.soundfont import Soundfont, play_part
 from reprise.lib.music.render.tones import SAMPLE_RATE, play_note
 
-_VELOCITY_EXPONENT = 1.5  # amplitude is velocity to this power
+_VELOCITY_EXPONENT = 1.5  # amplitude = velocity ** exponent
 _VELOCITIES = (0.45, 0.65, 0.85, 1.0)  # a note is rendered at the nearest velocity, then scaled to its loudness
 _MAX_LENGTH_S = 14.0
 # pan position of each part from -1 (left) to 1 (right), and its change per octave of pitch

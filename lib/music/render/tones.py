@@ -30,7 +30,7 @@ _INAUDIBLE = 1e-4
 def play_note(
     name: str, frequency_hz: float, velocity: float, length_s: float, variant: int, size: float
 ) -> Float32Array:
-    """Return the samples of one note, shape (n,), held for its whole length. The peak is 0.9 for every velocity.
+    """Return the samples of one note that is held for its whole length, shape (n,). The peak is 0.9 for every velocity.
 
     Parameters
     ----------
@@ -39,11 +39,12 @@ def play_note(
     velocity
         0 to 1. It sets the brightness; the caller sets the loudness.
     length_s
-        Length to render in seconds. A decaying note may become silent earlier.
+        Length to render in seconds. A decaying note can become silent earlier.
     variant
         0 to VARIANTS - 1.
     size
-        Size of the singer or of the body relative to an average one, about 0.85 to 1.2. A larger size sounds darker.
+        Size of the singer or of the instrument's body, about 0.85 to 1.2, where 1 is the average. A larger size sounds
+        darker.
     """
     sound: Sound = SOUNDS[name]
     n = max(int(length_s * SAMPLE_RATE), 64)
@@ -80,7 +81,7 @@ def _add_noise(note: Float32Array, noise: Noise, rng: np.random.Generator, envel
 
 
 def shape_noise(rng: np.random.Generator, n: int, low_hz: float, high_hz: float) -> Float64Array:
-    """Return band-limited noise with gentle slopes, shape (n,), with a root mean square of 0.5."""
+    """Return band-limited noise, shape (n,). The band has gentle slopes. The root mean square is 0.5."""
     width = 1 << max(int(n) - 1, 255).bit_length()
     spectrum = np.fft.rfft(rng.standard_normal(width))
     hz = np.fft.rfftfreq(width, 1 / SAMPLE_RATE)
@@ -163,7 +164,7 @@ def _play_sustained_tone(
     note = np.zeros(n, dtype=np.float32)
     for number, cents in enumerate(sound.voices_cents):
         voice = sum_harmonics(_compute_phase(sound, frequency_hz, n, cents, rng), audible_spectrum, _HOP)
-        # later voices are quieter, because equally loud voices would sometimes cancel each other
+        # all voices but the first are quieter, because equally loud voices would sometimes cancel each other
         note += voice if number == 0 else np.float32(0.5) * voice
     _add_noise(note, sound.noise, rng, np.interp(np.arange(n) / SAMPLE_RATE, t, envelope))
     _apply_attack(note, sound.attack_s, 1.3)
@@ -171,7 +172,7 @@ def _play_sustained_tone(
 
 
 def _list_harmonics(sound: SustainedTone, frequency_hz: float) -> Float64Array:
-    """Return the amplitudes of the harmonics below the highest frequency, before filtering."""
+    """Return the amplitudes, before filtering, of the harmonics below `_HIGHEST_HZ`."""
     if len(sound.harmonics) > 1:
         source = np.array(sound.harmonics)
     else:
@@ -211,6 +212,6 @@ def _compute_vowel_gain(
 ) -> Float64Array:
     """Return the gain that the vowels of a sung note give each harmonic over time, shape (frames, harmonics)."""
     first, last = (_compute_resonance_gain(partial_hz, VOWELS[vowel], size) for vowel in DIPHTHONGS[variant])
-    # the vowel changes in the first part of every note, whatever its length
+    # the vowel changes near the start of a note, within at most 0.25 s
     transition = np.clip((t - 0.08) / min(0.25, max(0.6 * length_s, 0.05)), 0.0, 1.0)[:, None]
     return first + (last - first) * transition

@@ -30,7 +30,7 @@ from reprise.lib.music.sample.msd_columns import compute_msd_columns
 
 CHUNK = 4096
 TRAIN_SHARE = 4128 / 5854  # share of the cliques in the train list, as in SecondHandSongs; the rest is in the test list
-NO_PERFORMANCE = 0.17  # share of the tracks in cliques that have no SecondHandSongs performance id
+NO_PERFORMANCE = 0.17  # of the tracks in cliques, the share without a SecondHandSongs performance id
 
 
 def write_track(plan: SamplePlan, index: int, root: str | os.PathLike[str]) -> Path:
@@ -52,7 +52,7 @@ def write_annotations(plan: SamplePlan, folder: str | os.PathLike[str]) -> list[
 
     The files are shs_dataset_train.txt, shs_dataset_test.txt, msd_tagtraum.cls, train_triplets.txt.gz,
     sid_mismatches.txt, unique_tracks.txt, truth_tracks.csv and truth_listeners.csv. Equal plans give equal bytes. The
-    files are written in chunks, so memory does not grow with their length.
+    files are written in chunks, so memory use does not grow with their length.
 
     Returns
     -------

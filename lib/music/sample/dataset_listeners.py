@@ -10,8 +10,8 @@ from reprise.lib.music.compose.plan import SamplePlan
 from reprise.lib.music.compose.random_draws import choose, draw_bits, draw_normal, draw_uniform
 
 SONGS_PER_LISTENER = (24.0, 0.75, 10, 400)  # median, standard deviation of the log, minimum, maximum
-TOP_SHARE, SECOND_SHARE = (0.5, 0.8), (0.1, 0.2)  # ranges of the shares of songs in the top and second genre
-PLAY_COUNT_EXPONENT = 0.806  # exponent of the tail of the play counts; 58 % of the counts are 1, as in real triplets
+TOP_SHARE, SECOND_SHARE = (0.5, 0.8), (0.1, 0.2)  # ranges: share of a listener's top genre, second genre
+PLAY_COUNT_EXPONENT = 0.806  # 1 / tail exponent of the play counts; 58 % of the counts are 1, as in real triplets
 _CHUNK = 8192
 HIT_EXPONENT = 2.0  # larger values concentrate the plays on a genre's first songs
 
@@ -29,7 +29,7 @@ class Tastes:
 
 @dataclass(frozen=True)
 class Plays:
-    """Plays as arrays of shape (m,), one row for each listener and song.
+    """Plays as arrays of shape (m,), one row for each pair of a listener and a song.
 
     ``listener`` is the index of the listener in the chunk. ``track`` is the index of the track in the plan.
     """

@@ -42,7 +42,7 @@ def choose_recordings(plan: SamplePlan, count: int, n_listeners: int) -> tuple[R
     """Choose the tracks that become recordings.
 
     Most recordings are versions, each of a different work. The original and the other versions of these works stay in
-    the dataset. The other recordings are songs without versions. Formats and listeners are assigned in turn.
+    the dataset. The remaining recordings are tracks outside the cliques. Formats and listeners are assigned in turn.
     Some recordings are in the libraries of two listeners. The first listener has one recording twice.
 
     Raises

@@ -115,7 +115,7 @@ def simulate_segments(rng: np.random.Generator, song: Composition) -> Segments:
     length = np.diff(start, append=max(song.duration_s, start[-1] + MIN_SEGMENT_S))
     peak_s: Float64Array = np.minimum(np.exp(-3.2 + 0.55 * noise[:, 3] - 0.2 * noise[:, 1]), 0.9 * length)
     chroma = _simulate_chroma(rng, song, pitches, onsets, noise[:, 4:16])
-    chroma[loudness_max <= FLOOR_DB] = 1.0  # in real files all pitches of digital silence are 1
+    chroma[loudness_max <= FLOOR_DB] = 1.0  # in real files, all chroma values of digital silence are 1
     gap = np.exp(1.2 + 0.5 * noise[:, 27])
     timbre = np.empty((n, 12))
     timbre[:, 0] = np.clip(loudness_max + 60 - gap, 0.0, 60.0)
@@ -134,7 +134,7 @@ def simulate_segments(rng: np.random.Generator, song: Composition) -> Segments:
 def _choose_starts(
     rng: np.random.Generator, song: Composition, strength: Float64Array
 ) -> tuple[Float64Array, Int64Array]:
-    """Choose the starts of the segments. Return the starts in seconds, and the sixteenth at each start."""
+    """Choose the starts of the segments. Return the starts in seconds, and the index of the sixteenth at each start."""
     cells = len(strength)
     first_s, last_s = float(song.cell_s[0]), float(song.cell_s[-1])
     median_per_s, spread = SEGMENTS_PER_S
@@ -150,7 +150,7 @@ def _choose_starts(
     tail = tail[tail < song.duration_s - 0.1]
     start = np.concatenate([start, tail])
     cell = np.concatenate([cell, np.full(len(tail), cells - 1)])
-    start.sort()  # jitter may have swapped two onsets
+    start.sort()  # jitter can have swapped two onsets
     kept = np.diff(start, prepend=0.0) >= MIN_SEGMENT_S
     return np.concatenate([[0.0], start[kept]]), np.concatenate([[0], cell[kept]])
 
