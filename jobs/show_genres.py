@@ -57,7 +57,7 @@ def _read_scores(run: Run) -> dict[str, pd.DataFrame]:
     """Return the scores of the track by model id, newest model first. Rows are in descending order of probability."""
     track, model_id = run.args.track, run.args.model
     rows = run.warehouse.lookup(GENRE_SCORES, "track_id", track, track).to_pandas().sort_values("rank")
-    models = run.warehouse.lookup(MODELS, "model_id", "", "\U0010ffff", ["model_id", "trained_at"]).to_pandas()
+    models = run.warehouse.lookup_all(MODELS, ["model_id", "trained_at"]).to_pandas()
     models = models.sort_values("trained_at", ascending=False)
     scores = {str(name): some for name, some in rows.groupby("model_id")}
     if model_id is not None:

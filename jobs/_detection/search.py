@@ -65,7 +65,7 @@ def clique_members(run: Run, source: str) -> pd.DataFrame:
         The list is unknown.
     """
     columns = ["track_id", "clique_id", "source"]
-    rows: pd.DataFrame = run.warehouse.lookup(COVER_CLIQUES, "clique_id", "", "\U0010ffff", columns).to_pandas()
+    rows: pd.DataFrame = run.warehouse.lookup_all(COVER_CLIQUES, columns).to_pandas()
     listed = rows[rows["source"] == source]
     if listed.empty:
         lists = ", ".join(sorted(rows["source"].unique()))
