@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -c conf/pytest.ini --rootdir . -n 2 --dist loadfile --no-loadscope-reorder
+# Python compiles each module once, not in each process: the tests and Spark start hundreds of processes
+unexport PYTHONDONTWRITEBYTECODE
 # a framework that holds much memory and many threads gets processes without Spark, and Spark without it
 NO_JVM := not (jvm or torch)
 REQUIREMENTS := conf/requirements
@@ -79,7 +81,8 @@ endef
 test: lint ## Check style and types, run the tests
 	$(call run_groups,,and not exhaustive)
 
-test-all: lint ## The same with the exhaustive tests: more jobs killed, more writers at once, more clusters, more examples
+test-all: export SPARK_SUBMIT_OPTS := -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+test-all: lint ## The same with the exhaustive tests (jobs killed, writers at once, clusters), more examples, compiled Spark plans
 	$(call run_groups,--examples 3,)
 
 bench: setup ## Measure and keep the figures in tests/bench/; ONLY="search …" for a part

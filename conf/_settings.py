@@ -12,7 +12,7 @@ ENV_PREFIX = "REPRISE_"
 
 
 class SettingsError(ValueError):
-    """Invalid settings. The message is one line; it names the key and the accepted values."""
+    """Invalid settings. The message is one line: the faulty key, value or flag, and what is accepted instead."""
 
 
 class Settings(BaseModel):
@@ -25,7 +25,9 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of all random draws")]
     log_level: Literal["DEBUG", "INFO", "WARN", "ERROR"] = Field(description="lowest level that Spark and jobs log")
     max_bad: Annotated[float, Field(ge=0, le=1, description="largest share of bad inputs: above it a job exits with 3")]
-    files_per_task: Annotated[int, Field(gt=0, description="number of input files per Spark task and commit")]
+    files_per_task: Annotated[
+        int, Field(gt=0, description="number of files or tracks per Spark task; a commit covers one task per core")
+    ]
     spark: Mapping[str, str] = Field(description="Spark settings, from spark/<profile>.conf and --conf spark.*=")
 
 
@@ -42,7 +44,7 @@ def load(flags: Iterable[str] = (), *, environ: Mapping[str, str] | None = None)
     Raises
     ------
     SettingsError
-        A flag has no ``=``, a key is unknown, or a value is out of range.
+        A flag is not ``KEY=VALUE``, a key is unknown, or a value is invalid.
     """
     environ = os.environ if environ is None else environ
     given = {k.removeprefix(ENV_PREFIX).lower(): v for k, v in environ.items() if k.startswith(ENV_PREFIX)}

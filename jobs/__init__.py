@@ -4,8 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
-# This variable must be set before numba is imported. Without it, numba finds no permanent cache folder when reprise
-# is imported from a zip.
+# numba reads these variables when it is imported, so they must be set before. Without them, numba finds no permanent
+# cache folder when reprise is imported from a zip.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir(), f"reprise-numba-{os.getuid()}")))
 if ".zip" in __file__:
     locators = "UserProvidedCacheLocator,reprise.udfs.numba_cache.PathInZipLocator"

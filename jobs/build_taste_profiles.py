@@ -4,9 +4,11 @@ Reads:  plays and library_copies. For the facts of songs: msd_tracks, unique_tra
         genre_labels, genre_scores and models.
 Writes: taste_profiles.
 Grain:  one listener and genre.
-Rerun:  if no table has changed, the job does nothing. Otherwise it computes only some listeners again: their plays have
-        changed, or facts of their songs have changed. The rows equal those of a full build. A run that is killed at any
-        point and started again writes the same rows as an uninterrupted run.
+Rerun:  if neither a table that it reads nor the version of reprise has changed, the job does nothing. If tables have
+        changed, it computes only the listeners whose plays or owned tracks have changed, and those with a song whose
+        facts have changed. It computes all listeners with --force, after a change of reprise's version, or if the
+        changes cannot be determined. The rows equal those of a full build. A run that is killed at any point and
+        started again writes the same rows as an uninterrupted run.
 """
 
 import argparse
@@ -87,7 +89,8 @@ def _read_inputs(run: Run) -> dict[str, Any]:
 def _find_base(run: Run, last: Note, now: Mapping[str, Any]) -> Versions | None:
     """Return the versions of the input tables from which the stored profiles were computed.
 
-    Return None if the changes since these versions cannot be determined.
+    Return None if no profiles are stored, if another version of reprise computed them, or if the changes since these
+    versions cannot be determined.
     """
     then = last.content.get("made_from")
     if then is None or then["reprise_version"] != __version__:
@@ -115,7 +118,7 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
         touched = None if since is None else _find_touched(run, spark, songs, evidence, since, now).persist()
         n_touched = 0
         if touched is not None:
-            n_touched = touched.count()  # after this count, Spark knows the size and can choose the type of join
+            n_touched = touched.count()  # then Spark knows the size of touched, and can choose the type of join
             evidence = evidence.join(touched, "user_id", "left_semi").persist()
         bar.advance(step)
         matches = count_matches(evidence, songs)
@@ -127,7 +130,7 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
             run.warehouse.replace(TASTE_PROFILES, profiles, note=note)
         else:
             # MERGE reads its source twice. If the source were only persisted, MERGE would compute it twice, because
-            # views in its plan prevent the use of the cache. A checkpoint is computed once.
+            # views in the plan of the source prevent the use of the cache. A checkpoint is computed once.
             profiles = profiles.localCheckpoint()
             before = run.warehouse.read(spark, TASTE_PROFILES).join(touched, "user_id", "left_semi")
             gone = before.join(profiles, list(TASTE_PROFILES.key), "left_anti")
@@ -146,7 +149,10 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
 
 
 def _register_versions(run: Run, spark: SparkSession, versions: Versions) -> DataFrame:
-    """Register the tables at ``versions`` as views of the session; return the view ``song_tracks`` of these tables."""
+    """Register the tables at ``versions`` as views of the session; return the view ``song_tracks`` of these tables.
+
+    A table that is not in ``versions`` is registered without rows.
+    """
     frames = {
         table.name: run.warehouse.read(spark, table, version=versions[table.name])
         if table.name in versions

@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rerank",
         action="append",
         choices=MEASURES,
-        help=f"measure to evaluate; repeatable (default: {NO_RERANKER} and {DEFAULT_RERANKER})",
+        help=f"measure to evaluate; repeatable (default: both '{NO_RERANKER}', the embedding distance, and"
+        f" '{DEFAULT_RERANKER}')",
     )
     parser.add_argument(
         "--candidates",
@@ -56,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of nearest tracks to rerank (default: %(default)s)",
     )
     parser.add_argument(
-        "--triplets", metavar="FILE", help="file of binary queries (default: 500 queries drawn from the cliques)"
+        "--triplets",
+        metavar="FILE",
+        help="file of binary queries (default: at most 500 queries drawn from the cliques)",
     )
     parser.add_argument(
         "--out", default="cover_evaluation", metavar="DIR", help="folder for the results (default: %(default)s)"
@@ -64,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate(run: Run) -> None:
-    """Evaluate each distance measure on the tracks of the clique list that are in the warehouse; write the results."""
+    """Evaluate the chosen measures on those tracks of the list that are in ``chroma_patches``; write the results."""
     args, model = run.args, find_embedding(run, run.args.model)
     if args.candidates < 1:
         raise UsageError(f"--candidates must be at least 1, not {args.candidates}")
@@ -101,7 +104,7 @@ def _set_up(run: Run, model: EmbeddingModel, triplets: pd.DataFrame | None) -> E
     )
     if present.empty:
         raise UsageError(
-            f"no track of {run.args.cliques} ({len(members)} tracks) has chroma patches: ingest the tracks and run"
+            f"no track of {run.args.cliques} ({len(members)} listed) has chroma patches: ingest the tracks and run"
             " extract-chroma first"
         )
     n_tracks = run.counts["tracks_ranked"]

@@ -1,7 +1,7 @@
 """Explore labelled features before training: write an HTML page with plots and tables.
 
-Reads:  the features from msd_genre_features or audio_genre_features. The labels from genre_labels and msd_tracks, or
-        from library_tracks. With --table, only that file.
+Reads:  for the features, msd_genre_features or audio_genre_features. For the labels and artists, either genre_labels
+        and msd_tracks, or library_tracks. With --table, only the file of this option.
 Writes: no table except job_runs; DIR/index.html and the PNG and CSV files that it links to.
 """
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         metavar="SOURCE",
         help=f"labels to use: the name of a source in genre_labels, '{TAGS}' (genre tags of the listeners' files)"
-        f" or '{TABLE}' (the file of --table)",
+        f" or '{TABLE}' (the file of --table); with --table, this option may be omitted",
     )
     parser.add_argument(
         "--table", metavar="CSV", help="CSV file with features and labels, in the format of the GTZAN table"

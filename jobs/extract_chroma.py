@@ -2,10 +2,11 @@
 
 Reads:  msd_analysis, library_analysis.
 Writes: beat_chroma, chroma_patches, quarantine.
-Grain:  one track. Its status gives the reason if it has no chroma or no patch. One quarantine row for each damaged
-        analysis.
-Rerun:  tracks with an unchanged analysis are skipped. Rows of tracks without an analysis are deleted. A run that is
-        killed at any point and started again writes the same rows as an uninterrupted run.
+Grain:  one track. Its status gives the reason if it has no chroma or no median patch. One quarantine row for each
+        damaged analysis.
+Rerun:  tracks whose analysis is unchanged are skipped, unless it is damaged: damaged analyses are read again. Rows of
+        tracks without an analysis are deleted. A run that is killed at any point and started again writes the same rows
+        as an uninterrupted run.
 """
 
 import argparse
@@ -42,7 +43,8 @@ def extract(run: Run) -> None:
 def _extract_part(run: Run, pending: PendingTracks) -> None:
     """Extract and write the chroma of the pending tracks in one `Part`.
 
-    Beat chroma is written last. If the job is killed, the next run extracts every track without beat chroma again.
+    Beat chroma is written last. If the job is killed, the next run extracts the tracks whose beat chroma is missing or
+    outdated.
     """
     analyses = pending.frame(run, ["track_id", "sha256", *INPUTS])
     make = partial(extract_chroma, job=JOB, run_id=run.run_id)

@@ -3,10 +3,11 @@
 Reads:  library_tracks, library_copies and the audio files that it lists; msd_analysis, msd_tracks, library_analysis.
 Writes: audio_genre_features, msd_genre_features, quarantine; genre_images with --images.
 Grain:  features: one track, and for audio also each 3 s window of a track. Images: one track and kind of image. One
-        quarantine row for each audio file that is missing, has changed or cannot be decoded, and one for each damaged
+        quarantine row for each library track without a readable, unchanged audio file, and one for each damaged
         analysis.
-Rerun:  rows whose content is unchanged are skipped, separately for each table and kind of image. Rows of deleted tracks
-        are deleted. A run that is killed at any point and started again writes the same rows as an uninterrupted run.
+Rerun:  tracks whose content is unchanged are skipped, separately for each table and kind of image. Tracks in quarantine
+        are read again. Rows of deleted tracks are deleted. A run that is killed at any point and started again writes
+        the same rows as an uninterrupted run.
 """
 
 import argparse
@@ -69,7 +70,7 @@ class PendingFeatures:
     todo
         Columns ``track_id``, ``sha256`` and ``wanted``, the list of outputs to compute: ``FEATURES`` and image kinds.
     outdated
-        Keys of the stored rows to replace, by table name.
+        Keys of the stored rows to replace or delete, by table name.
     """
 
     source: Table
@@ -85,7 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="KIND,…",
         default="",
-        help=f"kinds of images to make too, separated by commas; choose from: {', '.join(KINDS)}",
+        help="kinds of images to make in addition to the features, separated by commas; choose from:"
+        f" {', '.join(KINDS)}",
     )
 
 
@@ -102,7 +104,7 @@ def extract(run: Run) -> None:
     parts = [(source, part) for source in sources for part in run.warehouse.parts(source, size)]
     if not parts:
         names = " and ".join(source.name for source in ANALYSES)
-        raise UsageError(f"{names} have no rows: run ingest-msd or ingest-library first")
+        raise UsageError(f"there are no rows in {names}: run ingest-msd or ingest-library first")
     run.inputs = sum(part.row_count for _, part in parts)
     run.count(tracks=run.inputs, skipped=0, analyses=0, audio=0, images=0, quarantined=0)
     with run.progress("tracks") as progress:
@@ -148,7 +150,7 @@ def _find_pending(run: Run, source: Table, part: Part, kinds: list[str]) -> Pend
 
 
 def _extract_analyses(run: Run, pending: PendingFeatures) -> Iterator[int]:
-    """Extract features from the pending analyses.
+    """Extract features from the pending analyses, and yield the number of their tracks.
 
     The scalars and the analysis of a track are in two tables. If they come from files with different content, the track
     is left for the next run.
@@ -170,7 +172,10 @@ def _extract_analyses(run: Run, pending: PendingFeatures) -> Iterator[int]:
 
 
 def _extract_audio(run: Run, pending: PendingFeatures, size: int) -> Iterator[int]:
-    """Extract features from the pending audio tracks in batches. Each batch is one commit per table."""
+    """Extract features from the pending audio tracks in batches. After each batch, yield its number of tracks.
+
+    Each batch is one commit per table.
+    """
     part, todo = pending.part, pending.todo
     copies = run.warehouse.lookup(LIBRARY_COPIES, "track_id", part.least, part.greatest, ["track_id", "uri"])
     uris = copies.to_pandas().sort_values("uri").groupby("track_id")["uri"].agg(list)
@@ -194,7 +199,8 @@ def _write(run: Run, pending: PendingFeatures, todo: pd.DataFrame, frame: DataFr
     for table in tables:
         keys = pending.outdated[table.name]
         keys = keys[keys["track_id"].isin(todo["track_id"])]
-        # includes the rows of tracks that were valid before and are damaged now, and of windows that no longer exist
+        # keys also has the rows of tracks that were valid before and are damaged now, and the rows of windows that
+        # do not exist any more
         deleted = pa.Table.from_pandas(
             keys, arrow_schema(table).empty_table().select(table.key).schema, preserve_index=False
         )

@@ -3,7 +3,8 @@
 Reads:  cover_vectors, models, beat_chroma, msd_tracks, library_tracks, cover_cliques.
 Writes: cover_matches.
 Grain:  one pair of query and candidate; a new search for a query replaces its candidates.
-Rerun:  a query is skipped if it was searched with the same settings, model and versions of the tables.
+Rerun:  a query is skipped if its stored matches come from a search with the same settings, the same model and the same
+        versions of the tables.
 """
 
 import argparse

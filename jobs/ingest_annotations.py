@@ -3,7 +3,8 @@
 Reads:  SecondHandSongs lists, tagtraum .cls files, taste-profile triplets (plain or gzip), the mismatch list and
         unique_tracks.txt. The format of a file is detected from its content.
 Writes: cover_cliques, genre_labels, plays, song_mismatches, unique_tracks, manifest, quarantine.
-Grain:  one annotation; one quarantine row for each bad line, with file and line number.
+Grain:  one annotation; one quarantine row for each bad line, with file and line number, and one for each file that
+        cannot be read.
 Rerun:  files that have not changed since the manifest recorded them are skipped. The rows of a changed file replace the
         rows that were read from it before. A run that is killed at any point and started again writes the same rows as
         an uninterrupted run.
@@ -56,7 +57,7 @@ def transform_plays(plays: DataFrame) -> DataFrame:
 
 
 def ingest(run: Run) -> None:
-    """List the source and read new and changed files."""
+    """List the files of the source, and read the new and changed files."""
     source = existing_location(run.args.source)
     with Listing(run.spark, source, _SUFFIXES) as listing, run.progress("files") as progress:
         run.count(files=listing.count, skipped=0, rows_read=0, repeated=0, quarantined=0)
@@ -72,7 +73,7 @@ def ingest(run: Run) -> None:
 
 
 def _mark_repeated_names(files: pa.Table) -> pa.Table:
-    """Mark a file as faulty if an earlier file has the same source name.
+    """Mark each of ``files`` as faulty if an earlier one of them has the same source name.
 
     If both files were read, each would replace the rows of the other file.
     """
@@ -119,8 +120,8 @@ def _count_lines(run: Run, manifest: pd.DataFrame) -> None:
 def _write_plays(run: Run, staged: Staged, manifest: pd.DataFrame, known: pd.DataFrame) -> None:
     """Write the plays of the staged files.
 
-    The plays of a new source are appended, because an append does not read the table. The plays of a source that is
-    already in the table are merged.
+    The plays are appended if all files are new and, by its file statistics, the table has no plays of their sources. An
+    append does not read the table. Otherwise the plays are merged.
     """
     files = staged.files.get(PLAYS.name, [])
     done = manifest[manifest["status"] == "done"]

@@ -5,7 +5,7 @@ Reads:  a local tree with one folder for each listener. A folder contains audio 
         (ListenBrainz JSON lines, Last.fm CSV). Entries of lists are matched with library_tracks and msd_tracks.
 Writes: library_tracks, library_analysis, library_copies, plays, unmatched_plays, manifest, quarantine.
 Grain:  one track, however many listeners have it; one copy for each listener and track; one quarantine row for each
-        bad file.
+        bad file, and one for each of the first 1,000 bad lines of a list.
 Rerun:  files whose size and modification time equal those in the manifest are skipped. Known content is not decoded
         again. A file with new tags or samples is a new track; the old track is deleted when its last copy is gone. If a
         file is deleted, its track is kept. A list is read and matched if it is new or changed, with --force, or if its
@@ -51,7 +51,7 @@ from reprise.udfs.audio_files import NO_LISTENER, analyse_audio_files, hash_file
 JOB = "ingest_library"
 AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav")
 _MSD_FILES_PER_AUDIO_FILE = 16
-"""A task gets 1/16 as many audio files as MSD files, because an audio file takes a thousand times as long."""
+"""A batch has 1/16 as many files as a batch of `ingest_msd`, because an audio file takes a thousand times as long."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +93,7 @@ def _listener(name: str | None) -> str | None:
         return None
     name = unicodedata.normalize("NFC", name.strip())
     if not name or not name.isprintable():
-        raise UsageError("--user must be a name of printable characters on one line")
+        raise UsageError("--user is empty or contains unprintable characters: give a name of printable characters")
     return name
 
 
@@ -102,8 +102,8 @@ def _select_files(
 ) -> pa.Table:
     """Select the lists (with ``are_lists``) or the audio files among ``files``.
 
-    Add the folders of each listener to ``listeners``, in place. A file that is not in a listener's folder is marked as
-    faulty.
+    Hidden files are left out. A file that is not in a listener's folder is marked as faulty. The folders of each
+    listener are added to ``listeners``, in place.
     """
     rows = []
     for row in files.to_pylist():
@@ -120,7 +120,7 @@ def _select_files(
 
 
 def _ingest_audio(run: Run, listing: Listing, files: pa.Table) -> Iterator[int]:
-    """Hash new files, and read the files with new content. After each batch, yield the number of files done."""
+    """Hash new and changed files, and read those with new content. After each batch, yield the number of files done."""
     if not len(files):
         return
     pending = compare_with_manifest(run.warehouse, JOB, files, force=run.args.force)
@@ -155,7 +155,7 @@ def _ingest_audio(run: Run, listing: Listing, files: pa.Table) -> Iterator[int]:
 
 
 def _are_known(run: Run, hashes: pd.Series) -> pd.Series:
-    """Return a boolean Series: for each of ``hashes``, whether the tables contain a track with it. NULL gives False."""
+    """Return a boolean Series: for each of ``hashes``, whether ``library_tracks`` has its track. NULL gives False."""
     ids = hashes.map(library_track_id, na_action="ignore")
     return ids.isin(stored_tracks(run.warehouse, set(ids.dropna())))
 
@@ -193,7 +193,10 @@ def _read(run: Run, new_contents: pd.DataFrame, holders: pd.DataFrame, known: pd
 
 
 def _repeat(rejected: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return a quarantine row for each file with rejected content. The message contains the name of that file."""
+    """Return a quarantine row for each file with rejected content. The message contains the name of that file.
+
+    Rows of ``rejected`` without ``sha256`` are kept unchanged.
+    """
     bad = manifest.loc[manifest["status"] == "quarantined", ["uri", "sha256"]].dropna()
     repeated = rejected.merge(bad, on="sha256", suffixes=("_read", ""))
     repeated["message"] = [

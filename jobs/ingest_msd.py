@@ -1,11 +1,11 @@
 """Ingest Million Song Dataset HDF5 files into Delta tables.
 
-Reads:  a tree of .h5 files, on any file system that Hadoop can read. A file contains one song or many.
+Reads:  a tree of .h5 and .hdf5 files, on any file system that Hadoop can read. A file contains one song or many.
 Writes: msd_tracks, msd_analysis, manifest, quarantine.
 Grain:  one track; one quarantine row for each bad file.
-Rerun:  files whose size and modification time equal those in the manifest are skipped. Files with unchanged content are
-        not read again. The tracks of a changed file are replaced. A run that is killed at any point and started again
-        writes the same rows as an uninterrupted run.
+Rerun:  files whose size and modification time equal those in the manifest are skipped. If only the modification time
+        differs, a file is hashed, and not parsed again unless it was a duplicate. The tracks of a changed file are
+        replaced. A run that is killed at any point and started again writes the same rows as an uninterrupted run.
 """
 
 import argparse
@@ -38,12 +38,17 @@ _WORKER_DIED = re.compile("Python worker (exited unexpectedly|process terminated
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--source", required=True, metavar="DIR", help="tree of .h5 files: a path or any URI")
+    parser.add_argument(
+        "--source",
+        required=True,
+        metavar="DIR",
+        help="tree of .h5 and .hdf5 files: a path, or a URI that Hadoop can read",
+    )
     parser.add_argument("--force", action="store_true", help="read every file again, even when it is unchanged")
 
 
 def ingest(run: Run) -> None:
-    """List the source and read new files in batches of limited size. Each batch is one commit per table."""
+    """List the source and read new and changed files in batches. Each batch is one commit per table."""
     source = existing_location(run.args.source)
     chunk_size = run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
     with Listing(run.spark, source, (".h5", ".hdf5")) as listing, run.progress("files") as progress:
@@ -76,7 +81,7 @@ def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
             listing.frame(run.spark, files), make, [MSD_ANALYSIS, MSD_TRACKS], to_driver=[MANIFEST, QUARANTINE]
         )
     except (PySparkException, Py4JJavaError) as error:
-        # a file marked as crashed is not read; if the worker still dies, the file is not the cause
+        # a file marked as crashed is hashed but not parsed; if the worker still dies, the file is not the cause
         if not _WORKER_DIED.search(str(error)) or files["fault_kind"].to_pylist() == ["crashed"]:
             raise
     if len(files) == 1:
@@ -94,14 +99,15 @@ def _read(run: Run, listing: Listing, files: pa.Table) -> Staged:
 def _commit(run: Run, staged: Staged, known: pd.DataFrame) -> None:
     """Write the rows of one batch.
 
-    The manifest is written last. If the job is killed, the next run reads every file without a manifest row again.
+    The manifest is written last. If the job is killed, the next run reads again each file whose manifest row is missing
+    or outdated.
     """
     manifest = staged.table(MANIFEST).to_pandas()
     read_again = manifest["uri"].isin(known["uri"]) & (manifest["status"] == "done")
     options = {"scope": ("uri", sorted(manifest["uri"][read_again])), "force": run.args.force}
     refused = run.warehouse.merge(MSD_ANALYSIS, staged.files.get(MSD_ANALYSIS.name, []), **options)
     # If another file owns a track in msd_analysis, the track is also left out of msd_tracks. Otherwise this run could
-    # write the track before the concurrent run that reads the owner's file writes it.
+    # write the track to msd_tracks before a concurrent run that reads the owning file.
     others = refused[refused["uri"] != refused["kept_owner"]]
     also_refused = run.warehouse.merge(
         MSD_TRACKS, staged.files.get(MSD_TRACKS.name, []), leave_out=others[["track_id", "uri"]], **options

@@ -1,8 +1,8 @@
 """Compose a synthetic dataset: songs as MSD files and as audio, and annotation files in their original formats.
 
 Reads:  nothing, because the seed determines the music. With --soundfont, a General MIDI soundfont.
-Writes: DIR/msd (HDF5 files), DIR/annotations (lists, labels, triplets, and the ground truth).
-        With --audio also DIR/library (listeners' tagged files, playlists and histories) and DIR/stems (each part of
+Writes: DIR/msd (HDF5 files), DIR/annotations (lists, labels, triplets, and the ground truth) and DIR/plan.json.
+        With --audio also DIR/library (listeners' tagged files, playlists and histories) and DIR/stems (the stems of
         these recordings, as audio and as notes). A track that is written as audio has no HDF5 file.
 Grain:  one track.
 Rerun:  existing files are kept. If a run is killed, the next run continues where it stopped. A folder that contains
@@ -39,12 +39,27 @@ _SOUNDFONTS = ("/usr/share/sounds/sf2", "/usr/share/soundfonts", "/usr/local/sha
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--out", required=True, metavar="DIR", help="output folder, on a file system of all workers")
-    parser.add_argument("--tracks", type=int, default=500, metavar="N", help="number of tracks (default: %(default)s)")
-    parser.add_argument("--cliques", type=int, metavar="N", help="number of cover cliques")
-    parser.add_argument("--covers", type=int, metavar="N", help="tracks in cliques (default: a fifth of the tracks)")
     parser.add_argument(
-        "--listeners", type=int, metavar="N", help="number of listeners with plays (default: a fifth of the tracks)"
+        "--out", required=True, metavar="DIR", help="output folder, on a file system that all workers share"
+    )
+    parser.add_argument("--tracks", type=int, default=500, metavar="N", help="number of tracks (default: %(default)s)")
+    parser.add_argument(
+        "--cliques",
+        type=int,
+        metavar="N",
+        help="number of cover cliques (default: one for about three tracks in cliques)",
+    )
+    parser.add_argument(
+        "--covers",
+        type=int,
+        metavar="N",
+        help="number of tracks in cliques (default: a fifth of the tracks; with --cliques, about three per clique)",
+    )
+    parser.add_argument(
+        "--listeners",
+        type=int,
+        metavar="N",
+        help="number of listeners with plays (default: a fifth of the tracks, but at least 40)",
     )
     parser.add_argument(
         "--audio", type=int, default=0, metavar="N", help="number of tracks to write as audio instead of HDF5"
@@ -64,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make(run: Run) -> None:
-    """Write the plan, then the annotations, then the tracks. Batches of Spark tasks write the tracks."""
+    """Write the plan and the annotations. Spark tasks then write the tracks: HDF5 files and recordings."""
     args, out = run.args, Path(absolute_location(run.args.out))
     soundfont = _find_soundfont(args.soundfont) if args.soundfont else None
     try:
@@ -100,7 +115,7 @@ def _write_tracks(run: Run, plan: sample.SamplePlan, out: Path, recorded: list[i
 def _write_audio(
     run: Run, plan: sample.SamplePlan, out: Path, recordings: tuple[Recording, ...], soundfont: Soundfont | None
 ) -> None:
-    """Write the recordings, then the listeners' playlists and histories, then the ground truth."""
+    """Write the recordings, then the listeners' playlists and histories, then the ground truth of the recordings."""
     write = partial(write_recordings, plan=plan, recordings=recordings, root=out, soundfont=soundfont)
     run.count(recordings=len(recordings), audio_files_written=0)
     at_once = _TASKS_PER_CORE * run.spark.sparkContext.defaultParallelism
@@ -144,9 +159,14 @@ def _find_soundfont(wanted: str) -> Soundfont:
 
 
 def _check_folder(out: Path, plan_values: dict[str, Any]) -> None:
-    """Check that the folder is empty or contains a sample with the same plan. Write the plan to an empty folder.
+    """Check that the folder is missing or empty, or contains a sample with the same plan.
 
-    A later run compares its plan with the written file.
+    In the first two cases, write the plan to the folder. A later run compares its plan with this file.
+
+    Raises
+    ------
+    UsageError
+        The folder contains another sample or other files.
     """
     text = json.dumps(plan_values, indent=2, sort_keys=True) + "\n"
     note = out / "plan.json"

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def register(run: Run) -> None:
     """Create the tables that do not exist yet; print the statements, or run them with ``--run``."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", run.args.database):  # Spark accepts only these everywhere
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", run.args.database):  # Spark accepts only such names everywhere
         raise UsageError(
             f"--database takes letters, digits and _, starting with a letter or _, not {run.args.database!r}"
         )

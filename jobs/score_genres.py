@@ -27,7 +27,7 @@ JOB = "score_genres"
 _SOURCES = (AUDIO_GENRE_FEATURES, MSD_GENRE_FEATURES)
 _ROWS_PER_COMMIT = (
     4 * MIN_BATCH_ROWS
-)  # with fewer rows, commits take longer than scoring; with more rows, their keys do not fit into the driver's memory
+)  # with fewer rows, commits take longer than scoring; with more rows, the driver has no memory for the rows' keys
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Scorer:
 
 
 DEFAULT = Scorer(f"embedded-gtzan-{DEFAULT_SHA256[:12]}", None, DEFAULT_SHA256, AUDIO_GENRE_FEATURES)
-"""Default model of the package. It scores audio tracks if no model has been trained on audio features."""
+"""Default model of the package. Without ``--model``, it scores audio if no model was trained on audio features."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ID",
-        help="model to use; repeatable (default: the model trained last for audio and the model trained last for"
-        " analyses; if no model was trained for audio, the package's default model)",
+        help="model to use; repeatable (default: for analyses, the model trained last; for audio, the model trained"
+        " last, or the package's default model if there is none)",
     )
     add_force(parser)
 
@@ -87,7 +87,7 @@ def _choose(run: Run) -> list[Scorer]:
     filled = [table for table in _SOURCES if run.warehouse.exists(table) and run.warehouse.sizes(table)[0]]
     if not filled:
         names = " and ".join(table.name for table in _SOURCES)
-        raise UsageError(f"{names} have no rows: run extract-genre-features first")
+        raise UsageError(f"there are no rows in {names}: run extract-genre-features first")
     last = {scorer.table.name: scorer for scorer in known.values() if scorer.table}
     if chosen := [last[table.name] for table in filled if table.name in last]:
         return chosen

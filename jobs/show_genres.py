@@ -34,7 +34,7 @@ _BAR_WIDTH = 40  # characters for 100 %
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--track", required=True, metavar="ID", help="track to show")
+    parser.add_argument("--track", required=True, metavar="ID", help="id of the track to show")
     parser.add_argument(
         "--model", metavar="ID", help="model whose scores are shown (default: all models that scored the track)"
     )
@@ -54,7 +54,10 @@ def show(run: Run) -> None:
 
 
 def _read_scores(run: Run) -> dict[str, pd.DataFrame]:
-    """Return the scores of the track by model id, newest model first. Rows are in descending order of probability."""
+    """Return the scores of the track by model id, newest model first. Rows are in descending order of probability.
+
+    Models without a row in ``models``, such as the default model, come last.
+    """
     track, model_id = run.args.track, run.args.model
     rows = run.warehouse.lookup(GENRE_SCORES, "track_id", track, track).to_pandas().sort_values("rank")
     models = run.warehouse.lookup_all(MODELS, ["model_id", "trained_at"]).to_pandas()

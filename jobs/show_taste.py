@@ -46,7 +46,9 @@ Rows = Sequence[Mapping[str, Any]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--user", required=True, metavar="U", help="id of the listener, as in plays and library_copies")
+    parser.add_argument(
+        "--user", required=True, metavar="U", help="id of the listener, as in the tables plays and library_copies"
+    )
     parser.add_argument("--plot", metavar="PNG", help="draw the taste beside that of all listeners")
 
 
@@ -86,9 +88,9 @@ def _explain_missing(run: Run) -> str:
 
 
 def _shorten(name: str) -> str:
-    """Cut a long name and replace control characters.
+    """Cut a long name and replace its unprintable characters.
 
-    Names come from input files. Control characters in a name could move the terminal's cursor.
+    Names come from input files. For example, control characters in a name could move the terminal's cursor.
     """
     shown = "".join(c if c.isprintable() else "�" for c in name[: _MAX_NAME_LENGTH + 1])
     return shown if len(name) <= _MAX_NAME_LENGTH else shown[:_MAX_NAME_LENGTH] + "…"
@@ -118,7 +120,7 @@ def _print(user: str, rows: Rows, similar: Rows) -> None:
     weight = math.fsum(row["weight"] for row in rows)
     labelled = math.fsum(row["weight"] * row["label_share"] for row in rows)
     plays, tracks = (sum(row[name] for row in rows) for name in ("plays", "tracks"))
-    print(f"{plays:,} plays of {tracks:,} tracks in {len(rows)} genres; confidence {rows[0]['confidence']:.2f}")
+    print(f"plays: {plays:,}; tracks: {tracks:,}; genres: {len(rows)}; confidence: {rows[0]['confidence']:.2f}")
     print(f"{100 * labelled / weight:.0f} % of the weight is based on expert labels, the rest on a model's predictions")
     names = ", ".join(f"{_shorten(row['other_user_id'])} ({row['similarity']:.2f})" for row in similar)
     print(f"most similar listeners: {names or 'none'}")

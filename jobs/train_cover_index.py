@@ -1,4 +1,4 @@
-"""Train an embedding that maps versions of a work close to each other, and embed every track.
+"""Train an embedding that maps versions of a work close to each other, and embed every track with a median patch.
 
 Reads:  chroma_patches, beat_chroma, cover_cliques, msd_tracks.
 Writes: models, cover_vectors.
@@ -53,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=N",
         help="parameter of the method, e.g. dimensions=100; repeatable",
     )
-    parser.add_argument("--model", metavar="ID", help="embed new tracks with this model, and train no model")
+    parser.add_argument(
+        "--model", metavar="ID", help="embed new and changed tracks with this model instead of training a model"
+    )
     parser.add_argument(
         "--reproduce", metavar="ID", help="train this model again and check that its file has the same bytes"
     )
@@ -61,7 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def train(run: Run) -> None:
-    """Train an embedding model, embed all tracks with it, and calibrate its distances."""
+    """Train an embedding model, embed all tracks with it, and calibrate its distances.
+
+    With ``--model``, only embed tracks with that model. With ``--reproduce``, only train that model again and check it.
+    """
     args = run.args
     if args.reproduce:
         _reproduce(run, find_embedding(run, args.reproduce))
@@ -79,7 +84,7 @@ def train(run: Run) -> None:
 
 
 def _train(run: Run) -> EmbeddingModel:
-    """Return the model that the arguments specify; train it unless it is already in ``models``."""
+    """Return the model that the arguments specify. Train it with ``--force``, or if it is not in ``models`` yet."""
     kind = run.args.method
     params = {**TRAINERS[kind].defaults, **_parse_params(run), "cliques": run.args.cliques, "seed": run.settings.seed}
     tables = [TABLE_OF[TRAINERS[kind].reads].name, COVER_CLIQUES.name]
@@ -129,7 +134,8 @@ def _parse_params(run: Run) -> dict[str, int]:
             raise UsageError(f"--param {text}: {method} has no parameters")
         if name not in known or not number.isdecimal() or int(number) < 1:
             raise UsageError(
-                f"--param {text}: {method} takes NAME=N, where N is at least 1 and NAME is one of {', '.join(known)}"
+                f"--param {text}: {method} takes NAME=N, where N is an integer of at least 1 and NAME is one of"
+                f" {', '.join(known)}"
             )
         given[name] = int(number)
     return given
@@ -140,7 +146,11 @@ def _open_samples(run: Run, model: EmbeddingModel) -> Samples:
 
 
 def _embed(run: Run, model: EmbeddingModel) -> None:
-    """Embed with ``model`` every track whose embedding by this model is missing or was computed from other content."""
+    """Embed tracks with ``model``. Delete the embeddings of tracks that have no row with status ``ok`` any more.
+
+    A track is embedded if its status is ``ok``, and its embedding by this model is missing or was computed from other
+    content. With ``--force``, all tracks with this status are embedded.
+    """
     reads = TRAINERS[model.kind].reads
     source, run_id = TABLE_OF[reads], run.run_id
     make = partial(

@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         metavar="SOURCE",
         help=f"labels to use: the name of a source in genre_labels, '{TAGS}' (genre tags of the listeners' files)"
-        f" or '{TABLE}' (the file of --table)",
+        f" or '{TABLE}' (the file of --table); with --table, this option may be omitted",
     )
     parser.add_argument(
         "--table", metavar="FILE", help="CSV file with features and labels, in the format of the GTZAN table"
@@ -93,10 +93,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", type=int, default=10, metavar="K", help="number of folds (default: %(default)s)")
     parser.add_argument(
-        "--lists", nargs=3, metavar=("TRAIN", "VALID", "TEST"), help=f"files of track ids or names, for --split {LISTS}"
+        "--lists",
+        nargs=3,
+        metavar=("TRAIN", "VALID", "TEST"),
+        help=f"files of track ids or file names, for --split {LISTS}",
     )
     parser.add_argument(
-        "--reproduce", metavar="ID", help="train this model again from its row in models, and compare the checksum"
+        "--reproduce",
+        metavar="ID",
+        help="train this model again from its row in the table models, and compare the checksum",
     )
     add_force(parser)
 
@@ -106,7 +111,10 @@ def _choices(known: Mapping[str, Any]) -> str:
 
 
 def train(run: Run) -> None:
-    """Train and write the model that the arguments specify, unless it is already in ``models``."""
+    """Train and write the model that the arguments specify, unless it is already in ``models``.
+
+    With ``--force``, train it in any case. With ``--reproduce``, only train that model again and compare its checksum.
+    """
     if run.args.reproduce:
         _reproduce(run, run.args.reproduce)
         return
@@ -175,7 +183,7 @@ class _Rows:
     lists
         A tuple of ``train`` and the indices of the test rows; None if ``--lists`` is not given.
     genres_left_out
-        Genres with too few groups to be evaluated.
+        Genres with too few groups (artists or songs) to be evaluated.
     """
 
     def __init__(self, run: Run, labelled: Labelled, params: Mapping[str, Any]) -> None:
@@ -215,8 +223,10 @@ def _too_few_line(genres: ObjectArray, kept: Sequence[str], least: int) -> str:
             if there
             else "there are no rows to train on"
         )
-    have = "no genre has" if not kept else f"of {_name(there)} only {kept[0]} has"
-    return f"{have} {least} artists or songs, one for each fold: label more tracks, or use fewer --folds"
+    have = "no genre has" if not kept else f"of the genres {_name(there)}, only {kept[0]} has"
+    return (
+        f"{have} {least} artists or songs, one for each fold: label more tracks or, without --lists, use fewer --folds"
+    )
 
 
 def _find_listed_rows(run: Run, labelled: Labelled, paths: Sequence[Path]) -> tuple[Int64Array, Int64Array]:
@@ -254,7 +264,7 @@ def _read_list(path: Path) -> list[str]:
 
 
 def _check_arguments(run: Run) -> dict[str, Any]:
-    """Check the arguments and the files that they name. Return the arguments as ``params`` for the model's row."""
+    """Check the arguments and the files of ``--lists``. Return the arguments as ``params`` for the model's row."""
     args = run.args
     if args.folds < 2:
         raise UsageError(f"--folds must be at least 2, not {args.folds}")
@@ -330,7 +340,7 @@ def _make_request(params: Mapping[str, Any], candidates: Sequence[Mapping[str, A
 
 
 def _report(data: Dataset, rows: _Rows, made: Mapping[str, Any], trained: TrainedModel) -> Report:
-    """Make the report of the model. Feature rankings are computed on the training rows."""
+    """Make the report of the model. Feature rankings and SHAP values are computed on the training rows."""
     train = rows.train
     seen, genres, seed = data.rows[train], data.genres[train], made["seed"]
     title = LEARNERS[made["learner"]].title
@@ -361,10 +371,10 @@ def _describe_data(
         LISTS: "the third list, after training on the first two",
     }  # fmt: skip
     return {
-        "purpose": f"Classifies a track into {len(made['genres'])} genres by its features {made['features']}:"
+        "purpose": f"Classifies a track into {len(made['genres'])} genres by the feature set {made['features']}:"
         f" {', '.join(made['genres'])}.",
-        "data": f"{len(train):,} rows in {len(set(data.groups[train])):,} groups (artists, or where unknown songs or"
-        f" tracks); labelled by {made['labels']} ({source}).{left_out}",
+        "data": f"{len(train):,} rows in {len(set(data.groups[train])):,} groups (artists; where the artist is"
+        f" unknown, songs or tracks); labelled by {made['labels']} ({source}).{left_out}",
         "chosen": f"Candidates were compared by macro F1 in {INNER_FOLDS} folds of the training rows. The metrics are"
         f" of {evaluation[made['split']]}; these rows were used neither to choose nor to train the measured model.",
         "licence": "Features and labels have the licence of their source; the model contains none of them.",

@@ -1,1 +1,1 @@
-"""Music algorithms and file formats: plain functions on numpy arrays and paths, without Spark or global state."""
+"""Music algorithms, file formats, plots and table contracts. No module imports Spark."""

@@ -2,18 +2,19 @@
 
 
 class RepriseError(Exception):
-    """Base class of the errors that reprise itself raises. The message is one line with the fault and the remedy."""
+    """Base class of the errors that are reported to the user. The message is one line with the fault and the remedy."""
 
 
 class InputError(RepriseError):
-    """Error for an unusable input. The jobs write one quarantine row for each InputError.
+    """Error for an unusable input. Jobs that read many inputs write its kind and message into the quarantine table.
 
     Parameters
     ----------
     kind
         Short snake_case class of the fault, e.g. ``not_hdf5``. It becomes ``error_class`` in the quarantine table.
     message
-        One line: the subject, the fault and the remedy.
+        One line: the fault and the remedy, after the subject. The message for one line of a text file has no subject,
+        because the ``uri`` of the quarantine row contains the line number.
     """
 
     def __init__(self, kind: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Safe opening and reading of untrusted files. Only regular files are opened, so a call cannot hang."""
+"""Open and read untrusted files. FIFOs and devices are rejected, so a call does not wait for another process."""
 
 import hashlib
 import os
@@ -11,13 +11,13 @@ from reprise.lib.errors import InputError
 
 
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
-    """Open a regular file for reading.
+    """Open a regular file for reading bytes.
 
     Raises
     ------
     InputError
-        ``not_a_file`` for a folder, FIFO, socket or device (the call does not wait for a writer of a FIFO);
-        ``unreadable`` when the operating system refuses to open the file.
+        ``not_a_file`` for a folder, FIFO or device (the call does not wait for a writer of a FIFO); ``unreadable`` when
+        the operating system cannot open the path, e.g. a missing file or a socket.
     """
     name = printable_name(path)
     try:
@@ -25,7 +25,10 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
         # the path could be replaced between an earlier check and open()
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise InputError("unreadable", f"cannot open {name}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(
+            "unreadable",
+            f"cannot open {name}: {getattr(error, 'strerror', None) or error}: check that it exists and is readable",
+        ) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InputError("not_a_file", f"{name} is a folder, a pipe or a device, not a file: remove or rename it")
@@ -33,7 +36,10 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def read_regular(path: str | os.PathLike[str]) -> bytes:
-    """Return the whole content of a regular file. Raise the same errors as `open_regular`."""
+    """Return the whole content of a regular file.
+
+    Raise the errors of `open_regular`, and InputError ``unreadable`` if reading fails.
+    """
     with open_regular(path) as file:
         try:
             return file.read()
@@ -42,7 +48,7 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def printable_name(path: str | os.PathLike[str]) -> str:
-    """Return the file's name as printable text.
+    """Return the last component of a path as printable text.
 
     Unprintable characters and bytes that are not UTF-8 become U+FFFD.
     """

@@ -1,4 +1,4 @@
-"""Build HTML pages from a title, a summary and sections. All text is escaped."""
+"""Build HTML pages from a title, a summary and sections. All text except section names is escaped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ td + td, th + th { text-align: right; font-variant-numeric: tabular-nums }
 class Section:
     """A section with one picture and a link to its data.
 
-    The picture is the file ``{name}.png`` and the data are the file ``{name}.csv``. Both files must be in the folder of
-    the page.
+    ``name`` must be a valid HTML id and file name. The picture is the file ``{name}.png`` and the data are the file
+    ``{name}.csv``. Both files must be in the folder of the page.
     """
 
     name: str

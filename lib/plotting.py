@@ -1,7 +1,7 @@
 """Shared parts of all plots: figures without pyplot, colours, and text cut to a width.
 
-Figures are made without pyplot: pyplot keeps every figure in a global list and must run in the main thread. Names of
-tracks and genres come from datasets and tags. They are drawn literally, never parsed as mathtext. Long names are cut.
+Figures are made without pyplot: pyplot keeps every open figure in a global list and is not thread-safe. Names of tracks
+and genres come from datasets and tags. `fit_text` draws them literally, not as mathtext, and cuts long names.
 """
 
 import os
@@ -18,7 +18,7 @@ Path = str | os.PathLike[str]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, FAINT, GRID = "#333333", "#888888", "#E4E4E4"
 FONT = "DejaVu Sans"
-"""Installed with matplotlib, so plots look the same on every machine."""
+"""matplotlib contains this font, so plots look the same on every machine."""
 DPI = 150
 _MAX_CHARS = 300  # a longer text is cut to this length before its width is measured
 
@@ -44,8 +44,8 @@ def remove_spines(axes: "Axes") -> None:
 def fit_text(text: "Text", content: str, max_px: float) -> None:
     """Set the string of ``text`` to ``content``, drawn literally on one line of at most ``max_px`` pixels.
 
-    Content that is too long is cut and ends in an ellipsis. The length is measured along the direction of the text,
-    which may be rotated by 90 degrees.
+    Content that is too long is cut and ends in an ellipsis. Characters that the font does not have become a box. The
+    length is measured along the direction of the text, which may be rotated by 90 degrees.
     """
     from matplotlib.font_manager import FontProperties, findfont, get_font
 

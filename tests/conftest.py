@@ -32,8 +32,10 @@ CODECS = {
     ".opus": ("libopus", "opus"),
     ".wav": ("pcm_s16le", "wav"),
 }
-# each start of Spark costs seconds of compiling; the JVMs of tests are too short-lived to get them back
-os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+# The JVMs of tests live too briefly to repay the time of compiling: they use the fast compiler alone and interpret the
+# plans of queries. `make test-all` sets the first two options only, and so runs compiled plans, as in production.
+INTERPRETED_PLANS = "-Dspark.sql.codegen.wholeStage=false -Dspark.sql.codegen.factoryMode=NO_CODEGEN"
+os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {INTERPRETED_PLANS}")
 # the test processes use all cores; more threads of BLAS in each wait for each other, at twice the CPU time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -98,6 +98,7 @@ def run(folder: Path, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_one_test_imports_only_what_it_tests() -> None:
     code = f"import sys, pytest; pytest.main({ONE_TEST}); print(*sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout

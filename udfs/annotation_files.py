@@ -16,18 +16,23 @@ from reprise.udfs.ingest_rows import check_listed, manifest_row, quarantine_row
 
 
 def source_name(uri: str) -> str:
-    """Return the file name without .gz, .txt, .cls and .tsv. The ``source`` columns contain this name."""
+    """Return the file name without its suffixes .gz, .txt, .cls and .tsv: the value of the ``source`` columns."""
     return re.sub(r"(\.(txt|cls|tsv|gz))+$", "", local_path(uri).name, flags=re.IGNORECASE)
 
 
 def read_annotation_files(
     batches: Iterable[pa.RecordBatch], *, job: str, run_id: str, force: bool
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Read the listed files. Arguments and results are as in `reprise.udfs.msd_files.read_files`.
+    """Read the listed files and convert their lines to table rows.
 
-    An invalid line becomes a quarantine row whose ``uri`` ends in ``#L`` and the line number; the other lines of the
-    file are read.
-    A file that cannot be read at all becomes one quarantine row.
+    The arguments are as in `reprise.udfs.msd_files.read_files`.
+
+    Yields
+    ------
+    tuple of str and pyarrow.RecordBatch
+        Table name and rows: rows of the annotation tables for each changed file, one manifest row for each file, and
+        one quarantine row for each invalid line and for each file that cannot be read. The ``uri`` of an invalid line
+        ends in ``#L`` and the line number; the valid lines of its file are used.
     """
     for batch in batches:
         for listed in batch.to_pylist():

@@ -49,10 +49,10 @@ def to_vectors(column: pa.Array) -> list[np.ndarray[Any, Any]]:
 
 
 def to_batch(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:
-    """Make one record batch from a mapping of column names to lists of values.
+    """Make one record batch from a mapping of column names to sequences of values, all of the same length.
 
-    Values are Python scalars, lists or numpy arrays. A matrix is stored row-major. A column not in
-    ``columns`` is filled with NULL.
+    A sequence is a list, a numpy array or an Arrow array. A value is a Python scalar, a list or a numpy array; a matrix
+    is stored row-major. A column not in ``columns`` is filled with NULL.
 
     Raises
     ------

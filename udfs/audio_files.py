@@ -22,7 +22,7 @@ from reprise.udfs.sandbox import open_audio
 TRACKS_PER_BATCH = 32
 """Number of tracks in one row group. A row group has about 3 MB."""
 
-NO_LISTENER = "is not in a listener's folder: move it into one, or name its listener with --user"
+NO_LISTENER = "the file is not in a listener's folder: move it into one, or name its listener with --user"
 """Message for a file whose listener is unknown."""
 
 _NAMES = [c.name for c in LIBRARY_TRACKS.columns]
@@ -42,8 +42,9 @@ def hash_files(batches: Iterable[pa.RecordBatch], *, job: str, run_id: str) -> I
     Yields
     ------
     tuple of str and pyarrow.RecordBatch
-        Table name and rows. Each file gets one manifest row, with the status ``done`` or, if the file cannot be read,
-        ``quarantined``. Each file that cannot be read also gets one quarantine row.
+        Table name and rows. Each file gets one manifest row. Its status is ``quarantined`` if the listing contains a
+        fault for the file or if the file cannot be read, otherwise ``done``. Each quarantined file also gets one
+        quarantine row.
     """
     rows = IngestRows(_TABLES, job=job, run_id=run_id, batch_size=TRACKS_PER_BATCH)
     for batch in batches:
@@ -62,7 +63,7 @@ def analyse_audio_files(
     """Decode and analyse the listed files, and read their tags. The batches have the listing's columns and ``sha256``.
 
     The rows of a track depend only on the file's content, with one exception: if the title tag is missing, the title is
-    the file name.
+    the file name without its suffix.
 
     Yields
     ------

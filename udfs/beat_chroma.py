@@ -91,9 +91,10 @@ def to_features(batch: pa.RecordBatch, column: str) -> list[Float32Array]:
 
 
 def cut_windows(batches: Iterable[pa.RecordBatch], *, hop_beats: int) -> Iterator[pa.RecordBatch]:
-    """Compute a half patch at every ``hop_beats``-th beat of each track; yield batches of ``WINDOWS_DDL``.
+    """Compute the half patch that starts at each ``hop_beats``-th beat of a track; yield batches of ``WINDOWS_DDL``.
 
-    The batches have the columns ``track_id`` and ``beat_chroma``.
+    A track with fewer than 75 beats has no patches. The input batches have the columns ``track_id`` and
+    ``beat_chroma``.
     """
     for batch in batches:
         for track_id, chroma in zip(

@@ -40,14 +40,16 @@ class Queries:
 
 @dataclass(frozen=True)
 class Mates:
-    """Mates to rank. A mate is another version of a query's work.
+    """M mates to rank. A mate is another version of a query's work.
 
     Attributes
     ----------
     queries
-        Index of each mate's query in `Queries`.
-    ids, distances
-        Track id of each mate, and its distance from the query.
+        Index of each mate's query in `Queries`, int64, shape (M,).
+    ids
+        Track id of each mate.
+    distances
+        Distance of each mate from its query, float64, shape (M,).
     """
 
     queries: Int64Array
@@ -56,9 +58,10 @@ class Mates:
 
 
 def read_block(batch: pa.RecordBatch) -> tuple[Float32Array, list[str], Int64Array]:
-    """Return embeddings (N, d), track ids, and duplicate group numbers (N,) of a batch of N > 0 gallery tracks.
+    """Return embeddings, track ids and duplicate group numbers of a batch of N > 0 gallery tracks.
 
-    The batch has the columns ``track_id``, ``vector`` and ``duplicates``.
+    The embeddings are float32, shape (N, d), and the group numbers int64, shape (N,). The batch has the columns
+    ``track_id``, ``vector`` and ``duplicates``.
     """
     column = batch.column("vector")
     return (
@@ -75,7 +78,8 @@ def _skip_empty(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def find_nearest(batches: Iterable[pa.RecordBatch], *, queries: Queries, k: int) -> Iterator[pa.RecordBatch]:
     """Find the ``k`` nearest tracks of each query in one partition of the gallery; yield one batch of ``NEAREST_DDL``.
 
-    The batches of the gallery have the columns ``track_id``, ``vector`` and ``duplicates``.
+    The query itself and its duplicates are left out. The batches of the gallery have the columns ``track_id``,
+    ``vector`` and ``duplicates``.
     """
     top = TopK(queries.vectors, queries.ids, queries.groups, k)
     for batch in _skip_empty(batches):
@@ -96,7 +100,10 @@ def find_nearest(batches: Iterable[pa.RecordBatch], *, queries: Queries, k: int)
 def count_ranked_before(
     batches: Iterable[pa.RecordBatch], *, queries: Queries, mates: Mates
 ) -> Iterator[pa.RecordBatch]:
-    """For each mate, count the tracks of one gallery partition that rank before it; yield a batch of ``COUNTS_DDL``."""
+    """For each mate, count the tracks of one gallery partition that rank before it; yield one batch of ``COUNTS_DDL``.
+
+    The query itself and its duplicates are not counted. The batches of the gallery are as in `find_nearest`.
+    """
     ranks = MateRanks(queries.vectors, queries.ids, queries.groups, mates.queries, mates.ids, mates.distances)
     for batch in _skip_empty(batches):
         with compile_lock("MateRanks"):

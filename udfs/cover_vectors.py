@@ -1,4 +1,4 @@
-"""Compute embeddings and dictionary codes of tracks from batches of chroma."""
+"""Compute embeddings and dictionary codes of tracks from batches of beat chroma or median patches."""
 
 from collections.abc import Iterable, Iterator
 
@@ -50,9 +50,9 @@ def embed_tracks(
 
 
 def encode_tracks(batches: Iterable[pa.RecordBatch], *, dictionary: Dictionary) -> Iterator[pa.RecordBatch]:
-    """Encode the chroma of tracks with a dictionary; yield batches of ``CODES_DDL``.
+    """Encode the chroma of tracks with a dictionary; yield one batch of ``CODES_DDL`` for each track.
 
-    The batches have the columns ``track_id`` and ``beat_chroma``.
+    The input batches have the columns ``track_id`` and ``beat_chroma``.
     """
     for batch in batches:
         for track_id, chroma in zip(

@@ -53,8 +53,8 @@ def extract_audio_features(
     Yields
     ------
     tuple of str and pyarrow.RecordBatch
-        Table name and rows: features and images of each readable track, and one quarantine row for each unreadable
-        track. Empty quarantine batches serve as heartbeats during a long track.
+        Table name and rows: the wanted features and images of each readable track, and one quarantine row for each
+        unreadable track. Empty quarantine batches serve as heartbeats during a long track.
     """
     rows: _Rows = {}
     empty_batch = QUARANTINE.name, to_batch(arrow_schema(QUARANTINE), {"uri": []})
@@ -81,16 +81,17 @@ def extract_analysis_features(
     Parameters
     ----------
     batches
-        Columns ``track_id``, ``sha256``, ``source`` (name of the analysis table), ``wanted`` (a list of ``FEATURES``
-        and ``MSD_IMAGE``), and ``SCALARS`` and ``ARRAYS`` of `reprise.lib.features.msd`.
+        Columns ``track_id``, ``sha256``, ``source`` (name of the analysis table), ``wanted`` (a list that contains
+        ``FEATURES``, ``MSD_IMAGE`` or both), and the columns in ``SCALARS`` and ``ARRAYS`` of
+        `reprise.lib.features.msd`.
     job, run_id
         Values of the columns ``stage`` and ``run_id``.
 
     Yields
     ------
     tuple of str and pyarrow.RecordBatch
-        Table name and rows: features and images of each readable track, and one quarantine row for each damaged
-        track.
+        Table name and rows: the wanted features and images of each readable track, and one quarantine row for each
+        damaged track.
     """
     rows: _Rows = {}
     for batch in batches:
@@ -120,7 +121,13 @@ def extract_analysis_features(
 
 
 def _measure_copies(track: Mapping[str, Any]) -> tuple[list[dict[str, float | None]], dict[str, Any]]:
-    """Return features and images of a track, from its first copy that is readable and unchanged."""
+    """Return features and images of a track, from its first copy that is readable and unchanged.
+
+    Raises
+    ------
+    InputError
+        ``no_copy``: the track has no copy. Otherwise: the fault of the copy that was read last.
+    """
     fault = InputError("no_copy", f"{track['track_id']} has no copy in any library: run ingest-library with its file")
     for uri in track["uris"]:
         try:

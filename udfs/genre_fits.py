@@ -73,8 +73,8 @@ class FitTask:
         Hyperparameters of the learner.
     result
         Kind of the result. ``COUNTS``: flattened confusion matrix (k, k) with true genres as rows and predicted genres
-        as columns, in the order of ``FitProblem.genre_names``. ``PROBABILITIES``: genre probabilities of the test rows,
-        float64 (n, k), in the order of the test rows. ``MODEL``: the serialised model.
+        as columns, in the order of ``FitProblem.genre_names``. ``PROBABILITIES``: genre probabilities of the m test
+        rows, in their order, as the bytes of a float64 array of shape (m, k). ``MODEL``: the serialised model.
     """
 
     split: int

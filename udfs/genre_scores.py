@@ -16,7 +16,7 @@ from reprise.udfs.arrow import arrow_schema, to_batch
 from reprise.udfs.model_cache import cached_model, load_artifact
 
 MIN_BATCH_ROWS = 16_384
-"""Minimum number of rows in one call of a model. Even a call with few rows takes some milliseconds."""
+"""Minimum number of rows in a call of a model, except the last. Even a call with few rows takes some milliseconds."""
 
 _WINDOW_COLUMNS = ("window", "length_s")
 
@@ -34,8 +34,9 @@ def load_genre_model(artifact: str | None, sha256: str) -> GenreModel:
     Raises
     ------
     InputError
-        ``checksum``: the file has changed since the training, or this worker's default model differs from the
-        driver's. ``not_a_model``: the model needs features that this version of reprise does not have.
+        ``checksum``: the file is missing or has changed since the training, or this worker's default model differs from
+        the driver's. ``not_a_model``: the file is not a genre model, or the model needs features that this version of
+        reprise does not have.
     """
     if artifact is None and sha256 != DEFAULT_SHA256:
         raise InputError(
@@ -133,8 +134,8 @@ def _score_windows(model: GenreModel, rows: pa.RecordBatch, starts: Int64Array) 
     -------
     tuple of numpy.ndarray and pyarrow.ListArray
         First: genre probabilities of the tracks, shape (tracks, k). Second: one list for each track and genre,
-        ordered by track and then by genre. A list contains the genre's probabilities in the track's windows. It is NULL
-        for a track without windows.
+        ordered by track and then by genre. A list contains the genre's probabilities in the track's windows. For a
+        track without windows, NULL takes the place of the list.
     """
     feature_set = FEATURE_SETS[model.feature_set]
     values = _to_matrix(rows, feature_set.columns)

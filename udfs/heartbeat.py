@@ -1,8 +1,7 @@
 """Run long work in a thread and send empty batches meanwhile. Otherwise Spark would kill the worker as idle."""
 
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as StillRunning
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import repeat
 from typing import ParamSpec, TypeVar
@@ -29,11 +28,9 @@ def run_with_heartbeat(
     of ``work`` are raised.
     """
     running = _executor().submit(work, *args, **kwargs)
-    while True:
-        try:
-            return running.result(HEARTBEAT_S)
-        except StillRunning:
-            yield from repeat(empty_batch, _BATCHES_PER_BUFFER)
+    while wait([running], HEARTBEAT_S).not_done:
+        yield from repeat(empty_batch, _BATCHES_PER_BUFFER)
+    return running.result()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Manifest and quarantine rows of the jobs that read inputs."""
+"""Make manifest and quarantine rows, and collect the rows of ingest jobs until they are written."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ def manifest_row(
         ``done``, ``duplicate``, ``quarantined`` or ``unchanged``. The driver replaces ``unchanged`` by the input's
         status in the existing manifest.
     row_count, reject_count
-        Number of rows read from the input, and number of rejected lines or rows.
+        Number of rows read from the input, and number of its rejected lines or rows; 1 for a file rejected as a whole.
     """
     return {
         **{name: listed[name] for name in ("uri", "file_size", "file_mtime_us")},
@@ -69,7 +69,7 @@ class IngestRows:
     Parameters
     ----------
     tables
-        Tables that the inputs fill. They are written before the manifest, which marks an input as done.
+        Tables that the inputs fill. `flush` yields their rows before those of the manifest, which marks inputs as done.
     job, run_id
         Values of the columns ``stage`` and ``run_id``.
     batch_size

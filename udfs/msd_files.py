@@ -19,7 +19,8 @@ SONGS_PER_BATCH = 64
 """Number of songs in one row group. A row group has about 12 MB."""
 
 WHOLE_FILE_BYTES = 64 << 20
-"""Maximum size of a file that is read whole. Larger files, which contain many songs, are read in slices."""
+"""Maximum size of a local file that is read into memory as a whole. A larger file, which contains many songs, is opened
+by its path, and one slice of its songs is in memory at a time."""
 
 CRASHED = "its reader crashed or hung: the file is damaged or hostile, replace or remove it"
 """Message for a file for which each attempt crashed the worker or made it hang."""
@@ -39,19 +40,18 @@ def read_files(
     ----------
     batches
         Columns ``uri``, ``file_size``, ``file_mtime_us``, ``fault_kind`` and ``fault`` (kind and message of a fault
-        found by the listing, or NULL), and ``known_sha256`` (checksum of the file when it was last read, or NULL).
-        The column ``content`` contains the bytes of a
-        file that only the driver can read.
+        found by the listing, or NULL), and ``known_sha256`` (checksum of the file when it was last read, or NULL). For
+        a source that is not local, the column ``content`` contains the bytes of the file, which Spark has read.
     job, run_id
         Values of the columns ``stage`` and ``run_id``.
     force
-        Read a file even if its content has not changed.
+        Convert a file even if its content has not changed.
 
     Yields
     ------
     tuple of str and pyarrow.RecordBatch
-        Table name and rows: tracks and analyses of each valid file, one manifest row for each file, and one quarantine
-        row for each invalid file. If one song of a file is invalid, no song of the file is used.
+        Table name and rows: tracks and analyses of each valid file that has changed, one manifest row for each file,
+        and one quarantine row for each invalid file. If one song of a file is invalid, no song of the file is used.
     """
     rows = IngestRows(_TABLES, job=job, run_id=run_id, batch_size=SONGS_PER_BATCH)
     for batch in batches:

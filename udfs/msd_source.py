@@ -32,9 +32,9 @@ class MsdSource(DataSource):
     Options
     -------
     mode
-        ``FAILFAST`` (default): the first bad file ends the query with a one-line error. The error contains the file
-        name and the fault. ``DROPMALFORMED``: bad files are skipped without a report. The job ``ingest_msd``
-        reports them.
+        ``FAILFAST`` (default): the first bad file ends the query with a one-line error. The error contains the file's
+        path and the fault. ``DROPMALFORMED``: bad files are skipped without a report, but in a file of more than 64
+        songs, the songs read before the fault are kept. The job ``ingest_msd`` reports bad files.
     """
 
     @classmethod
@@ -79,7 +79,10 @@ class MsdReader(DataSourceReader):
         self._root, self._schema, self._drop_bad = root, schema, drop_bad
 
     def partitions(self) -> Sequence[InputPartition]:
-        """Divide the files below the root into partitions, sorted by path."""
+        """Sort the ``.h5`` files below the root by path and divide them into partitions.
+
+        If the root is a file, there is one partition.
+        """
         if not self._root.is_dir():
             return [_Files((os.fspath(self._root),))]
         paths = sorted(os.fspath(path) for path in self._root.rglob("*.h5"))

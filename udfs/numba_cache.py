@@ -16,10 +16,10 @@ _COMPILED: set[str] = set()
 
 @contextmanager
 def compile_lock(name: str) -> Iterator[None]:
-    """Lock numba's cache on this machine during the first use of ``name``, a compiled function, in this process.
+    """Lock numba's cache on this machine during the first use of some compiled functions in this process.
 
-    Processes that compile into one numba cache at the same time can crash. A process that waited for the lock loads
-    the compiled function from the cache. Later uses of ``name`` take no lock.
+    ``name`` identifies these functions; later uses of the same name take no lock. Processes that compile into one numba
+    cache at the same time can crash. A process that waited for the lock loads the compiled functions from the cache.
     """
     if name in _COMPILED:
         yield

@@ -16,12 +16,13 @@ _MAX_CHARACTER = "\U0010ffff"
 
 
 class Statistics:
-    """Statistics of the batches given to ``add``: row count, and NULL count, minimum and maximum of each scalar column.
+    """Statistics of the batches given to ``add``: row count, and NULL count, minimum and maximum of scalar columns.
 
-    Every scalar column among the table's first 32 columns must be included. If a bound is missing, the ``deltalake``
-    package assumes that no row matches, and a filter on that column finds no row. A column that contains only NULLs has
-    a NULL count but no bounds. String bounds are truncated, except in the key and owner columns: the ``arrow`` writer
-    uses their exact bounds to find rows. Timestamp bounds are rounded outward to milliseconds.
+    The columns are the first 32 scalar columns, and all key and owner columns. Every scalar column among the table's
+    first 32 columns must be included: without its bounds, the ``deltalake`` package assumes that no row matches, and a
+    filter on that column finds no row. A column that contains only NULLs has a NULL count but no bounds. String bounds
+    are truncated, except in the key and owner columns: the ``arrow`` writer uses their exact bounds to find rows.
+    Timestamp bounds are rounded outward to milliseconds.
     """
 
     def __init__(self, table: Table) -> None:

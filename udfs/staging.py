@@ -1,4 +1,7 @@
-"""Staging: workers write Parquet files into a table's folder, and the driver commits them.
+"""Staging: workers write Parquet files, and the driver adds their rows to the tables.
+
+The files of a table with the ``arrow`` writer are written into the table's folder, where the driver commits them. The
+files of other tables are written into a separate folder.
 
 The rows are wide. Spark's Parquet writer needs several times as long to write a track as a worker needs to read it.
 Instead, pyarrow writes the file in the worker, so the arrays are not copied to Spark. The worker sends only a
@@ -28,7 +31,11 @@ RESULT_DDL = "`table` string, file string, rows binary"
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A Parquet file in a table's folder, not committed yet. ``stats`` contains its Delta statistics as JSON."""
+    """A Parquet file that is not committed yet.
+
+    ``path`` is relative to the folder of the `Stager`, ``size`` is in bytes, and ``stats`` contains the file's Delta
+    statistics as JSON.
+    """
 
     path: str
     size: int
@@ -44,7 +51,7 @@ def filesystem(uri: str) -> tuple[pa.fs.FileSystem, str]:
 
 
 class Stager:
-    """Writer of one table's batches to one Parquet file in ``folder``. The first batch creates the file."""
+    """Writer of one table's batches to one Parquet file in ``folder``. The first batch with rows creates the file."""
 
     def __init__(self, table: Table, folder: str) -> None:
         self._table = table
@@ -54,7 +61,13 @@ class Stager:
         self._statistics = Statistics(table)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Write ``batch`` as a row group. In scalar columns, NaN is written as NULL. An empty batch is ignored."""
+        """Write ``batch`` as a row group. In scalar columns, NaN is written as NULL. An empty batch is ignored.
+
+        Raises
+        ------
+        ValueError
+            A column that must not be NULL contains NaN.
+        """
         if not batch.num_rows:
             return
         batch = _without_nan(batch)

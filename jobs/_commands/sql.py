@@ -1,8 +1,8 @@
 """Query the tables in SQL: one query, a file of statements, or a prompt.
 
 --describe lists the names of tables and views. In a query, :name stands for the text given with --param name=text; use
-CAST(:name AS INT) for a number. A query only reads, and adds no row to job_runs. With --write, DuckDB may COPY to
-files, and Spark statements may change the tables.
+CAST(:name AS INT) for a number. Without --write, a query only reads. With --write, DuckDB may COPY to files, and Spark
+statements may change the tables. The command adds no row to job_runs.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run ``reprise sql`` with the command line ``argv`` and return the exit code.
 
-    A failed query returns 1, bad usage 2.
+    The exit code is 1 for a failed query, 2 for bad usage and 130 for an interrupted command.
     """
     try:
         return _run(make_parser().parse_args(argv))
@@ -122,7 +122,7 @@ def _read_sql(args: argparse.Namespace) -> str | None:
         data = sys.stdin.buffer.read() if args.file == "-" else Path(args.file).read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"--file {args.file}: {error.strerror or error}") from None
+        raise UsageError(f"--file {args.file}: {error.strerror or error}; name a readable file") from None
     except UnicodeDecodeError:
         raise UsageError(f"--file {args.file} is not UTF-8 text: save it as UTF-8") from None
 

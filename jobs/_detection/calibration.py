@@ -1,4 +1,7 @@
-"""Calibrate the distances of a model: fit the probability that two tracks are versions, on held-out cliques."""
+"""Calibrate the distances of a model: fit the probability that two tracks are versions of one work.
+
+The fit uses held-out cliques.
+"""
 
 import math
 from dataclasses import asdict
@@ -19,8 +22,8 @@ N_CANDIDATES = 50
 def calibrate(run: Run, model: EmbeddingModel, held_out: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """For each measure, fit the probability that two tracks are versions of a work, as a function of their distance.
 
-    The training data come from searches like those of `find_covers`. The queries are 120 randomly drawn tracks, and the
-    candidates of each query are its 50 nearest tracks.
+    The training data come from searches like those of `find_covers`. The queries are 120 tracks drawn at random from
+    ``held_out``, or all if there are fewer. The candidates of each query are its 50 nearest tracks.
 
     Parameters
     ----------
@@ -29,14 +32,15 @@ def calibrate(run: Run, model: EmbeddingModel, held_out: pd.DataFrame) -> dict[s
     model
         Model to calibrate.
     held_out
-        ``track_id`` and ``clique_id`` of the tracks that the model was not trained on.
+        ``track_id`` and ``clique_id`` of the tracks in the cliques that the model was not trained on.
 
     Returns
     -------
     dict
         Maps each measure to a dictionary with the ``weights`` and the ``intercept`` of the fit, and reliability
         metrics. For the metrics, the cliques are divided into two halves, and each half is tested with a fit on the
-        other half. A measure is missing if all candidates are versions of their queries, or if no candidate is one.
+        other half. They are missing if the candidates in one half are all versions of their queries, or if none is. A
+        measure is missing if this applies to all candidates, or if no query has an embedding.
     """
     cliques = held_out.set_index("track_id")["clique_id"]
     chosen = sorted(np.random.default_rng(run.settings.seed).permutation(sorted(cliques.index))[:N_QUERIES])

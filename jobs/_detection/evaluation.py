@@ -31,10 +31,10 @@ class MeasureResult:
     Parameters
     ----------
     metrics
-        Metrics by name, computed in two ways. ``published`` ignores tracks without an embedding. ``misses``
-        includes them: a mate that has no rank gets the last rank.
+        For each of the keys ``published`` and ``misses``, a dictionary of metrics by name. ``published`` ignores tracks
+        without an embedding. ``misses`` includes them: a mate that has no rank gets the last rank.
     clique_table
-        Result of `_make_clique_table`, with one row for each clique.
+        Result of `_make_clique_table`.
     curve, histogram
         Precision-recall curve, and histogram of each query's best rank. The best rank is that of the mate nearest to
         the query; a mate is another version of the query's work. Both ignore tracks without an embedding.
@@ -60,7 +60,7 @@ class Evaluation:
     tracks
         Gallery: the result of `read_gallery`.
     members
-        ``track_id`` and ``clique_id`` of those tracks of the list that are in the warehouse.
+        ``track_id`` and ``clique_id`` of those tracks of the list that are in ``chroma_patches``.
     n_tracks
         Number of tracks that would be ranked if every track had an embedding. A mate without a rank gets this rank.
     n_candidates
@@ -80,12 +80,13 @@ class Evaluation:
 
     @cached_property
     def queries(self) -> Queries:
-        """Members that have an embedding, in ascending order of their ids."""
+        """Members that have an embedding, in ascending order of track id."""
         queries: Queries = fetch_queries(self.run, self.tracks, self.members["track_id"].tolist())
         if not queries.ids:
             model_id = self.model.model_id
             raise UsageError(
-                f"no track of the clique list has an embedding of {model_id}: run train-cover-index --model {model_id}"
+                f"no track of the clique list has an embedding by model {model_id}:"
+                f" run train-cover-index --model {model_id}"
             )
         return queries
 
@@ -123,14 +124,15 @@ class Evaluation:
 
     @cached_property
     def candidates(self) -> pd.DataFrame:
-        """Candidates of each query, in ascending order of embedding distance."""
+        """The ``n_candidates`` nearest tracks of each query: the result of `search_gallery`."""
         return search_gallery(self.tracks, self.queries, self.n_candidates)
 
     @cached_property
     def triplets(self) -> pd.DataFrame:
         """Triplets of the binary queries, with the columns ``query``, ``cover`` and ``other``.
 
-        The values are the tracks' row numbers in ``queries``, or -1 for a track without an embedding.
+        ``cover`` is a mate of the query, and ``other`` is not. The values are the tracks' row numbers in ``queries``,
+        or -1 for a track without an embedding.
         """
         ids = self.given_triplets if self.given_triplets is not None else self._draw_triplets()
         rows = {track_id: row for row, track_id in enumerate(self.queries.ids)}
@@ -138,7 +140,10 @@ class Evaluation:
         return pd.DataFrame(columns, dtype=np.int64)
 
     def _draw_triplets(self) -> pd.DataFrame:
-        """Draw up to 500 triplets. A triplet contains a query, one of its mates, and a track of another clique."""
+        """Draw up to 500 triplets. A triplet contains a query, one of its mates, and a track of another clique.
+
+        If there is only one clique, the third id is an empty string.
+        """
         rng = np.random.default_rng(self.run.settings.seed)
         pairs = self.pairs.iloc[np.sort(rng.permutation(len(self.pairs))[:N_TRIPLETS])]
         ids, labels = self.members["track_id"].to_numpy(), self.members["clique_id"].to_numpy()
@@ -157,10 +162,17 @@ class Evaluation:
 
 
 def read_triplets(path: str) -> pd.DataFrame:
-    """Read the triplets of the binary queries from a file. Lines that cannot be parsed are left out.
+    """Read the triplets of the binary queries from a file. Triplets that cannot be parsed are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``query_id``, ``cover_id`` (a version of the same work) and ``other_id`` (an unrelated track).
 
     Raises
     ------
+    InputError
+        The file cannot be read.
     UsageError
         The file contains no triplet.
     """
@@ -168,7 +180,8 @@ def read_triplets(path: str) -> pd.DataFrame:
         frames = [pd.DataFrame(chunk.rows) for chunk in read_cover_triplets(stream)]
     if not any(len(frame) for frame in frames):
         raise UsageError(
-            f"--triplets {path} contains no triplet: give a file with % lines, each followed by three track ids"
+            f"--triplets {path} contains no triplet: give a file with % lines, each followed by three lines with one"
+            " track id each"
         )
     return pd.concat(frames, ignore_index=True)
 
@@ -207,7 +220,10 @@ class PairDistances:
             self._distances = merged["alignment_distance"].to_numpy()
 
     def __call__(self, rows: Int64Array, others: Int64Array) -> Float64Array:
-        """Return the distance of each track in ``rows`` (n,) from the track at the same index of ``others`` (n,)."""
+        """Return the distance of each track in ``rows`` (n,) from the track at the same index of ``others`` (n,).
+
+        The result is float64 (n,). Each pair must be one of the ``pairs`` given to the constructor.
+        """
         return self._distances[np.searchsorted(self._keys, rows * self._n + others)]
 
 
@@ -283,7 +299,7 @@ def _measure_check_reliability(evaluation: Evaluation, checks: clique_models.Che
 
 
 def _rank_mates(evaluation: Evaluation, reranker: str) -> Int64Array:
-    """Return the rank of the mate in each pair. A reranker changes only the ranks of mates among the candidates."""
+    """Return the rank of the mate in each pair. A reranker changes only the ranks of mates that are candidates."""
     pairs = evaluation.pairs
     plain: Int64Array = pairs["rank"].to_numpy()
     if reranker == NO_RERANKER:
@@ -295,9 +311,9 @@ def _rank_mates(evaluation: Evaluation, reranker: str) -> Int64Array:
 
 
 def _make_clique_table(evaluation: Evaluation, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with one row for each clique: the number of tracks, the number of queries, MAP and MR1.
+    """Return a table of cliques: the number of tracks, the number of queries, MAP and MR1.
 
-    MAP, MR1 and the number of queries ignore queries without an embedding.
+    All but the number of tracks ignore tracks without an embedding. A clique without a ranked mate has no row.
     """
     scores = ranking_metrics.score_queries(pairs["query_id"].to_numpy(), pairs["rank"].to_numpy())
     clique_of: pd.Series[Any] = evaluation.members.set_index("track_id")["clique_id"]

@@ -28,9 +28,9 @@ class EmbeddingModel(Model):
         }
 
     def probability(self, measure: str, distances: Float64Array) -> Float64Array:
-        """For each distance of two tracks, return the probability that they are versions of a work.
+        """For each distance (n,) of two tracks, return the probability (n,) that they are versions of one work.
 
-        The probability is NaN if ``measure`` is not calibrated.
+        The probabilities are NaN if ``measure`` is not calibrated.
         """
         calibration = self.calibrations.get(measure)
         if calibration is None:

@@ -31,14 +31,14 @@ from reprise.udfs.cover_search import (
 )
 
 QUERIES_PER_BATCH = 2048
-"""Number of queries per pass over the gallery. The chroma of this many queries takes about 50 MB."""
+"""Number of queries in a batch. The chroma of this many queries takes about 50 MB."""
 
 
 def read_gallery(run: Run, model: EmbeddingModel) -> DataFrame:
     """Read the gallery of an embedding model, with the columns ``track_id``, ``vector`` and ``duplicates``.
 
-    ``duplicates`` is an integer that identifies the MSD song of the track. It is `NO_GROUP` if no other track is of the
-    same song.
+    ``duplicates`` is an integer that identifies the MSD song of the track. It is `NO_GROUP` if the song
+    is unknown or no other track is of the same song.
     """
     # two tracks without a song id are not duplicates, although both ids are NULL
     songs = run.warehouse.read(run.spark, MSD_TRACKS).where("song_id IS NOT NULL").select("track_id", "song_id")
@@ -76,7 +76,10 @@ def clique_members(run: Run, source: str) -> pd.DataFrame:
 
 
 def fetch_queries(run: Run, tracks: DataFrame, track_ids: Sequence[str]) -> Queries:
-    """Fetch the embeddings of tracks, in ascending order of their ids. Tracks without an embedding are left out."""
+    """Fetch the embeddings of ``track_ids`` from the gallery ``tracks``, in ascending order of track id.
+
+    Tracks without an embedding are left out.
+    """
     ids = run.spark.createDataFrame([(i,) for i in track_ids], "track_id string")
     found = tracks.join(F.broadcast(ids), "track_id", "left_semi").toArrow().sort_by("track_id").combine_chunks()
     if not len(found):
@@ -86,7 +89,7 @@ def fetch_queries(run: Run, tracks: DataFrame, track_ids: Sequence[str]) -> Quer
 
 
 def search_gallery(tracks: DataFrame, queries: Queries, k: int) -> pd.DataFrame:
-    """Find the k nearest tracks of each query.
+    """Find the k nearest tracks of each query in the gallery ``tracks``, except the query and its known duplicates.
 
     The result has the columns ``query`` (row number in ``queries``), ``candidate_id`` and ``distance``. It is sorted by
     these columns in the order ``query``, ``distance``, ``candidate_id``.
@@ -98,7 +101,9 @@ def search_gallery(tracks: DataFrame, queries: Queries, k: int) -> pd.DataFrame:
 
 
 def rank_mates(tracks: DataFrame, queries: Queries, mate_queries: Int64Array, mates: Queries) -> Int64Array:
-    """Return the rank of each mate among all tracks, by embedding distance from the mate's query. Shape (n,).
+    """Return the rank of each mate by embedding distance from its query: int64 (n,), counted from 1.
+
+    All tracks of the gallery are ranked, except the query and its known duplicates.
 
     Parameters
     ----------
@@ -140,7 +145,7 @@ def rerank(run: Run, queries: Queries, candidates: pd.DataFrame, reranker: str) 
     queries
         Query tracks.
     candidates
-        Result of `search_gallery`.
+        Result of `search_gallery`, or another table with the same columns.
     reranker
         Name of the alignment measure, or `NO_RERANKER` to keep the order of ``candidates``.
 
@@ -148,7 +153,7 @@ def rerank(run: Run, queries: Queries, candidates: pd.DataFrame, reranker: str) 
     -------
     pandas.DataFrame
         ``candidates`` with the added columns ``alignment_distance``, ``transposition`` and ``tempo_ratio``. With
-        `NO_RERANKER`, these columns are NaN.
+        `NO_RERANKER`, these columns are NaN. Otherwise, candidates without chroma are left out.
 
     Raises
     ------

@@ -24,7 +24,7 @@ from reprise.udfs.beat_chroma import WINDOWS_DDL, cut_windows, to_features
 from reprise.udfs.cover_vectors import CODES_DDL, encode_tracks
 
 HELD_OUT = 5
-"""One in five cliques is held out from the training. The held-out cliques serve to calibrate the distances."""
+"""About one in five cliques is held out from the training. The held-out cliques serve to calibrate the distances."""
 
 TABLE_OF = {"median_patch": CHROMA_PATCHES, "beat_chroma": BEAT_CHROMA}
 """Maps each column that an embedding model can read to its table."""
@@ -53,9 +53,9 @@ class Samples:
 
     @cached_property
     def members(self) -> pd.DataFrame:
-        """``track_id`` and ``clique_id`` of those tracks of the clique list that have at least one patch.
+        """``track_id`` and ``clique_id`` of those tracks of the clique list that have a median patch.
 
-        Each track occurs once. The rows are in ascending order of ``track_id``.
+        Each track occurs once, with its smallest clique id. The rows are in ascending order of ``track_id``.
         """
         listed = self._table(COVER_CLIQUES).where(F.col("source") == self.cliques)
         table = next(t for t in TABLE_OF.values() if t.name in self.versions)
@@ -71,7 +71,10 @@ class Samples:
         return rows[has_mate].reset_index(drop=True)
 
     def draw_others(self, column: str, count: int) -> list[Float32Array]:
-        """Draw up to ``count`` tracks that are not in any clique list. Return their values in ``column``."""
+        """Draw up to ``count`` tracks that are not in any clique list. Return their features in ``column``.
+
+        The features have the shapes given in `fetch_features`, and are in ascending order of track id.
+        """
         table = TABLE_OF[column]
         listed = self._table(COVER_CLIQUES).select("track_id")
         others = self._table(table).where("status = 'ok'").select("track_id").join(listed, "track_id", "left_anti")
@@ -80,7 +83,10 @@ class Samples:
         return list(self.fetch_features(column, sorted(ids)).values())
 
     def fetch_features(self, column: str, track_ids: Sequence[str]) -> dict[str, Float32Array]:
-        """Return a dictionary that maps each of ``track_ids``, in the same order, to the features in ``column``."""
+        """Return a dictionary that maps each of ``track_ids``, in the same order, to the features in ``column``.
+
+        The features are float32, of shape (451,) for ``median_patch`` and (12, beats) for ``beat_chroma``.
+        """
         features: dict[str, Float32Array] = {}
         for batch in self._rows(column, track_ids).toArrow().to_batches():
             features |= zip(batch.column("track_id").to_pylist(), to_features(batch, column), strict=True)
@@ -89,7 +95,8 @@ class Samples:
     def cut_patches(self, track_ids: Sequence[str], hop_beats: int) -> Float32Array:
         """Cut the chroma of tracks into patches that start every ``hop_beats`` beats.
 
-        Return float32 (n, 451): a patch is represented by 451 values.
+        Return float32 (n, 451): a half patch for each of the n patches (see `reprise.lib.detect.patches`), in ascending
+        order of track id and time.
         """
         rows = self._rows("beat_chroma", track_ids)
         windows = rows.mapInArrow(partial(cut_windows, hop_beats=hop_beats), WINDOWS_DDL).toArrow()
@@ -97,7 +104,7 @@ class Samples:
         return np.stack(to_vectors(windows.column("patch").combine_chunks()))
 
     def encode(self, dictionary: Dictionary, track_ids: Sequence[str]) -> Float32Array:
-        """Encode tracks with a dictionary. Return the codes, float32 (n, words), in ascending order of track id."""
+        """Encode n tracks with a dictionary. Return the codes, float32 (n, words), in ascending order of track id."""
         rows = self._rows("beat_chroma", track_ids).repartition(self.run.spark.sparkContext.defaultParallelism)
         coded = rows.mapInArrow(partial(encode_tracks, dictionary=dictionary), CODES_DDL).toArrow()
         return np.stack(to_vectors(coded.sort_by("track_id").column("code").combine_chunks()))
@@ -143,7 +150,7 @@ def _fit_pca(samples: Samples, params: Mapping[str, Any]) -> Embedding:
 def _fit_lda(samples: Samples, params: Mapping[str, Any]) -> Embedding:
     rows = samples.training
     if rows.empty:
-        raise ValueError("no clique with at least two tracks is left for the training")
+        raise ValueError("no clique with at least two tracks is left for the training: ingest more tracks")
     patches = samples.cut_patches(rows["track_id"].tolist(), params["hop_beats"])
     rng = np.random.default_rng(samples.seed)
     drawn = np.sort(rng.choice(len(patches), min(params["n_patches"], len(patches)), replace=False))

@@ -14,7 +14,10 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_TOO_MANY_BAD, EXIT_INTERRUPTED = 0, 1, 2,
 
 
 class UsageError(RepriseError):
-    """Invalid arguments. The command prints the message as one line and exits with code 2."""
+    """Invalid arguments, or a missing prerequisite, such as a table that another job must write first.
+
+    The command prints the message as one line and exits with code 2.
+    """
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,7 +74,7 @@ def read_settings(args: argparse.Namespace, names: Iterable[str], defaults: Iter
     names
         Settings that have their own option, e.g. ``warehouse``.
     defaults
-        Settings of lowest precedence, as ``KEY=VALUE`` strings.
+        ``KEY=VALUE`` strings that ``--conf`` and the options override. They override environment variables, too.
 
     Raises
     ------
@@ -106,5 +109,5 @@ def existing_location(location: str) -> str:
     """
     location = absolute_location(location)
     if "://" not in location and not os.path.lexists(location):
-        raise UsageError(f"--source {location} does not exist")
+        raise UsageError(f"--source {location} does not exist: name an existing file or folder")
     return location

@@ -65,7 +65,7 @@ def main() -> int:
     for source, target in (("defaults.conf", "spark-defaults.conf"), ("log4j2.properties", "log4j2.properties")):
         (SPARK_HOME / "conf" / target).write_bytes((files("reprise.conf") / "spark" / source).read_bytes())
     if missing := list_missing_jars():
-        print(f"downloading {len(missing)} Delta jars")
+        print(f"downloading missing Delta jars: {len(missing)}")
         try:
             download(missing)
         except Py4JJavaError as error:
@@ -76,7 +76,7 @@ def main() -> int:
             )
             return 1
         if missing := list_missing_jars():
-            print(f"the download did not bring the jars {', '.join(missing)}: run make setup again", file=sys.stderr)
+            print(f"the download left out the jars {', '.join(missing)}: run make setup again", file=sys.stderr)
             return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""List the input files of a folder tree on any file system. Memory does not grow with the number of files."""
+"""List the input files below a local folder or a Hadoop path. The list is stored in a temporary file, not in memory."""
 
 import os
 import stat
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ("fault", pa.string()),
     ]
 )
-"""Columns of a listing. ``fault_kind`` and ``fault`` (a message) are NULL for an input that can be read."""
+"""Columns of a listing. ``fault_kind`` and ``fault`` (a message) are NULL if the listing found no fault."""
 Listed = tuple[str, int, int, str | None, str | None]
 
 _ROWS = 8192
@@ -37,16 +37,24 @@ _GLOB = str.maketrans({c: f"\\{c}" for c in "{}[]*?\\"})
 class Listing:
     """Files below a source in a fixed order. The list is stored in a temporary file (100 MB for a million files).
 
-    A listing is a context manager. Its exit deletes the temporary file.
+    An entry that cannot be used, e.g. a link that points outside a local source, is listed with its fault. A listing is
+    a context manager. Its exit deletes the temporary file.
 
     Parameters
     ----------
     spark
         Spark session, used to list a source that is not local.
     source
-        Path or URI of a folder or file. Hadoop reads URIs that do not start with ``file:``.
+        Folder or file: a local path, or a URI with ``://``, which Hadoop reads. `existing_location` makes a path of a
+        ``file:`` URI.
     suffixes
-        Suffixes of the files to list, in lower case. Files with other suffixes are skipped.
+        Suffixes of the files to list, in lower case. Files with other suffixes are skipped. If a local source is one
+        file, it is listed whatever its suffix.
+
+    Raises
+    ------
+    UsageError
+        The folder of a local source cannot be read, or a Hadoop source does not exist.
     """
 
     def __init__(self, spark: SparkSession, source: str, suffixes: tuple[str, ...]) -> None:
@@ -71,7 +79,7 @@ class Listing:
         self._spool.close()
 
     def missing(self, uris: Iterable[str]) -> set[str]:
-        """Return the ``uris`` that are below the local source but not in the listing.
+        """Return the ``uris`` that are the local source or below it, but are not in the listing.
 
         The result is empty for a Hadoop source.
         """
@@ -102,7 +110,8 @@ class Listing:
         """Return ``files`` as a data frame.
 
         For a Hadoop source, a column ``content`` with the bytes of each file is added, because workers cannot open the
-        files.
+        files. It is NULL for a file that has a fault or was deleted after the listing. If all ``files`` have faults,
+        the column is not added.
         """
         readable = files.filter(files["fault"].is_null())["uri"].to_pylist()
         if self.is_local or not readable:
@@ -130,8 +139,8 @@ def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[Listed]:
                 ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             if uri == root.as_uri():
-                raise UsageError(f"--source {root} cannot be read: {error.strerror}") from None
-            yield uri, 0, 0, "not_a_file", f"cannot list {printable_name(folder)}: {error.strerror}"
+                raise UsageError(f"--source {root} cannot be read: {error.strerror}; make it readable") from None
+            yield uri, 0, 0, "not_a_file", f"cannot list {printable_name(folder)}: {error.strerror}; make it readable"
             continue
         for entry in ordered:
             place = f"{uri}/{quote(os.fsencode(entry.name))}"
@@ -147,7 +156,7 @@ def _describe(path: str, uri: str, leaves: Callable[[str], bool]) -> Listed:
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError as error:
-        return uri, 0, 0, "not_a_file", f"cannot read {name}: {error.strerror}"
+        return uri, 0, 0, "not_a_file", f"cannot read {name}: {error.strerror}; repair or remove it"
     fault = None
     if os.path.islink(path) and leaves(path):  # noqa: PTH114
         fault = f"{name} is a symbolic link that points outside the source: give its target as another --source"
@@ -170,9 +179,9 @@ def _walk_hadoop(spark: SparkSession, source: str, suffixes: tuple[str, ...]) ->
     except AnalysisException as error:
         if error.getCondition() != "PATH_NOT_FOUND":
             raise
-        raise UsageError(f"--source {source} does not exist") from None
+        raise UsageError(f"--source {source} does not exist: name an existing file or folder") from None
     largest = int(spark.conf.get("spark.sql.sources.binaryFile.maxLength") or 2**31 - 1)
-    too_large = f"has more than {largest:,} bytes, the limit of spark.sql.sources.binaryFile.maxLength: raise it"
+    too_large = f"the file has more than {largest:,} bytes: raise spark.sql.sources.binaryFile.maxLength"
     return (
         (quote(path, safe="/:@"), length, mtime_us, *((None, None) if length <= largest else ("not_a_file", too_large)))
         for path, length, mtime_us in found.toLocalIterator(prefetchPartitions=True)

@@ -20,7 +20,7 @@ class PendingInputs:
     todo
         Inputs to read, with the columns of the listing and ``known_sha256``.
     known
-        Manifest rows of all listed inputs.
+        The job's manifest rows of the listed inputs.
     done
         Inputs to skip, with the columns of the listing and of the manifest.
     """
@@ -41,7 +41,7 @@ class PendingInputs:
 
 
 def compare_with_manifest(warehouse: Warehouse, job: str, listed: pa.Table, *, force: bool) -> PendingInputs:
-    """Compare ``listed`` inputs with the manifest.
+    """Compare ``listed`` inputs with the manifest rows of ``job``.
 
     An input is done if its size and modification time equal those in the manifest. A manifest row without a hash
     belongs to an input that could not be read; this input is read again. With ``force``, all inputs are read again.

@@ -26,7 +26,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Model:
-    """A row of ``models``. ``artifact`` is a full URI; the table contains the path relative to the warehouse root."""
+    """A row of ``models``. ``artifact`` is a full path or URI; in the table, it is relative to the warehouse root."""
 
     model_id: str
     task: str
@@ -86,7 +86,7 @@ def write_model(
     sha256: str,
     trained_on: Mapping[str, Any],
 ) -> Model:
-    """Write the row of a trained model. ``artifact`` is the path that `write_artifact` returned."""
+    """Write the row of a trained model and return it. ``artifact`` is the path that `write_artifact` returned."""
     row = {
         "model_id": model_id,
         "kind": kind,
@@ -138,9 +138,9 @@ def write_artifact(root: str, data: bytes, suffix: str) -> tuple[str, str]:
 
 
 def write_report_files(root: str, artifact: str, name: str, folder: Path) -> str:
-    """Copy the files of a local folder to the folder ``name`` beside an artifact.
+    """Copy the files of a local folder to the folder ``ARTIFACT/name``. ARTIFACT is ``artifact`` without its suffix.
 
-    Return the path of the new folder, relative to the warehouse root.
+    Return the path of the new folder. Like ``artifact``, it is relative to ``root``, the warehouse root.
     """
     path = f"{artifact.rpartition('.')[0]}/{name}"
     for file in sorted(folder.iterdir()):

@@ -1,4 +1,4 @@
-"""Find new, changed and deleted tracks, for jobs that compute one table of tracks from other tables."""
+"""Find new, changed and deleted tracks, for jobs that compute tables of tracks from other tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,21 @@ _ALL: Mapping[str, str | int] = {}
 
 @dataclass(frozen=True)
 class PendingTracks:
-    """Tracks in one `Part` of ``source`` that have no row with their current ``sha256`` in the target table."""
+    """Tracks in one `Part` of ``source`` that have no row with their current ``sha256`` in the target table.
+
+    With ``--force``, they are all tracks in the part.
+    """
 
     source: Table
     part: Part
     track_ids: Sequence[str]
 
     def frame(self, run: Run, columns: Sequence[str]) -> DataFrame:
-        """Return the source rows of these tracks. The added column ``source`` contains the name of the source table."""
+        """Return the source rows of these tracks as a Spark data frame.
+
+        ``columns`` are the columns to read, among them ``track_id``. The added column ``source`` contains the name of
+        the source table.
+        """
         rows = run.warehouse.read_part(run.spark, self.source, self.part).select(*columns)
         if len(self.track_ids) < self.part.row_count:
             ids = run.spark.createDataFrame([(i,) for i in self.track_ids], "track_id string")
@@ -50,13 +57,13 @@ def find_pending(
     """Read ``sources`` one `Part` at a time and yield the pending tracks.
 
     A track is done if ``target`` has a row with its ``track_id`` and ``sha256``. All other tracks are pending.
-    With ``--force``, all tracks are pending.
+    With ``--force``, all tracks are pending. The numbers of tracks are added to ``run.inputs`` and ``run.counts``.
 
     Parameters
     ----------
     source_rows, target_rows
-        Required column values of the rows in ``sources``, and of the rows in ``target``. All other rows are ignored. If
-        a source has several rows for one track, ``source_rows`` selects the row to compare.
+        Mapping of column names to the values that a row of ``sources`` or of ``target`` must have. All other rows are
+        ignored. If a source has several rows for one track, ``source_rows`` selects the row to compare.
     run_first
         Command that fills the sources. The error message for empty sources names it.
     part_rows
@@ -65,14 +72,14 @@ def find_pending(
     Raises
     ------
     UsageError
-        All sources are empty.
+        All sources are empty or missing.
     """
     warehouse, identity = run.warehouse, ["track_id", "sha256"]
     part_rows = part_rows or run.settings.files_per_task * run.spark.sparkContext.defaultParallelism
     existing = [source for source in sources if warehouse.exists(source)]
     parts = [(source, part) for source in existing for part in warehouse.parts(source, part_rows)]
     if not parts:
-        raise UsageError(f"{' and '.join(s.name for s in sources)} have no rows: run {run_first} first")
+        raise UsageError(f"there are no rows in {' and '.join(s.name for s in sources)}: run {run_first} first")
     run.count(tracks=0, skipped=0)
     with run.progress("rows") as progress:
         task = progress.add_task("", total=sum(part.row_count for _, part in parts))
@@ -106,9 +113,10 @@ def delete_removed_tracks(
     *,
     source_rows: Mapping[str, str | int] = _ALL,
 ) -> None:
-    """Delete the rows of tracks that are no longer in any of ``sources``, from ``targets`` and from the quarantine.
+    """Delete from ``targets`` the rows of tracks that are no longer in any of ``sources``.
 
-    ``source_rows`` is as in `find_pending`.
+    Delete also the quarantine rows of ``job`` whose track is no longer in the source that they name. ``source_rows`` is
+    as in `find_pending`; it does not apply to the quarantine.
     """
     sources = [source for source in sources if warehouse.exists(source)]
     for target in targets:

@@ -18,7 +18,7 @@ def write_quarantine(warehouse: Warehouse, job: str, rows: pa.Table, read: pd.Se
     Parameters
     ----------
     read
-        URIs of all inputs that this run read, whether valid or rejected. Unchanged inputs are not included.
+        URIs of all inputs that were read to get ``rows``, whether valid or rejected. Unchanged inputs are not included.
     force
         Increase the number of attempts even if the content and the reason for the rejection are the same as before.
     """
@@ -44,7 +44,10 @@ def write_quarantine(warehouse: Warehouse, job: str, rows: pa.Table, read: pd.Se
 
 
 def delete_removed_inputs(warehouse: Warehouse, job: str, listing: Listing) -> None:
-    """Delete the quarantine and manifest rows of rejected inputs that no longer exist below the source."""
+    """Delete the quarantine and manifest rows of rejected inputs that no longer exist below the listed source.
+
+    Nothing is deleted if the source is not local, see `Listing.missing`.
+    """
     stored = warehouse.lookup_all(QUARANTINE).to_pandas()
     inputs = stored["uri"].str.replace(_LINE, "", regex=True)
     gone = listing.missing(inputs[stored["stage"] == job])

@@ -55,9 +55,9 @@ class Job:
     Parameters
     ----------
     name
-        Module name: a verb and a noun, joined by an underscore.
+        Module name: a verb and its object, in lower case with underscores, e.g. ``train_cover_index``.
     doc
-        Module docstring; its first line is the description in ``--help``.
+        Module docstring. ``--help`` prints its first line as the description, and the rest after the options.
     add_arguments
         Function that adds the job's own arguments to the parser.
     body

@@ -1,4 +1,4 @@
-"""Start the Spark session. No other module creates a session."""
+"""Start the Spark session. Other modules can only derive a session from it, with ``newSession``."""
 
 from __future__ import annotations
 

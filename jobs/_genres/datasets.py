@@ -34,7 +34,7 @@ _ARTIST = ["track_id", "group", "artist_name"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Features and genres of labelled rows, in the order of the row ids.
+    """Features and genres of labelled rows, ordered by track id and window, or by the names in a file.
 
     Parameters
     ----------
@@ -47,8 +47,9 @@ class Dataset:
     genres
         Shape (n,): genre labels.
     groups
-        Shape (n,): group of each row. No split divides a group. The group is the artist. If the artist is unknown, the
-        group is the song. If the song is unknown too, the group is the track.
+        Shape (n,): group of each row. No honest split divides a group (see `SplitPlan`). The group is the artist. If
+        the artist is unknown, the group is the song. If the song is unknown too, the group is the track. In a file,
+        artists and songs are unknown.
     """
 
     ids: ObjectArray
@@ -67,9 +68,9 @@ class Labelled:
     tracks
         Shape (n,): the track id of each row. If the rows come from a file, the name of the track's audio file.
     trained_on
-        Versions of the tables by name, or the SHA-256 of the file.
+        Versions of the tables by name, or the SHA-256 of the file under the key `FILE_SHA256`.
     fetch
-        Function that takes ascending row indices and loads the features of these rows.
+        Function that takes m ascending row indices, shape (m,), and loads the features of these rows, float32 (m, d).
     """
 
     ids: ObjectArray
@@ -95,7 +96,7 @@ def name_labels(labels: str | None, table: str | None) -> str:
         Neither option is given.
     """
     if labels is None and table is None:
-        raise UsageError(f"--labels is missing: name a source in genre_labels, or give {TAGS} or {TABLE}")
+        raise UsageError(f"--labels is missing: name a source in genre_labels, or give {TAGS}, or give --table FILE")
     return labels or TABLE
 
 
@@ -118,7 +119,8 @@ def find_labelled(
     Raises
     ------
     UsageError
-        The feature set, label source or file does not exist, or no row has both features and a label.
+        The feature set, the label source, a table or the file does not exist, or the file is invalid. Or ``labels`` and
+        ``table`` do not match: `TABLE` needs a file, and a file needs `TABLE`. Or no row has both features and a label.
     """
     if feature_set not in FEATURE_SETS:
         raise UsageError(f"unknown feature set {feature_set}; choose from: {', '.join(FEATURE_SETS)}")
@@ -133,7 +135,9 @@ def find_labelled(
 def _find_in_file(feature_set: FeatureSet, path: str) -> Labelled:
     if not set(feature_set.columns) <= set(COLUMNS):
         possible = ", ".join(name for name, one in FEATURE_SETS.items() if set(one.columns) <= set(COLUMNS))
-        raise UsageError(f"a file has no features of the set {feature_set.name}; choose from: {possible}")
+        raise UsageError(
+            f"--table: the file has no features of the set {feature_set.name}; choose --features from: {possible}"
+        )
     try:
         found = read_table(path)
     except InputError as error:
@@ -167,7 +171,7 @@ class _Tables:
 def _find_in_tables(run: Run, feature_set: FeatureSet, labels: str, versions: Mapping[str, int]) -> Labelled:
     tables = _Tables(run, versions)
     if feature_set.table.name not in versions:
-        raise UsageError(f"there is no {feature_set.table.name} yet: run extract-genre-features first")
+        raise UsageError(f"the table {feature_set.table.name} does not exist: run extract-genre-features first")
     keys = _read_keys(tables, feature_set)
     named = _read_tags(tables) if labels == TAGS else _read_labels(tables, labels)
     found = keys.join(named, "track_id").toArrow().sort_by([(name, "ascending") for name in keys.columns])
@@ -229,7 +233,7 @@ def _read_labels(tables: _Tables, source: str) -> DataFrame:
 def _read_tags(tables: _Tables) -> DataFrame:
     """Return ``track_id``, ``genre`` (the first tag), ``group`` (the artist's MusicBrainz id) and ``artist_name``."""
     if LIBRARY_TRACKS.name not in tables.versions:
-        raise UsageError("there is no library_tracks yet: run ingest-library first")
+        raise UsageError("the table library_tracks does not exist: run ingest-library first")
     tags = F.filter("genre_tags", lambda tag: F.trim(tag) != "")
     rows = tables.read(LIBRARY_TRACKS).where(F.size(tags) > 0)
     return rows.select("track_id", F.trim(tags[0]).alias("genre"), F.col("artist_mbid").alias("group"), "artist_name")
@@ -247,9 +251,9 @@ def _unify_spelling(genres: "pd.Series[str]") -> "pd.Series[str]":
 def _group_library(frame: pd.DataFrame) -> list[str]:
     """Return the group of each row.
 
-    The group is the MusicBrainz id of the track's artist. If this id is missing, the group is the artist id of another
-    track with the same artist name. If no track with this name has an artist id, the group is the normalised artist
-    name. If the artist name is missing too, the group is the track.
+    The group is the MusicBrainz id of the track's artist. If this id is missing, the group is the smallest artist id of
+    the tracks with the same normalised artist name. If no track with this name has an artist id, the group is the
+    name itself. If the artist name is missing too, the group is the track.
     """
     names = {name: normalise(name, "")[0] if name else "" for name in frame["artist_name"].unique()}
     rows = [(f"track {track_id}", mbid, names[name]) for track_id, mbid, name in frame[_ARTIST].to_numpy().tolist()]

@@ -133,7 +133,15 @@ def train_model(run: Run, data: Dataset, request: TrainingRequest, lists: Pair |
 
 
 def train_again(run: Run, data: Dataset, request: TrainingRequest, train: Int64Array) -> bytes:
-    """Fit the only candidate on the rows with the indices ``train``, as `train_model` fits the final model."""
+    """Fit the only candidate on the rows with the indices ``train``, as `train_model` fits the final model.
+
+    Return the content of the model's file.
+
+    Raises
+    ------
+    UsageError
+        The learner cannot be fitted to these rows.
+    """
     roles = np.zeros(len(data.ids), dtype=np.int8)
     roles[train] = TRAIN
     with _broadcast(run, make_problem(data, request, [roles])) as run_fits:
@@ -210,7 +218,7 @@ def _check_fit(result: Mapping[str, Any], request: TrainingRequest) -> None:
 
 
 def _choose_candidates(run_fits: RunFits, plan: SplitPlan, request: TrainingRequest) -> dict[int, int]:
-    """Return the index of the chosen candidate for each split.
+    """Return the index of the chosen candidate by split: for each honest and leaky split, and for the final split.
 
     The candidate with the highest macro F1 in the inner splits is chosen; if several have the same F1, the first of
     them is chosen. A candidate with a failed fit is not chosen. For a split without inner splits, the candidate of the

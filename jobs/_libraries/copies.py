@@ -45,7 +45,7 @@ class CopyPlan:
 
     @property
     def lost(self) -> set[str]:
-        """Ids of the tracks whose last copy is gone from the listener's files."""
+        """Ids of the listener's stored tracks that the files do not require any more."""
         return set(self.stored["track_id"]) - set(self.wanted["track_id"])
 
     def new_copies(self) -> pd.DataFrame:
@@ -71,7 +71,7 @@ def plan_copies(warehouse: Warehouse, job: str, user_id: str, folders: Collectio
     """Compare the copies that a listener has in the tables with those that the listener's files require.
 
     If several files have the same content, the copy is the first existing file in order of URI. If all these files are
-    gone, the copy is the first file in order of URI. Copies outside ``folders`` are kept.
+    gone, the copy is the first file in order of URI. Stored copies outside ``folders`` are treated like these files.
     """
     frames = [warehouse.lookup(MANIFEST, "uri", folder, f"{folder}/\U0010ffff").to_pandas() for folder in folders]
     files = pd.concat(frames, ignore_index=True)
@@ -92,7 +92,7 @@ def _is_below(uris: pd.Series, folders: Collection[str]) -> pd.Series:
 
 
 def write_copies(run: Run, listeners: Folders) -> dict[str, set[str]]:
-    """Write new copies and the status of duplicate files. Return the ids of lost tracks by listener."""
+    """Write new copies, and the status of all files of the listeners. Return the ids of lost tracks by listener."""
     lost: dict[str, set[str]] = {}
     plans: list[CopyPlan] = []
     for user_id, folders in listeners.items():
@@ -129,8 +129,8 @@ def delete_orphans(warehouse: Warehouse, lost: Mapping[str, set[str]]) -> int:
         return 0
     copies = warehouse.lookup(LIBRARY_COPIES, "track_id", min(ids), max(ids), ["user_id", "track_id"]).to_pylist()
     ids -= {row["track_id"] for row in copies if row["track_id"] not in lost.get(row["user_id"], ())}
-    # Delete the track before its analysis. If the job stops between the two steps, the analysis has no track, and a
-    # later run repairs this. No run repairs a track without an analysis.
+    # Delete the track before its analysis. If the job stops in between and the file comes back, a later run reads the
+    # file again. A track without an analysis would count as known, and its file would be read only with --force.
     for table in (LIBRARY_TRACKS, LIBRARY_ANALYSIS):
         warehouse.merge(table, [], delete=pa.table({"track_id": pa.array(sorted(ids), pa.string())}))
     return len(ids)

@@ -60,7 +60,7 @@ class _ReadFile:
 
 
 def ingest_lists(run: Run, tree: ListenerFolders, files: pa.Table, listeners: Folders, lost: Collection[str]) -> None:
-    """Read the new lists among ``files`` and write their plays, in batches of limited size.
+    """Read the new and changed lists among ``files`` and write their plays, in batches of limited size.
 
     ``lost`` contains the ids of the listeners who have lost tracks. All lists of these listeners are read again.
     """
@@ -118,7 +118,8 @@ def _read_list(listed: Mapping[str, Any], owner: ListenerTracks | None, known_sh
 def _write(run: Run, files: Sequence[_ReadFile], known: pd.DataFrame) -> None:
     """Match the entries of the lists with tracks, and write the plays.
 
-    The manifest is written last. If the job is killed, the next run reads every list without a manifest row again.
+    The manifest is written last. If the job is killed, the next run reads again each list whose manifest row is missing
+    or outdated.
     """
     good = [file.plays for file in files if file.plays]
     _match(run, good)
@@ -154,7 +155,10 @@ def _match(run: Run, lists: Sequence[PlayCounts]) -> None:
 
 
 def _find_tracks(run: Run, table: Table, id_column: str, lists: Iterable[PlayCounts]) -> list[Track]:
-    """Return the tracks in ``table`` that can match an entry of the lists, in order of their ids."""
+    """Return the tracks in ``table`` that can match an entry of the lists, in order of their ids.
+
+    The ``track_id`` of a returned track is its value in ``id_column``.
+    """
     wanted = {
         key
         for one in lists

@@ -1,8 +1,9 @@
 """Fit the weights of the analysis: ``python -m reprise.jobs._shipped_models.fit_analysis_weights > …/weights.py``.
 
 The analysis chooses beats, bars and key by softmax regressions over candidates. All regressions are fitted to rendered
-songs of the plans with the seeds ``RENDERED_SEEDS``. ``bench_analysis`` evaluates them on songs of other plans. The
-training data of the key regression also include many songs without audio, whose chroma is computed from their notes.
+songs of the plans with the seeds ``RENDERED_SEEDS``. ``bench_analysis`` evaluates them on songs of another plan. The
+training data of the key regression also include single tones and chords, and many songs without audio, whose chroma is
+computed from their notes.
 The script takes half an hour on one core, mostly for rendering.
 """
 
@@ -32,9 +33,9 @@ SONGS_PER_NOTES_SEED = 3800
 TONICS = 12
 BASS_PITCH_LIMIT = 50
 """Notes with a MIDI pitch below this value count as bass notes."""
-HEAD = '''"""Fitted weights of the features by which beats, bars and key are chosen.
+HEAD = '''"""Fitted weights of the features that determine the choice of beats, bars and key.
 
-They belong to `compute_beat_features`, `compute_bar_features` and `compute_key_features`, in the order of the features.
+They have the order of the features of `compute_beat_features`, `compute_bar_features` and `compute_key_features`.
 `reprise.jobs._shipped_models.fit_analysis_weights` fits them to composed songs: do not edit them by hand.
 """
 
@@ -43,14 +44,14 @@ import numpy as np
 
 
 def render_mono(song: sample.Composition) -> Float32Array:
-    """Render a song as a mono signal at 22,050 Hz, rounded to 16 bits: the input of the analysis."""
+    """Render a song as a mono signal (samples,) at 22,050 Hz, rounded to 16 bits: the input of the analysis."""
     mix = np.sum(list(render(song).values()), axis=0).mean(axis=1)
     signal: Float32Array = np.round(soxr.resample(mix, 44_100, SAMPLE_RATE) * 32767).astype(np.float32) / 32768
     return signal
 
 
 def score_beats(song: sample.Composition, beats_s: Float64Array) -> float:
-    """Return the F-measure of estimated beats.
+    """Return the F-measure of the estimated beat times ``beats_s``, compared with the true beats of the song.
 
     As in mir_eval by default, the tolerance is 70 ms, and beats in the first 5 s are ignored.
     """
@@ -59,7 +60,7 @@ def score_beats(song: sample.Composition, beats_s: Float64Array) -> float:
 
 
 def compose_songs(seed: int, count: int) -> Iterator[sample.Composition]:
-    """Compose the first ``count`` normal songs of a plan. A normal song is not deliberately short and has beats."""
+    """Compose the first ``count`` normal songs of the plan with this seed: songs with beats that are not very short."""
     plan = sample.SamplePlan(4000, seed=seed)
     for index in [i for i in range(plan.n_tracks) if plan.track(i).state == NORMAL][:count]:
         yield sample.compose(plan, index)
@@ -70,7 +71,8 @@ def make_examples(
 ) -> tuple[ChoiceExample | None, ChoiceExample | None, KeyExample]:
     """Analyse a rendered song and return its training examples for beats, bars and key.
 
-    The examples for beats and bars are None if the signal has no onsets, or if no candidate has nearly correct beats.
+    The examples for beats and bars are None if the signal has too few onsets, or if no candidate has an F-measure
+    of at least 0.85.
     """
     signal_frames = frames.measure_frames(signal)
     starts_s = segments.find_segments(signal_frames).start / frames.FRAME_RATE
@@ -145,8 +147,8 @@ def fit_choices(examples: list[ChoiceExample], shrinkage: float) -> Float64Array
     """Fit the weights (k,) of a softmax over candidates.
 
     The probability of an example is the total probability of its correct candidates. The fit maximises the sum of the
-    log probabilities of the examples.
-    The features are standardised. ``shrinkage`` is the factor of the L2 penalty on the weights.
+    log probabilities of the examples, minus the sum of the squared weights times ``shrinkage``. During the fit, each
+    feature is divided by its standard deviation. The returned weights belong to the original features.
     """
     spread = np.concatenate([features for features, _ in examples[:400]]).std(axis=0) + 1e-9
     counts = np.array([len(features) for features, _ in examples])

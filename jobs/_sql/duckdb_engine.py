@@ -1,6 +1,6 @@
 """Query engine that reads the Parquet files of the tables with DuckDB.
 
-It starts no Spark session, so it returns results in about a second.
+It starts no Spark session, so a short query takes about a second.
 """
 
 import re
@@ -59,7 +59,7 @@ class DuckDB:
         UsageError
             A parameter in ``sql`` has no value, or a name in ``parameters`` does not occur in ``sql``.
         duckdb.Error, OSError
-            A statement fails.
+            A statement cannot be parsed, or fails.
         """
         check_parameters(sql, self.name, parameters.keys())
         sql = to_duckdb_parameters(sql)

@@ -1,4 +1,4 @@
-"""Common protocol of the two query engines, DuckDB and Spark."""
+"""Open a query engine, DuckDB or Spark, and the protocol that both implement."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

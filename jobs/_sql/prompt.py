@@ -26,7 +26,7 @@ _HELP = r"end a statement with ;   \d lists tables and views   \d TABLE lists it
 
 
 def run_prompt(engine: Engine, parameters: Mapping[str, str], read_line: Callable[[str], str] | None = None) -> None:
-    """Read and run statements until ``read_line`` raises EOFError. Errors are printed as one line.
+    """Read and run statements until the user quits or ``read_line`` raises EOFError. Print each error as one line.
 
     Parameters
     ----------

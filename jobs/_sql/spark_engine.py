@@ -44,12 +44,12 @@ class Spark:
         Raises
         ------
         QueryError
-            The engine was opened without ``write``, and a statement is not read-only. All statements are checked before
-            the first one runs.
+            The engine was opened without ``write``, and a statement is not read-only or calls Java code. All statements
+            are checked before the first one runs.
         UsageError
             A parameter in ``sql`` has no value, or a name in ``parameters`` does not occur in ``sql``.
         pyspark.errors.PySparkException
-            A statement fails.
+            A statement cannot be parsed, or fails.
         """
         check_parameters(sql, self.name, parameters.keys())
         statements = split_statements(sql, self.name)

@@ -14,7 +14,7 @@ from reprise.udfs.arrow import spark_schema
 def create_temporary_views(
     spark: SparkSession, frames: Mapping[str, DataFrame], views: Collection[View] = tuple(VIEWS.values())
 ) -> None:
-    """Create temporary views in a session: one for each of ``frames``, and the declared ``views``, which read these.
+    """Create temporary views in a session: one for each data frame in ``frames``, and ``views``, which read them.
 
     A data frame made from such a view keeps reading these ``frames``, even if the view is later replaced.
 

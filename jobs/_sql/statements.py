@@ -82,7 +82,7 @@ def is_complete(sql: str, engine: str) -> bool:
 def split_statements(sql: str, engine: str) -> list[str]:
     """Split ``sql`` into statements, without the semicolons.
 
-    Empty statements and statements of comments only are dropped.
+    Statements that are empty or consist only of comments are dropped.
     """
     statements, current, has_code = [], "", False
     for kind, text in [*tokenize(sql, engine), ("end", "")]:
@@ -110,7 +110,7 @@ def check_parameters(sql: str, engine: str, given: Collection[str]) -> None:
             raise UsageError(f"the query's :{name} has no value: give --param {name}=VALUE")
     for name in given:
         if name not in wanted:
-            raise UsageError(f"--param {name}: the query has no parameter :{name}")
+            raise UsageError(f"--param {name}: the query has no parameter :{name}; remove the option")
 
 
 def to_duckdb_parameters(sql: str) -> str:

@@ -1,8 +1,8 @@
 """Analysis of a recording with the field names, units and ranges of the Million Song Dataset.
 
 The dataset was made with the analyser of The Echo Nest, which no longer exists. The meaning of its fields is known from
-its documentation and from the values in the dataset. Two analysers never agree on every segment or beat. In addition,
-this analyser differs from the Echo Nest's in the following points:
+its documentation and from the values in the dataset. Single segments and beats can differ between any two analysers. In
+addition, this analyser differs from the Echo Nest's in the following points:
 
 * **Levels** (``loudness``, ``segments_loudness_*``) use the weighting of ITU-R BS.1770, because the Echo Nest's model
   of the ear was not published. A full-scale sine of 1 kHz has 0 dB. ``loudness`` is computed from the peaks of the
@@ -10,16 +10,17 @@ this analyser differs from the Echo Nest's in the following points:
 * **Pitches** are the strengths of notes without their overtones, raised to a power. The power is chosen so that the
   average strength of weak pitch classes, relative to the strongest pitch class, is the same as in the dataset.
 * **Timbre**: coefficient 1 is the mean loudness above -60 dB, as in the dataset. Coefficients 2 to 12 are inner
-  products of the levels with fixed patterns. A pattern is the product of a cosine over time and a cosine over the
-  critical bands. The Echo Nest used other patterns. Coefficient 2 is lower for brighter sounds, and coefficient 4 is
-  higher for a sudden attack. Means and standard deviations are similar to those in the dataset, but the two kinds of
-  timbre are not interchangeable.
+  products of the levels with fixed patterns, minus an offset per coefficient. A pattern is the product of a cosine over
+  time and a cosine over the critical bands. The Echo Nest used other patterns. Coefficient 2 is lower for brighter
+  sounds, and coefficient 4 is higher for a sudden attack. Means and standard deviations are similar to those in the
+  dataset, but the two kinds of timbre are not interchangeable.
 * **Tempo** is one value per track, 50 to 220 BPM. Beats follow a slow change of tempo, but not a sudden change.
 * **Key** is one value per track, major or minor. If the key is wrong, it is most often the relative key, which has the
   same notes.
 * **Time signature** is 3 or 4; in the dataset it can also be 1, 5 or 7. All bars of a track have the same number of
   beats.
-* **Tatums** divide each beat into two, three or four equal parts.
+* **Tatums** divide every interval between two beats equally. The number of tatums per beat is the same in the whole
+  track: two, three or four.
 * ``tempo_confidence`` does not exist in the dataset. Confidences are from 0 to 1. They are not comparable with those in
   the dataset.
 * **Silence**: all pitches are 1, as in the dataset. There are no beats, bars, tatums or sections.
@@ -78,8 +79,8 @@ def analyse(signal: Float32Array) -> dict[str, Any]:
     Raises
     ------
     InputError
-        ``not_a_signal``: the array is not one channel of float samples. ``not_finite``: it contains NaN or infinite
-        samples.
+        ``not_a_signal``: the array is not one channel of float samples, or it is empty. ``not_finite``: it contains NaN
+        or infinite samples.
     """
     check_signal(signal)
     duration = len(signal) / SAMPLE_RATE
@@ -166,8 +167,9 @@ def _find_rhythm(frames: Frames, harmony: CumulativeChroma, duration: float) -> 
 def _find_fades(level_db: Float32Array, loudness_db: float, duration: float) -> tuple[float, float]:
     """Return the end of the fade-in and the start of the fade-out in s.
 
-    These are the first and the last time at which the level, averaged over one second, is at most 9 dB below the
-    track's loudness.
+    These are the first and the last time at which the level, averaged over one second, is less than 9 dB below the
+    track's loudness and more than 1 dB above the floor of -60 dB. A track that starts or ends at such a level has no
+    fade there: the result is 0 or ``duration``.
     """
     width = min(round(FRAME_RATE), len(level_db))
     power = np.cumsum(np.concatenate([np.zeros(1), 10 ** (level_db.astype(np.float64) / 10)]))

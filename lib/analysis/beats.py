@@ -18,7 +18,7 @@ MIN_BPM, MAX_BPM = 50.0, 220.0
 _MAX_DEVIATION = 0.16  # largest deviation of a beat interval from the period, as a fraction of the period
 _INTERVAL_CHANGE_COST = 80.0  # per unit of log interval change; the onset strength has standard deviation 1
 _MAX_INTERVAL_CHANGE = 4  # largest difference between the indices of successive intervals in the list of intervals
-_ACF_FRAMES = 2048  # 24 s, length of each autocorrelation
+_ACF_FRAMES = 2048  # 24 s, length of each window whose autocorrelation is computed
 _MAX_LAG_S = 8.0
 _N_PERIODS = 5  # number of autocorrelation peaks used; multiples and fractions of these periods are added
 _PERIOD_RATIOS = (1.0, 2.0, 0.5, 3.0, 1 / 3, 1.5, 2 / 3, 4.0, 0.25)
@@ -27,7 +27,7 @@ _PERIOD_RATIOS = (1.0, 2.0, 0.5, 3.0, 1 / 3, 1.5, 2 / 3, 4.0, 0.25)
 # sixteenths.
 _SUBDIVISIONS = ((0.5, (0.0, 0.5, 0.25, 0.75)), (0.64, (0.0, 0.36)))
 _MIN_BEATS = 4
-_MIN_ONSET_DEVIATION = 0.004  # a signal has no onsets if its onset strength has a lower standard deviation
+_MIN_ONSET_DEVIATION = 0.004  # a signal has no onsets if all its onset strengths have a lower standard deviation
 _PREFERRED_BPM = 115.0
 # Factor of the tempo penalty. The penalty is this factor times the squared distance, in octaves, between the tempo and
 # the preferred tempo. It does not change the tempo of synthetic songs. For real songs, it makes the tracker choose e.g.
@@ -38,7 +38,7 @@ _INVERSE_TEMPERATURE = 0.25  # below 1, to lower the confidences: the weights we
 
 @dataclass(frozen=True)
 class Onsets:
-    """Onset strengths of n frames. Each series is scaled to standard deviation 1.
+    """Onset strengths of n frames. Each series is scaled to standard deviation 1; a constant series stays 0.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Beats:
 def prepare_onsets(onset_strength: Float32Array, level_db: Float32Array) -> Onsets | None:
     """Remove slow changes from the onset strengths, and find the first and the last frame with music.
 
-    Return None if the signal has too few onsets.
+    Return None if the signal has too few onsets, or if its music lasts less than one second.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def prepare_onsets(onset_strength: Float32Array, level_db: Float32Array) -> Onse
 
 
 def _autocorrelate(strength: Float64Array) -> Float64Array:
-    """Return the mean autocorrelation of overlapping windows of 24 s.
+    """Return the mean autocorrelation of overlapping windows of 24 s, scaled to 1 at lag 0, for lags up to 8 s.
 
     The windows are short, so that a slow change of tempo does not blur the peaks.
     """
@@ -171,7 +171,8 @@ def choose_beats(candidates: list[BeatCandidate]) -> Beats | None:
 def _find_periods(acf: Float64Array) -> list[float]:
     """Return the beat periods to try, in frames, for tempos from `MIN_BPM` to `MAX_BPM`.
 
-    The periods are the strongest peaks of the autocorrelation, and multiples and fractions of these peaks.
+    The score of a period is a weighted sum of the autocorrelation at one to four times the period. The result contains
+    the periods with the highest peaks of the score, and multiples and fractions of these periods.
     """
     lags = np.geomspace(60 / MAX_BPM, 60 / MIN_BPM, 240) * FRAME_RATE
     acf_lags = np.arange(len(acf))
@@ -188,12 +189,12 @@ def _find_periods(acf: Float64Array) -> list[float]:
 
 
 def track_beats(strength: Float64Array, period: float, eighth: float) -> Float64Array:
-    """Return the frame indices of beats that are on strong onsets and about ``period`` frames apart.
+    """Return the positions of beats that are on strong onsets and about ``period`` frames apart: whole frames, float64.
 
     The method is dynamic programming over beats and beat intervals, as in Ellis, Beat tracking by dynamic programming,
     Journal of New Music Research 36(1), 2007. Costs penalise changes of the interval, not its deviation from the
     period, as in Krebs, Böck & Widmer, An efficient state-space model for joint tempo and meter tracking, ISMIR 2015.
-    Therefore the tempo can change slowly, and beats do not jump to the off-beat while off-beat onsets are stronger.
+    Therefore the tempo can change slowly, and beats do not jump to the off-beat where off-beat onsets are stronger.
 
     Parameters
     ----------
@@ -274,7 +275,8 @@ def compute_beat_features(onsets: Onsets, harmony: CumulativeChroma, beats: Floa
     """Compute the features of a candidate sequence of beats, (53,), in the order of `BEAT_WEIGHTS`.
 
     The features measure the onset strength on and between beats, the alternation of strong and weak beats, chord
-    changes, and the autocorrelation of the onsets. If you change the order of the features, fit the weights again.
+    changes, the autocorrelation of the onsets, the tempo, and the variation of the beat intervals. If you change the
+    order of the features, fit the weights again.
     """
     intervals = np.diff(beats)
     period = float(np.median(intervals))
@@ -319,7 +321,7 @@ def _contrast(values: Float64Array, cycle: int) -> float:
     """Return how much one position in a repeating cycle of ``cycle`` values stands out.
 
     The values at each position are averaged over all cycles. If m is the mean of these averages, the contrast is
-    (maximum average - m) / m.
+    (maximum average - m) / m. It is 0 if there are fewer than ``cycle`` values.
     """
     count = len(values) // cycle * cycle
     if not count:

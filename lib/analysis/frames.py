@@ -19,8 +19,8 @@ from reprise.lib.errors import InputError
 HOP = 256
 FRAME_RATE = SAMPLE_RATE / HOP
 WINDOW = 2048
-LEVEL_WINDOW = 1024  # shorter than WINDOW, so that levels resolve sudden onsets in time
-BLOCK_FRAMES = 2048  # 24 s; memory does not grow with the signal, and one block fits into the processor's caches
+LEVEL_WINDOW = 1024  # shorter than WINDOW, so that the level rises within fewer frames at a sudden onset
+BLOCK_FRAMES = 2048  # 24 s; the spectra of one block at a time are in memory, and they fit into the processor's caches
 FLOOR_DB = -60.0
 MAX_SAMPLE = 2.0  # samples are clipped to ± this value, so that outliers do not distort levels; few samples exceed 1
 
@@ -79,9 +79,10 @@ def check_signal(signal: Float32Array) -> None:
 
 
 def cut_frames(signal: Float32Array, window: int, hop: int, block_frames: int) -> Iterator[tuple[int, Float32Array]]:
-    """Cut a signal into windowed frames, and yield them in blocks.
+    """Cut a signal into frames multiplied by a Hann window, and yield them in blocks.
 
     A block is a tuple: the index of its first frame, and the frames as a float32 array of shape (frames, window).
+    Samples are clipped to ± `MAX_SAMPLE` before the multiplication.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def measure_frames(signal: Float32Array) -> Frames:
     Parameters
     ----------
     signal
-        Shape (samples,), mono at 22,050 Hz. A memory map is accepted and is read in blocks.
+        Shape (samples,), floats, mono, at 22,050 Hz. A memory map is accepted and is read in blocks.
 
     Raises
     ------
@@ -202,11 +203,11 @@ def _k_weighting(hz: Float64Array) -> Float64Array:
 
 @njit(cache=True, nogil=True)
 def _measure_onset_strength(bands: Float32Array, band_ranges: Int64Array) -> Float32Array:
-    """Return the mean increase over _LAG frames of the bands in each frequency range.
+    """Return the mean increase of the bands of each frequency range, shape (frames, 3).
 
-    The increase of a band is counted from the maximum of the band and its two neighbours _LAG frames earlier. Therefore
-    vibrato and glides cause no onsets. Source: Böck & Widmer, Maximum filter vibrato suppression for onset detection,
-    DAFx 2013.
+    The increase of a band is counted from the maximum of the band and its two neighbours _LAG frames earlier. It is 0
+    if the band does not exceed this maximum. Therefore vibrato and glides cause few onsets. Source: Böck & Widmer,
+    Maximum filter vibrato suppression for onset detection, DAFx 2013.
     """
     frames, count = bands.shape[0] - _LAG, bands.shape[1]
     strength = np.zeros((frames, N_RANGES), np.float32)

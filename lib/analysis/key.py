@@ -43,8 +43,13 @@ def compute_key_features(harmony: CumulativeChroma, chords_s: Float64Array) -> F
     * all notes, and low notes, in the last six seconds of sound (2 rows);
     * passing notes, as in a melody (1 row).
 
+    The shares of major and minor chords in one line of this list add up to 1. The shares of the 11 rows of chord roots
+    add up to 1. The shares of every row of notes add up to 1. If there is nothing to count, they are 0.
+
     Parameters
     ----------
+    harmony
+        Cumulative chroma of the track.
     chords_s
         Possible times of chord changes in s, ascending, e.g. every half bar. If there are eight or fewer times, a grid
         of half seconds replaces them. Eight intervals form a phrase. The first phrase begins where sound begins.
@@ -80,8 +85,8 @@ def compute_key_features(harmony: CumulativeChroma, chords_s: Float64Array) -> F
 def _find_passing_notes(harmony: CumulativeChroma, grid: Float64Array, everything: Float64Array) -> Float64Array:
     """Return the strength of passing notes by pitch class, (12,).
 
-    The excess of a pitch class is its share in a segment minus its share in the chord interval that contains the
-    segment. Positive excesses are multiplied by the duration of the segment and summed over the segments.
+    The excess of a pitch class is its share in a segment minus its share in the chord interval that contains the middle
+    of the segment. Positive excesses are multiplied by the duration of the segment and summed over the segments.
     """
     time_s, segments = harmony.time_s, np.diff(harmony.total[:, :12], axis=0)
     interval = np.clip(np.searchsorted(grid, (time_s[:-1] + time_s[1:]) / 2) - 1, 0, len(everything) - 1)

@@ -60,7 +60,11 @@ def list_chord_boundaries(bars: Bars, beats: Float64Array) -> Float64Array:
 
 
 def find_tatums(onsets: Onsets, beats: Float64Array) -> Float64Array:
-    """Return the tatums in frames. Every beat has two, three or four tatums, depending on the onsets between beats."""
+    """Return the positions of the tatums in frames, from the first to the last beat.
+
+    The number of tatums per beat is the same in the whole track: two, three or four, depending on the onsets between
+    beats.
+    """
     intervals = np.diff(beats)
 
     def strength(*fractions: float) -> float:

@@ -50,7 +50,7 @@ class SpectralPeaks:
 
 @dataclass(frozen=True)
 class Chroma:
-    """Strengths of the 12 pitch classes in n segments: one array for all notes, one for the low notes.
+    """Strengths of the 12 pitch classes in n segments: one array for all notes, one for the low notes (C1 to B3).
 
     Each array is float32 of shape (n, 12), C first.
     """
@@ -99,9 +99,14 @@ def collect_peaks(signal: Float32Array, starts_s: Float64Array) -> SpectralPeaks
     Parameters
     ----------
     signal
-        Shape (samples,), mono at 22,050 Hz. A memory map is accepted and is read in blocks.
+        Shape (samples,), floats, mono, at 22,050 Hz. A memory map is accepted and is read in blocks.
     starts_s
         Shape (n,), starts of the segments in s, ascending. A segment ends where the next one starts.
+
+    Raises
+    ------
+    InputError
+        ``not_finite``: a sample is NaN or infinite.
     """
     energy = np.zeros((len(starts_s), SEMITONES * BINS), dtype=np.float32)
     cents = np.zeros(CENTS)
@@ -127,8 +132,8 @@ def _add_peaks(
     """Add the peaks of each frame to the segments, weighted by the overlap of frame and segment.
 
     For the overlap, a frame is one hop long. ``first`` is the index of the first frame. ``bounds`` contains the starts
-    of the segments and the end of the last segment, in hops. ``cents`` is a histogram of the peaks' deviations from
-    equal temperament. ``energy`` and ``cents`` are updated in place.
+    of the segments and the end of the last segment, in hops. ``cents`` is a histogram of the deviations from equal
+    temperament of the peaks above C2, weighted by amplitude. ``energy`` and ``cents`` are updated in place.
     """
     position, strength = np.empty(magnitude.shape[1]), np.empty(magnitude.shape[1])
     at = 0

@@ -7,15 +7,17 @@ from reprise.lib.arrays import Float64Array
 
 _GRID_S = 2.0  # if a track has too few bars, a grid with this interval replaces them
 _MIN_SECTION_S = 8.0
-_HALF_WIDTH = 8  # number of bars compared on each side of a bar line
-_MIN_BARS = 8  # a track with fewer bars is one section
-_MIN_NOVELTY = 0.12  # minimum novelty at the start of a section; novelty is from 0 to 1
+_HALF_WIDTH = 8  # largest number of bars compared on each side of a bar line
+_MIN_BARS = 8  # with fewer bars, the grid replaces them; if the grid has fewer intervals, the track is one section
+_MIN_NOVELTY = 0.12  # minimum novelty at the start of a section; novelty is 0 or more
 
 
 def find_sections(
     harmony: CumulativeChroma, timbre: Float64Array, starts_s: Float64Array, bars_s: Float64Array, end_s: float
 ) -> tuple[Float64Array, Float64Array]:
-    """Find the starts of sections in s and their confidences. The first section starts at 0.
+    """Find the starts of sections in s and their confidences from 0 to 1: two arrays of shape (sections,).
+
+    The first section starts at 0 and has confidence 1.
 
     The method is that of Foote, Automatic audio segmentation using a measure of audio novelty, ICME 2000, applied to
     the chroma and timbre of bars.
@@ -27,7 +29,8 @@ def find_sections(
     timbre, starts_s
         Timbre (n, 12) and start in s (n,) of each segment.
     bars_s
-        Starts of the bars in s. Every section except the first starts at one of them.
+        Starts of the bars in s. Every section except the first starts at one of them. If there are fewer than 8 bars,
+        it starts at a multiple of 2 s instead.
     end_s
         Length of the track in s.
     """
@@ -78,10 +81,13 @@ def _average_timbre(timbre: Float64Array, starts_s: Float64Array, edges: Float64
 
 
 def _measure_novelty(features: Float64Array) -> Float64Array:
-    """Measure the novelty at the start of each bar: shape (n,), 0 to 1.
+    """Measure the novelty at the start of each bar: shape (n,), 0 or more.
 
-    The bars before and after the bar line are compared in pairs. The novelty is the mean distance of pairs on different
-    sides of the bar line, minus the mean distance of pairs on the same side.
+    Up to 8 bars before the bar line and as many after it are compared in pairs. The distance of a pair is the squared
+    Euclidean distance. The novelty is the mean distance of pairs on different sides of the bar line, minus the mean
+    distance of pairs on the same side. The means give more weight to bars near the bar line. Near the ends of the
+    track, there are fewer bars to compare, and the novelty is reduced in proportion to their number. At a bar line with
+    fewer than 4 bars on a side, it is 0.
 
     Parameters
     ----------

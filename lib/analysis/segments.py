@@ -9,7 +9,7 @@ from scipy import ndimage
 from reprise.lib.analysis.frames import FLOOR_DB, FRAME_RATE, N_BARK, Frames
 from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
 
-_MIN_FRAMES = 6  # shortest segment, 0.07 s
+_MIN_FRAMES = 6  # smallest distance between the starts of two segments, 0.07 s
 _CONTEXT_S = 1.5  # an onset must exceed the mean onset strength over an interval of this length, centred on the onset
 _MIN_STRENGTH = 0.02  # an onset must exceed the mean by this value, the onset strength of background noise
 _MAX_FRAMES_EARLIER = 4  # a segment starts at the quietest of these frames: the onset and this many before it
@@ -84,11 +84,11 @@ def _find_onsets(onset_strength: Float32Array) -> tuple[Int64Array, Float64Array
 
 
 def compute_timbre(frames: Frames, start: Int64Array) -> Float64Array:
-    """Compute the timbre of segments, (n, 12).
+    """Compute the timbre of segments, float64 (n, 12).
 
     Coefficient 1 is the mean loudness in dB above the floor of -60 dB. Coefficients 2 to 12 are inner products of the
-    segment's levels with fixed patterns. The levels are those of the critical bands. A pattern is the product of a
-    cosine over time and a cosine over the critical bands.
+    segment's levels with fixed patterns, minus an offset per coefficient. The levels are those of the critical bands. A
+    pattern is the product of a cosine over time and a cosine over the critical bands.
 
     Parameters
     ----------
@@ -114,7 +114,10 @@ def compute_timbre(frames: Frames, start: Int64Array) -> Float64Array:
 
 @lru_cache(maxsize=1)
 def _timbre_basis() -> Float64Array:
-    """Return the scaled cosine patterns of coefficients 2 to 12, (276, 11). The 276 rows are 12 times × 23 bands."""
+    """Return the scaled cosine patterns of coefficients 2 to 12, (276, 11).
+
+    Each row belongs to one of 12 times and one of 23 bands. The 23 rows of a time are consecutive.
+    """
     time, band = (np.arange(_TIMES) + 0.5) / _TIMES, (np.arange(N_BARK) + 0.5) / N_BARK
     patterns = [np.outer(np.cos(np.pi * a * time), np.cos(np.pi * b * band)) for a, b in _BASIS_ORDERS]
     return np.stack([f * p.ravel() / p.size for f, p in zip(_SCALE, patterns, strict=True)], axis=1)

@@ -5,10 +5,11 @@ reading continues with the next line. An empty stream yields no chunks. Every fo
 that the reader yields, and raises ``ValueError`` for rows that the reader would not return unchanged.
 
 All six formats share these rules. Text is UTF-8, with or without a byte order mark. Lines end in ``\n`` or ``\r\n``;
-the line ending is optional after the last line. Blank lines are skipped. A line is rejected if it is longer than 64 KiB
-or contains a NUL byte. Invalid ids, genres and numbers are rejected. Names and titles are kept unchanged, with two
-exceptions: bytes that are not UTF-8 become U+FFFD, and an empty name or title becomes None. Duplicate keys in a file
-are not detected, because this would need memory in proportion to the file. The tables merge rows by key.
+the line ending is optional after the last line. Blank lines are skipped. A line that is not a comment is rejected if it
+is longer than 64 KiB or contains a NUL byte. Invalid ids, genres and numbers are rejected. Names and titles are kept
+unchanged, with two exceptions: bytes that are not UTF-8 become U+FFFD, and an empty name or title becomes None.
+Duplicates are detected only within a clique, a triplet or a line, because the search of a whole file would need memory
+in proportion to the file. The tables merge rows by key.
 """
 
 from reprise.lib.annotations.cliques import read_cover_cliques, write_cover_cliques

@@ -39,9 +39,9 @@ def read_cover_cliques(stream: BinaryIO, *, source: str) -> Iterator[Chunk]:
 
     The clique id is ``source:w1+w2…`` with the works in numeric order. It does not depend on the order of works or
     cliques in the file. The first work alone does not identify a clique, because one work of the real lists is in two
-    cliques. The id contains ``source``, because each author of a list chooses negative numbers for the works that
-    are unknown to secondhandsongs.com. Use different names for lists of different authors, and
-    always the same name for the same list.
+    cliques. The id contains ``source``, because each author of a list chooses negative numbers for the works that are
+    unknown to secondhandsongs.com. Use different names for lists of different authors, and always the same name for the
+    same list.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ _MAX_LINE_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Format:
-    """One annotation format: name of the table that it fills, pattern that its lines match, and reader."""
+    """One annotation format: name of the table that it fills, pattern of the start of its lines, and reader."""
 
     table: str
     line_pattern: re.Pattern[bytes]
@@ -35,9 +35,10 @@ FORMATS = (
 
 
 def detect(stream: BinaryIO) -> Format:
-    """Return the format of an annotation file. The first line that matches a format decides.
+    """Return the format of an annotation file. The first line that matches one of `FORMATS` decides.
 
-    Reading starts at the current position of the stream and ends after at most 50 lines.
+    Reading starts at the current position of the stream and ends after at most 50 lines. Lists of cover triplets are
+    not detected.
 
     Raises
     ------
@@ -50,15 +51,15 @@ def detect(stream: BinaryIO) -> Format:
         try:
             line = stream.readline(_MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf")
         except (OSError, EOFError) as error:  # raised by gzip and zlib
-            raise InputError("unreadable", f"cannot be decompressed ({error}): get the file again") from None
+            raise InputError("unreadable", f"the file cannot be decompressed ({error}): get it again") from None
         is_empty = is_empty and not line
         for format_ in FORMATS:
             if format_.line_pattern.match(line):
                 return format_
     if is_empty:
-        raise InputError("empty_file", "is empty: get the file again or remove it")
+        raise InputError("empty_file", "the file is empty: get it again or remove it")
     raise InputError(
         "unknown_format",
-        "has an unknown format, expected a SecondHandSongs list, a tagtraum .cls file, taste-profile triplets, "
-        "a mismatch list or unique_tracks.txt: remove it or move it to another folder",
+        "the file has an unknown format, expected a SecondHandSongs list, a tagtraum .cls file, taste-profile triplets,"
+        " a mismatch list or unique_tracks.txt: remove it or move it to another folder",
     )

@@ -27,8 +27,8 @@ def read_genre_labels(stream: BinaryIO, *, source: str) -> Iterator[Chunk]:
     Chunk
         Columns track_id (str), rank (int: 0 for the first genre, 1 for the second), genre (str, stripped) and
         source (str). Rejects: ``bad_fields``, ``bad_track_id``, ``bad_genre``, ``duplicate_genre``, ``line_too_long``,
-        ``nul_byte``, ``broken_stream``. If only the second genre is bad, or if it equals the
-        first genre, the first genre is kept.
+        ``nul_byte``, ``broken_stream``. If only the second genre is bad, or if it equals the first genre, the line
+        yields a reject and also the row of the first genre.
     """
 
     def parse(_number: int, line: bytes) -> Iterator[Row]:

@@ -26,7 +26,7 @@ COLUMNS = ("user_id", "song_id", "play_count", "source")
 
 _USER = re.compile(r"[^\x00-\x1f\x7f]+")
 _COUNT = re.compile(rb"[0-9]{1,10}")
-# This pattern is stricter than _parse. If any line of a block does not match it, _parse checks all lines of the block.
+# This pattern accepts fewer lines than _parse. If a line of a block does not match it, _parse reads the whole block.
 # Without the anchor ^, the search would restart at each character of a long line without tabs.
 _GOOD_LINE = re.compile("(?m)^([^\x00-\x1f\x7f]{1,1000})\t(SO[A-Z0-9]{16})\t([1-9][0-9]{0,8})\r?\n")
 

@@ -35,7 +35,7 @@ Row: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Reject:
-    """An unusable line: line number, counted from 1; the fault; and the line's first 200 characters."""
+    """An unusable line or item: its number, counted from 1; kind and message of the fault; its first 200 characters."""
 
     line: int
     kind: str
@@ -47,7 +47,7 @@ class Reject:
 class Chunk:
     """Rows as columns of equal length, and rejected lines.
 
-    Rows and rejects are at most 50,000 in total. They come from about 1 MiB of text.
+    Rows and rejects are at most 50,000 in total. They come from at most about 1 MiB of text.
     """
 
     rows: dict[str, list[Any]]
@@ -102,7 +102,7 @@ def open_annotation(source: str | os.PathLike[str] | bytes) -> BinaryIO:
 def read_blocks(stream: BinaryIO) -> Iterator[Block | Reject]:
     """Split a stream into blocks of whole lines, about 1 MiB each. A broken gzip stream yields one reject at the end.
 
-    If a line is too long, only its first bytes are kept. They are enough for ``check_line`` to reject the line.
+    A line that is too long can be cut. The kept bytes are still too long, so ``check_line`` rejects the line.
     """
     line, rest, keep = 1, b"", MAX_LINE + 16
     try:
@@ -145,7 +145,7 @@ def _read_pieces(stream: BinaryIO) -> Iterator[bytes]:
 def read_lines(
     stream: BinaryIO, columns: Sequence[str], parse: Callable[[int, bytes], Iterable[Row | Reject]]
 ) -> Iterator[Chunk]:
-    """Yield chunks of the items that ``parse`` returns for the lines. If it raises InputError, reject the line."""
+    """Yield chunks of the items that ``parse`` returns for the lines. If ``parse`` raises InputError, reject a line."""
     for block in read_blocks(stream):
         yield from make_chunks(columns, [block] if isinstance(block, Reject) else parse_block(block, parse))
 
@@ -188,7 +188,7 @@ def write_checked(
     columns: Sequence[str],
     read: Callable[[BinaryIO], Iterator[Chunk]],
 ) -> None:
-    """Check that ``read`` returns exactly ``rows`` when it reads ``lines``. Then write ``lines``.
+    """Check that ``read`` returns exactly ``rows``, as tuples of ``columns``, from ``lines``. Then write ``lines``.
 
     Raises
     ------

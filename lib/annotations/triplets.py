@@ -1,4 +1,6 @@
-"""Binary cover queries. A triplet consists of a query, another version of the same work, and an unrelated track.
+"""Lists of triplets for the binary task: find which of two tracks is a version of the query's work.
+
+A triplet consists of a query, another version of the same work, and an unrelated track.
 
 Format: ``#`` starts a comment line. ``%n`` starts the n-th triplet. Three lines with one track id each follow, for the
 query, the version and the unrelated track. Source: the list of 500 queries of Bertin-Mahieux & Ellis (2012), published
@@ -28,7 +30,7 @@ _HEAD = re.compile(rb"%[0-9]{1,10}")
 
 
 def read_cover_triplets(stream: BinaryIO) -> Iterator[Chunk]:
-    """Read a list of binary cover queries, one row per triplet.
+    """Read a list of triplets, one row per triplet.
 
     Parameters
     ----------
@@ -40,9 +42,9 @@ def read_cover_triplets(stream: BinaryIO) -> Iterator[Chunk]:
     Chunk
         Columns query_id, cover_id (the version) and other_id (the unrelated track), all str, in the order of the list.
         The numbers of the triplets are dropped. Rejects: ``bad_triplet``, ``no_triplet`` (a track before the first
-        ``%`` line, after a bad ``%`` line, or after the three tracks of a triplet), ``short_triplet`` (with the number
-        of its ``%`` line), ``bad_track_id`` and ``duplicate_track`` (each of these drops the whole triplet),
-        ``line_too_long``, ``nul_byte``, ``broken_stream``.
+        ``%`` line, after a bad ``%`` line, or after the three tracks of a triplet), ``short_triplet`` (its line number
+        is that of the ``%`` line), ``bad_track_id``, ``duplicate_track``, ``line_too_long``, ``nul_byte`` (each of
+        these four drops the whole triplet), ``broken_stream``.
     """
     parser = _TripletParser()
     yield from read_lines(stream, COLUMNS, parser.parse)
@@ -50,7 +52,7 @@ def read_cover_triplets(stream: BinaryIO) -> Iterator[Chunk]:
 
 
 def write_cover_triplets(stream: BinaryIO, rows: Mapping[str, Sequence[Any]], *, first: int = 1) -> None:
-    """Write a list of binary cover queries.
+    """Write a list of triplets.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class DecodedStream(NamedTuple):
         As in `reprise.lib.audio.decoding.DecodedAudio`.
     blocks
         Iterator over blocks of mono samples, float32 of shape (n,). A mono sample is the mean of the channels. If
-        libsndfile fails while it decodes the file, the iterator raises `IncompleteDecodeError`.
+        libsndfile fails while it decodes the file or stops early, the iterator raises `IncompleteDecodeError`.
     """
 
     codec: str
@@ -108,11 +108,13 @@ def _soundfile_blocks(opened: soundfile.SoundFile, file: FileIO, header: Header)
 def open_pyav(file: FileIO, header: Header, name: str) -> DecodedStream:
     """Open a file with FFmpeg. Packets that fail to decode are skipped, as in audio players.
 
+    The audio ends where the sample rate changes or where the container is damaged.
+
     Raises
     ------
     InputError
-        ``damaged``: FFmpeg cannot open the file. ``no_audio``: the file has no audio stream that FFmpeg can decode.
-        ``unsupported_format``: the codec is not allowed.
+        ``damaged``: FFmpeg cannot open the file. ``no_audio``: the file has no audio stream, or no packet of it can be
+        decoded. ``unsupported_format``: the codec is not on the allowlist, or FFmpeg does not know it.
     """
     import av
     from av.error import FFmpegError
@@ -190,7 +192,7 @@ def _pyav_blocks(frames: "Iterator[AudioFrame]", sample_rate: int) -> Iterator[F
 
 
 def _mix_to_mono(frame: "AudioFrame") -> Float32Array:
-    """Average the channels of a frame. The result is float32. Integer samples are scaled to the range -1 to 1."""
+    """Average the channels of a frame to float32 of shape (n,). Integer samples are scaled to the range -1 to 1."""
     values: npt.NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, len(frame.layout.channels)).T

@@ -1,4 +1,4 @@
-"""Decode any supported audio file to mono float32 samples at 22,050 Hz, the input of every analysis.
+"""Decode any supported audio file to mono float32 samples at 22,050 Hz, the input of every audio analysis.
 
 libsndfile decodes most files. FFmpeg decodes the files that libsndfile cannot open or cannot read to the end, e.g. AAC,
 ALAC, a FLAC file with a damaged frame, or two MP3 files joined into one. A hostile file can crash a decoder. Therefore
@@ -33,8 +33,8 @@ BOMB_DURATION_S, BOMB_BYTES_PER_SECOND = 600, 250
 """Limits of a decompression bomb: seconds of decoded audio, and bytes of the file per second of decoded audio.
 
 A file is a decompression bomb if its decoded audio is longer than the first limit and its bytes per second are fewer
-than the second limit. For comparison, speech in Opus takes 750 bytes per second, and digital silence in FLAC takes 90
-to 170.
+than the second limit. For comparison, speech in Opus takes 750 bytes per second. Digital silence in FLAC takes 90 to
+170, so more than 600 s of it count as a bomb.
 """
 
 MAX_AMPLITUDE = 2.0**31
@@ -82,8 +82,8 @@ class DecodedAudio:
 def decode(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> DecodedAudio:
     """Decode an audio file to mono at `SAMPLE_RATE`. The format is recognised by the content of the file.
 
-    For WAV, FLAC and Ogg files, the samples equal the output of ``librosa.load(path)``. Memory use does not grow with
-    the length of the audio.
+    For WAV, FLAC and Ogg files, the samples equal those of ``librosa.load(path)`` within 1e-6. Memory use does not grow
+    with the length of the audio.
 
     Parameters
     ----------
@@ -120,11 +120,13 @@ def _write_samples(stream: DecodedStream, header: Header, file: FileIO, out: Pat
     rate, declared = stream.sample_rate, stream.declared_duration_s
     if not 1 <= stream.channel_count <= MAX_CHANNELS:
         count = stream.channel_count
-        raise InputError("bad_channels", f"{name} has {count} channels: mix it to {MAX_CHANNELS} or fewer")
+        raise InputError(
+            "bad_channels", f"{name} has {count} channels, expected 1 to {MAX_CHANNELS}: downmix or replace it"
+        )
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         limits = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
         raise InputError("bad_sample_rate", f"{name} has a sample rate of {rate} Hz: resample it to {limits} Hz")
-    if header.format not in {"wav", "aiff"}:  # WAV and AIFF are uncompressed: decoding cannot expand them
+    if header.format not in {"wav", "aiff"}:  # decoding hardly expands WAV and AIFF, so the decoded length suffices
         _check_length(declared or 0.0, f"{name} declares")
     n_frames, size = 0, os.fstat(file.fileno()).st_size
     with out.open("wb") as samples:

@@ -1,4 +1,4 @@
-"""Encode samples as tagged audio files in common formats. Equal samples and tags always produce equal bytes."""
+"""Encode samples as tagged audio files in common formats. Equal samples and tags produce equal bytes."""
 
 import io
 from pathlib import Path
@@ -29,7 +29,7 @@ _FAST_OPTIONS = {"mp3": {"compression_level": "7"}, "m4a": {"aac_coder": "fast"}
 
 
 def encode(mix: Float32Array, suffix: str, tags: OutputTags, *, sample_rate: int) -> bytes:
-    """Encode a mix of shape (frames, 2) into the bytes of a tagged file.
+    """Encode a mix of shape (frames, 2), dtype float32, into the bytes of a tagged file.
 
     Lossless formats have 16 bits per sample. Opus is resampled to 48 kHz, the rate of every Opus file.
 

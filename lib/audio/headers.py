@@ -48,8 +48,8 @@ class Header:
     format
         ``wav``, ``aiff``, ``flac``, ``ogg``, ``mp3``, ``mp4`` or ``aac``.
     declared_duration_s
-        Length in s that the header declares, or None. Always None for ``ogg`` and ``mp4``: the decoder determines the
-        length of files in these formats.
+        Length in s that the header declares, or None. Always None for ``ogg`` and ``mp4``, whose length the decoder
+        determines, and for ``aac``, which declares no length.
     is_cut
         True if an Ogg file ends before its end-of-stream mark. Always False for other formats.
     """
@@ -60,7 +60,7 @@ class Header:
 
 
 def read_header(file: FileIO, name: str) -> Header:
-    """Recognise the format of an audio file by its content.
+    """Recognise the format of an audio file by its content, and read the declared length.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def _flac_duration_s(file: FileIO, start: int) -> float | None:
 
 
 def _mpeg_duration_s(file: FileIO, start: int) -> float | None:
-    """Return the length in s that the Xing, Info or VBRI header in the first MPEG frame declares."""
+    """Return the length in s that the Xing, Info or VBRI header in the first MPEG frame declares; 0 without one."""
     frame = _read_at(file, start, 256)
     version, layer, rate_index = frame[1] >> 3 & 3, frame[1] >> 1 & 3, frame[2] >> 2 & 3
     if version not in _MPEG_SAMPLE_RATES or layer != 1 or rate_index == 3:

@@ -72,7 +72,7 @@ class Tags:
     bpm_tag
         Tempo in BPM, from `MIN_TEMPO_BPM` to `MAX_TEMPO_BPM`.
     genre_tags
-        Genre names as spelled in the file, without duplicates; at most `MAX_GENRES` names.
+        Genre names as spelled in the file, cleaned like ``title``, without duplicates; at most `MAX_GENRES` names.
     """
 
     title: str | None = None
@@ -179,13 +179,13 @@ def _first(values: Iterable[_T | None]) -> _T | None:
 
 
 def _clean_text(value: str) -> str | None:
-    """Join the lines of a text; remove control characters, text direction characters and unpaired surrogates."""
+    """Join the lines of a text, remove control and format characters and lone surrogates, cut to `MAX_CHARACTERS`."""
     kept = []
     for character in value[: 4 * MAX_CHARACTERS]:
         category = unicodedata.category(character)
         if category in {"Cc", "Cs", "Zl", "Zp"}:
             kept.append(" ")
-        elif category != "Cf" or character in "\u200c\u200d":  # some scripts need zero-width joiners
+        elif category != "Cf" or character in "\u200c\u200d":  # Persian and Hindi need the zero-width (non-)joiner
             kept.append(character)
     return " ".join("".join(kept).split())[:MAX_CHARACTERS].strip() or None
 

@@ -85,7 +85,7 @@ def _encode_synchsafe(size: int) -> bytes:
 
 
 def append_riff_tags(wav: bytes, tags: OutputTags) -> bytes:
-    """Return the WAV file with an INFO list and an ID3 chunk appended."""
+    """Return the WAV file ``wav`` with an INFO list and an ID3 chunk appended."""
     texts = {"INAM": tags.title, "IART": tags.artist, "IPRD": tags.album, "ICRD": tags.date, "IGNR": tags.genre,
              "ITRK": str(tags.track_number)}  # fmt: skip
     info = b"INFO" + b"".join(_build_chunk(name, text.encode() + b"\0", "<") for name, text in texts.items())

@@ -3,13 +3,14 @@
 All three measures use the same cross-similarity matrix, with one row per window of beats of the query and one column
 per window of beats of the candidate. An entry is the mean cosine of the corresponding beats of the two windows. The
 chroma is centred first, in two steps. The first step subtracts from each column its mean over the pitch classes,
-because drums and noise add energy to every pitch class. The second step subtracts from each track its mean column,
-because the mean columns of any two tracks in the same key are similar.
+because drums and noise add energy to every pitch class. The second step subtracts the mean column of the track from
+each column, because the mean columns of any two tracks in the same key are similar.
 
 The matrix is computed for several pairings. A pairing is a transposition and a pair of rates, one per track. A rate is
 the number of beats that are averaged into one column. Rates are needed because beat trackers sometimes find half or
-twice as many beats as the music has. The most likely transpositions are combined with three pairs of rates. The
-pairings with the highest similarity are aligned, and the alignment with the smallest distance is returned.
+twice as many beats as the music has. At rate 2, a window has the same number of columns as at rate 1, and so covers
+twice as many beats. The most likely transpositions are combined with three pairs of rates. The pairings with the
+highest similarity are aligned, and the alignment with the smallest distance is returned.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ N_ALIGNED = 2  # number of pairings (transposition and pair of rates) to align
 RATES = ((1, 1), (2, 1), (1, 2))  # number of beats averaged into one column: (for the query, for the candidate)
 
 DTW_WINDOW = 20  # beats
-DTW_EXCERPT = 80  # beats
+DTW_EXCERPT = 80  # windows; shortest excerpt of a query that has at least as many
 QMAX_WINDOW = 14  # beats; the embedding dimension m of the paper, with the delay tau = 1 beat
 QMAX_NEIGHBOURS = 0.05  # kappa; the paper uses 0.1, but that lowers the ROC area on synthetic covers by 0.02
 QMAX_ONSET, QMAX_EXTENSION = 5.0, 0.5  # gamma_o and gamma_e: cost of opening and of extending a gap
@@ -73,11 +74,12 @@ _Measurement = tuple[float, float, Int32Array]  # distance, slope and path; the 
 def align_dtw(query: Float32Array, candidate: Float32Array) -> Alignment:
     """Align by dynamic time warping: place each excerpt of the query where it fits the candidate best.
 
-    The query is cut into excerpts of about 80 beats, because versions omit, repeat and move sections. Each excerpt is
-    located in the candidate by subsequence DTW (Müller, Information Retrieval for Music and Motion, 2007, ch. 4) with
-    steps (1, 1), (2, 1) and (1, 2). The cost of a pair of beats is one minus the similarity of the 20-beat windows that
-    start at these beats. A step that advances two beats of the query counts the cost of its pair twice. The distance,
-    0..2, is the total cost of all excerpts divided by the number of windows of the query.
+    The query is cut into excerpts of about equal length, because versions omit, repeat and move sections. An excerpt
+    has 80 to 159 windows. A query with fewer than 80 windows is one excerpt. Each excerpt is located in the candidate
+    by subsequence DTW (Müller, Information Retrieval for Music and Motion, 2007, ch. 4) with steps (1, 1), (2, 1) and
+    (1, 2). The cost of a pair of beats is one minus the similarity of the 20-beat windows that start at these beats. A
+    step that advances two beats of the query counts the cost of its pair twice. The distance, 0..2, is the total cost
+    of all excerpts divided by the number of windows of the query.
 
     Parameters
     ----------
@@ -87,8 +89,9 @@ def align_dtw(query: Float32Array, candidate: Float32Array) -> Alignment:
     Returns
     -------
     Alignment
-        The path is the concatenation of the paths of all excerpts. If a track has fewer than 21 beats, the distance is
-        2 and the path is empty.
+        The path is the concatenation of the paths of all excerpts. An excerpt has no path if the candidate has at most
+        half as many windows; its cost is then 2 per window. If no excerpt has a path, or if a track has fewer than
+        21 beats, the distance is 2 and the path is empty.
     """
     return _align_best(query, candidate, DTW_WINDOW, _measure_dtw, MAX_COSINE_DISTANCE)
 
@@ -97,10 +100,10 @@ def align_qmax(query: Float32Array, candidate: Float32Array) -> Alignment:
     """Align by Qmax, the highest score of a gapped run in a cross-recurrence plot (Serrà, Serra & Andrzejak 2009).
 
     Two beats are recurrent if the 14-beat windows that start at these beats are neighbours of each other. The
-    neighbours of a window are at most the nearest 5 % of the other track's windows. Windows tied at this limit are
-    excluded. A recurrent pair adds 1 to the score of a run. A gap costs 5 when it opens and 0.5 for each further beat.
-    The distance is sqrt(N) / Qmax, at most 100, where N is the number of windows of the candidate. If the alignment
-    averages two beats of the candidate into one column, N counts windows of these columns.
+    neighbours of a window are the nearest 5 % of the other track's windows, but at least one. Windows tied at this
+    limit are excluded. A recurrent pair adds 1 to the score of a run. A gap costs 5 when it opens and 0.5 for each
+    further beat. The distance is sqrt(N) / Qmax, at most 100, where N is the number of windows of the candidate. If the
+    alignment averages two beats of the candidate into one column, N counts windows of these columns.
 
     Parameters
     ----------
@@ -120,9 +123,9 @@ def align_simple(query: Float32Array, candidate: Float32Array) -> Alignment:
     """Align by SiMPle, the similarity matrix profile (Silva, Yeh, Batista & Keogh 2016).
 
     The profile holds the distance of each 30-beat window of the query to the nearest window of the candidate. The
-    distance of two windows is one minus the mean cosine of their columns. All columns have length 1, so this distance
-    is a monotonic function of the Euclidean distance that the paper uses. The alignment distance, 0..2, is the median
-    of the profile.
+    distance of two windows is one minus the mean cosine of their columns. Columns have norm 1, so this distance is a
+    monotonic function of the Euclidean distance that the paper uses. (A column that equals the mean column of the track
+    becomes 0.) The alignment distance, 0..2, is the median of the profile.
 
     Parameters
     ----------
@@ -145,7 +148,7 @@ RERANKERS: Mapping[str, Callable[[Float32Array, Float32Array], Alignment]] = {
 }
 """Alignment functions by name."""
 DEFAULT_RERANKER = "qmax"
-"""The measure that separated versions from other tracks best on every dataset that was measured."""
+"""The alignment function that separated versions from other tracks best on every dataset that was measured."""
 
 
 def _align_best(
@@ -168,7 +171,7 @@ def _align_best(
 
 
 def _select_pairings(query: Float32Array, candidate: Float32Array, window: int) -> list[_Pairing]:
-    """Return the `N_ALIGNED` pairings with the highest score, best first.
+    """Return the `N_ALIGNED` pairings with the highest score, best first; fewer or none if a track is too short.
 
     The score is the mean similarity of a query window to the most similar candidate window, plus the mean similarity of
     a candidate window to the most similar query window.
@@ -188,7 +191,9 @@ def _select_pairings(query: Float32Array, candidate: Float32Array, window: int) 
 
 
 def _features(chroma: Float32Array, pooling: int) -> Float32Array:
-    """Return centred columns of length 1, one for every ``pooling`` beats, so that inner products are cosines.
+    """Return the centred chroma, float32 (12, B // pooling). Its columns have norm 1, so inner products are cosines.
+
+    A column is the mean of ``pooling`` consecutive beats. Beats that are left over at the end are dropped.
 
     A column that equals the mean column of the track becomes a column of zeros.
     """
@@ -218,7 +223,7 @@ def _measure_dtw(similarity: Float32Array) -> _Measurement:
         excerpt = similarity[first:end]
         total = _accumulate_dtw(excerpt)
         last = int(total[-1].argmin())
-        if np.isinf(total[-1, last]):  # no path, because the candidate has fewer than half as many beats as the excerpt
+        if np.isinf(total[-1, last]):  # no path, because the candidate has at most half as many windows as the excerpt
             cost += MAX_COSINE_DISTANCE * len(excerpt)
             continue
         cost += max(float(total[-1, last]), 0.0)
@@ -329,7 +334,7 @@ def _find_recurrence(
 
 @njit(cache=True)
 def _accumulate_qmax(recurrent: BoolArray, onset: float, extension: float) -> Float32Array:
-    """Return the matrix Q of `align_qmax`'s paper, with two rows of zeros above and two columns of zeros on the left.
+    """Return the matrix Q of the paper on Qmax, with two rows of zeros above and two columns of zeros on the left.
 
     An entry is the highest score of a gapped, curved run that ends in its cell.
     """

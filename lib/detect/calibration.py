@@ -43,7 +43,8 @@ class Calibration:
         Raises
         ------
         ValueError
-            The numbers of rows differ, or the rows with finite scores are all versions or all not versions.
+            ``scores`` does not have one or two dimensions, or the numbers of rows differ. Or the rows with finite
+            scores do not contain both versions and other tracks.
         """
         from scipy.optimize import minimize
         from scipy.special import expit
@@ -55,8 +56,8 @@ class Calibration:
         rows, truth = rows[finite], truth[finite]
         if truth.all() or not truth.any():
             raise ValueError(
-                f"calibration needs both versions and others, but {truth.sum()} of {len(truth)} rows are versions: "
-                "pass finite scores of both"
+                "calibration needs both versions and other tracks, but the number of versions in the rows with finite "
+                f"scores is {truth.sum()} of {len(truth)}: pass finite scores of both"
             )
         rows = np.clip(rows, -_MAX_SCORE, _MAX_SCORE)
         centre, spread = rows.mean(axis=0), rows.std(axis=0)
@@ -86,12 +87,20 @@ class Calibration:
         return cls(tuple(weights.tolist()), float(found[-1] - weights @ centre))
 
     def probability(self, scores: ArrayLike) -> Float64Array:
-        """Return the probabilities (n,) for scores (n,) or (n, k), as in `fit`. For a row with NaN or +inf, p is 0."""
+        """Return the probabilities (n,) for scores (n,) or (n, k), as in `fit`. For a row with NaN or +inf, p is 0.
+
+        Raises
+        ------
+        ValueError
+            ``scores`` does not have the same number k of scores per row as in `fit`.
+        """
         from scipy.special import expit
 
         rows = _as_columns(scores)
         if rows.shape[1] != len(self.weights):
-            raise ValueError(f"expected {len(self.weights)} scores per row, as in the fit, got {rows.shape[1]}")
+            raise ValueError(
+                f"expected as many scores per row as in the fit, which is {len(self.weights)}, got {rows.shape[1]}"
+            )
         unusable: BoolArray = np.any(np.isnan(rows) | np.isposinf(rows), axis=1)
         rows = np.clip(np.where(unusable[:, None], 0.0, rows), -_MAX_SCORE, _MAX_SCORE)
         return np.where(unusable, 0.0, expit(rows @ np.array(self.weights) + self.intercept))
@@ -119,6 +128,11 @@ def measure_reliability(probability: ArrayLike, is_version: ArrayLike) -> Reliab
     """Compare probabilities, shape (n,), with the ground truth, shape (n,).
 
     Use rows that were not in the training data, because the metrics are too optimistic on the training data.
+
+    Raises
+    ------
+    ValueError
+        A probability is not from 0 to 1, or the two arrays do not have the same shape (n,).
     """
     p, truth = np.asarray(probability, dtype=np.float64), np.asarray(is_version, dtype=bool)
     if p.shape != truth.shape or p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():

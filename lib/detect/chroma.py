@@ -46,8 +46,8 @@ def beat_chroma(
     if not len(start) == len(loudness) == len(segments) / 12:
         raise InputError(
             "lengths_differ",
-            f"{len(start)} segment starts, {len(loudness)} loudness values and {len(segments)} pitches do not match "
-            "(a segment has 12 pitches)",
+            f"the numbers of segment starts ({len(start)}), loudness values ({len(loudness)}) and pitches "
+            f"({len(segments)}) do not match: a segment has 12 pitches",
         )
     if len(start) < MIN_SEGMENTS or len(beats) < MIN_BEATS:
         return np.zeros((12, 0), dtype=np.float32)

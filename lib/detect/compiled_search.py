@@ -8,16 +8,16 @@ from numba import njit
 
 from reprise.lib.arrays import Float32Array, Float64Array, Int64Array, UInt64Array
 
-STRIP = 64  # number of scores that are compared with the minimum at once
+STRIP = 64  # number of scores compared with a threshold at once; most strips are then skipped as a whole
 UNDERFLOW_ERROR = 2.0**-100
 """Upper bound of the underflow error of float32 inner products with up to 10⁶ components."""
 ROUNDING_ERROR = 1e-12
-"""Upper bound of the relative error of a squared distance or length in float64."""
+"""Upper bound of the relative error of a squared distance or squared norm in float64."""
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def compute_squared_norms(vectors: Float32Array) -> Float64Array:
-    """Return the squared length of each row of ``vectors`` (n, d): (n,) float64.
+    """Return the squared norm of each row of ``vectors`` (n, d): (n,) float64.
 
     The result is NaN or inf for a row that contains NaN or inf.
     """
@@ -143,7 +143,7 @@ def _min_score(squared_norm: float, distance: float) -> np.float32:
 
 @njit(cache=True, nogil=True)
 def _max_excess(squared_norm: float, max_norm: float, error: float) -> float:
-    """Return an upper bound of (score − s), for items of length at most ``max_norm``.
+    """Return an upper bound of (score − s), for items with norm at most ``max_norm``.
 
     The bound includes the float64 error of the measured distances.
     """
@@ -168,8 +168,11 @@ def keep_nearest(
     """Push the items of a tile onto the heaps of the queries.
 
     The distance of an item is measured only if its score is at least the query's element of ``min_scores`` (queries,).
-    This minimum rises when the last match in the query's heap is replaced by a nearer one. ``max_norm`` is the greatest
-    length of a vector in the tile. ``error`` is g.
+    This minimum rises when the query's heap has become full, and when its last match is replaced by a nearer one. If
+    the heap is empty and the tile has more than k items, the minimum is first raised to a bound that follows from the
+    k-th highest score. The heaps are ``distances`` (queries, k), ``words`` (queries, k, 3) and ``counts`` (queries,).
+    They and ``min_scores`` are updated in place. The norm of every vector in the tile is at most ``max_norm``.
+    ``error`` is g.
     """
     n = scores.shape[1]
     terms = np.empty(vectors.shape[1])
@@ -210,7 +213,7 @@ def count_nearer(
     """Add to ``counts``, for each mate, the number of items of a tile that rank before the mate.
 
     The mates of query q have the indices ``starts[q]`` to ``starts[q + 1]`` (exclusive) in ``distances``, ``words`` and
-    ``counts``. ``max_norm`` is the greatest length of a vector in the tile. ``error`` is g.
+    ``counts``. The norm of every vector in the tile is at most ``max_norm``. ``error`` is g.
     """
     n = scores.shape[1]
     terms = np.empty(vectors.shape[1])

@@ -23,8 +23,8 @@ SHRINKAGE = np.float32(0.2)
 def _log_compress(patches: Float32Array) -> Float32Array:
     """Return log(1 + 5 v) for each of n half patches, float32 (n, 451).
 
-    v is the half patch, scaled so that its 900-D vector has length 1. `HALF_PATCH_WEIGHTS` are used only to compute
-    this length. The returned values are not multiplied by the weights.
+    v is the half patch, scaled so that its 900-D vector has norm 1. `HALF_PATCH_WEIGHTS` are used only to compute this
+    norm. The returned values are not multiplied by the weights.
     """
     weighted = patches * HALF_PATCH_WEIGHTS
     norms = np.sqrt(np.einsum("ij,ij->i", weighted, weighted))[:, None]
@@ -35,9 +35,9 @@ def _log_compress(patches: Float32Array) -> Float32Array:
 class Dictionary:
     """Dictionary of log-compressed patches. The words are k-means centres in the space of principal components.
 
-    A patch is projected on principal components, and these are projected on the words. Both projections are combined
-    into one affine map: ``projection``, float32 (451, words), and ``offset``, float32 (words,). 451 is the number of
-    distinct values of a patch.
+    A patch is projected on the principal components. The result is projected on the words. Both projections are
+    combined into one affine map: ``projection``, float32 (451, words), and ``offset``, float32 (words,). 451 is the
+    number of distinct values of a patch.
     """
 
     projection: Float32Array
@@ -49,8 +49,8 @@ class Dictionary:
     ) -> Self:
         """Learn components and words from a sample of half patches, float32 (n, 451).
 
-        There are at most n - 1 components and at most n words. K-means runs for ten iterations, starting from random
-        patches. This gives better words in less time than mini-batch k-means or k-means++ initialisation.
+        There are at most n - 1 components and at most n words. K-means runs for at most ten iterations, starting from
+        random patches. This gives better words in less time than mini-batch k-means or k-means++ initialisation.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class Dictionary:
         from threadpoolctl import threadpool_limits
 
         if len(patches) < 2:
-            raise ValueError(f"a dictionary cannot be learned from {len(patches)} patches: at least 2 are needed")
+            raise ValueError(f"a dictionary cannot be learned (patches: {len(patches)}): pass at least 2 patches")
         weights = HALF_PATCH_WEIGHTS.astype(np.float64)
         k = min(n_components, len(patches) - 1, HALF_PATCH_SIZE)
         pca = PCA(k, svd_solver="covariance_eigh").fit(_log_compress(patches) * weights)
@@ -76,7 +76,7 @@ class Dictionary:
     def encode(self, chroma: Float32Array) -> Float32Array:
         """Encode one track. The code has one value per word: the median similarity of the track's patches to the word.
 
-        Before taking the median, the similarities of each patch are shrunk towards 0 by 0.2 and scaled to unit length.
+        Before taking the median, the similarities of each patch are shrunk towards 0 by 0.2 and scaled to norm 1.
 
         Parameters
         ----------
@@ -95,7 +95,10 @@ class Dictionary:
         """
         patches = patch_magnitudes(chroma)
         if not len(patches):
-            raise ValueError(f"{chroma.shape[1]} beats are too few for a patch: at least {PATCH_BEATS} are needed")
+            raise ValueError(
+                f"a patch needs at least {PATCH_BEATS} beats, but the number of beats is {chroma.shape[1]}: "
+                "leave out this track"
+            )
         similarity = _log_compress(patches) @ self.projection + self.offset
         # soft threshold: x - clip(x) shrinks x towards zero
         similarity -= np.clip(similarity, -SHRINKAGE, SHRINKAGE)
@@ -178,8 +181,8 @@ class DictionaryLda:
         n_cliques = int(np.count_nonzero(sizes > 1))
         if n_cliques < 2 or n_components < 1:
             raise ValueError(
-                f"{n_components} directions cannot be learned from {n_cliques} cliques of two or more tracks: "
-                "use at least 2 cliques and 1 direction"
+                f"LDA cannot be learned (cliques of two or more tracks: {n_cliques}, directions: {n_components}): "
+                "use at least 2 such cliques and 1 direction"
             )
         if not np.ptp(points, axis=0).any():
             raise ValueError(
@@ -200,7 +203,7 @@ class DictionaryLda:
     def embed_codes(self, codes: Float32Array) -> Float32Array:
         """Embed n tracks from their codes, float32 (n, words).
 
-        The result is float32 (n, k). Each row has length 1 or contains only zeros.
+        The result is float32 (n, k). Each row has norm 1 or contains only zeros.
         """
         # use float64, so that the embedding of a track does not depend on the other tracks in the call
         projected = (np.asarray(codes, dtype=np.float64).reshape(-1, len(self.mean)) - self.mean) @ self.directions

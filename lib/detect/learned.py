@@ -1,10 +1,11 @@
 """Our own embedding model: a linear map of two kinds of chroma features, learned from cliques and augmented tracks.
 
-The features do not depend on the key or on the position in time. The first kind are 2D Fourier magnitudes of windows of
-20, 64 and 75 beats. The second kind are frequencies of chord triples. A chord triple is three chords at equal distances
-in time, transposed so that the first root is C. The map gives more weight to features that change little between
-versions of a work. It is learned from the versions in cliques. Because cliques are few, it is also learned from
-augmented copies of tracks. An augmented copy is cut, has some chords changed, and can have another tempo.
+The features do not depend on the key or on the position in time. The first kind are means and standard deviations of 2D
+Fourier magnitudes of windows of 20, 64 and 75 beats. The second kind are frequencies of chord triples. A chord triple
+is three chords at equal distances in time, transposed so that the first root is C. The map gives more weight to
+features that change little between versions of a work. It is learned from the versions in cliques. Because cliques are
+few, it is also learned from augmented copies of tracks. An augmented copy is cut, has some chords changed, and can have
+another tempo.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ N_PAIRS = 192
 
 
 def _chord_templates() -> Float32Array:
-    """Return major and minor triads on every root, (24, 12), each with mean 0 and length 1."""
+    """Return major and minor triads on every root, float32 (24, 12), each with mean 0 and norm 1."""
     triads = np.zeros((12, 2, 12))
     for root in range(12):
         for minor in (0, 1):
@@ -64,7 +65,10 @@ def extract_features(chroma: Float32Array) -> Float32Array:
     """
     n_beats = chroma.shape[1]
     if n_beats < PATCH_BEATS:
-        raise ValueError(f"{n_beats} beats are too few: at least {PATCH_BEATS} are needed")
+        raise ValueError(
+            f"the features need at least {PATCH_BEATS} beats, but the number of beats is {n_beats}: "
+            "leave out this track"
+        )
     pitches = scipy.fft.rfft(raise_power(chroma), axis=0)
     pairs = (pitches[:, : n_beats // 2 * 2 : 2] + pitches[:, 1::2][:, : n_beats // 2]) / np.float32(2)
     return np.concatenate(
@@ -78,9 +82,10 @@ def extract_features(chroma: Float32Array) -> Float32Array:
 
 
 def _measure_windows(pitches: Complex64Array, width: int, hop: int) -> Float32Array:
-    """Return the mean and the standard deviation of the log Fourier magnitudes over all windows of ``width`` beats.
+    """Return the mean and the standard deviation of the log Fourier magnitudes over windows of ``width`` columns.
 
-    ``pitches``, complex64 (7, B), is the Fourier transform of the chroma over the pitch classes.
+    A window starts at every ``hop``-th column. ``pitches``, complex64 (7, columns), is the Fourier transform of the
+    chroma over the pitch classes. A column is a beat or a pair of beats.
     """
     windows = sliding_window_view(pitches, width, axis=1)[:, ::hop]
     magnitudes = np.abs(scipy.fft.fft(windows, axis=2))
@@ -92,7 +97,7 @@ def _measure_windows(pitches: Complex64Array, width: int, hop: int) -> Float32Ar
 
 
 def _count_chords(chroma: Float32Array) -> Float32Array:
-    """Return the square root of the relative frequency of each chord triple.
+    """Return the square root of the relative frequency of each chord triple at each gap, float32 (8064,).
 
     Triples that are transpositions of each other are counted together.
     """
@@ -166,10 +171,10 @@ class Learned:
         """Learn the map from beat chroma of tracks inside and outside cliques.
 
         The first step has a closed form. It computes principal components and whitens them, so that the variation among
-        versions and augmented copies of a work is equal in all directions. The second step is gradient descent on a
-        contrastive loss (NT-Xent). The loss is low if each track is nearer to its partner than to all other tracks. The
-        partner of a track is another version of its work. If there is no other version, the partner is an augmented
-        copy of the track.
+        versions and augmented copies of a work is about equal in all directions. The second step is gradient descent on
+        a contrastive loss (NT-Xent). The loss is low if each track is nearer to its partner than to all other tracks in
+        the batch. The partner of a track is another version of its work; each of the two can be replaced at random by
+        an augmented copy of it. If there is no other version, the partner is an augmented copy of the track.
 
         Parameters
         ----------
@@ -185,7 +190,8 @@ class Learned:
         Raises
         ------
         ValueError
-            There are fewer than 8 tracks, or the lengths of ``tracks`` and ``cliques`` differ.
+            There are fewer than 8 tracks, the lengths of ``tracks`` and ``cliques`` differ, or a track has fewer than
+            75 beats.
         """
         labels = _make_labels(np.asarray(cliques), len(tracks))
         features = np.array([extract_features(track) for track in tracks])
@@ -201,7 +207,7 @@ class Learned:
         return cls(mean, np.ascontiguousarray(scale[:, None] * (basis @ weights), dtype=np.float32))
 
     def embed(self, tracks: Sequence[Float32Array]) -> Float32Array:
-        """Embed n beat chromas (12, B), B at least 75. The result is float32 (n, k). Each row has length 1."""
+        """Embed n beat chromas (12, B), B at least 75. The result is float32 (n, k). Each row has norm 1."""
         vectors = np.empty((len(tracks), self.projection.shape[1]), dtype=np.float32)
         for i, track in enumerate(tracks):
             # embed one track at a time, so that its embedding does not depend on the other tracks in the call
@@ -223,7 +229,8 @@ def _make_labels(cliques: NDArray[Any], n: int) -> Int64Array:
     """Return labels 0, 1, …: one label per clique, and one label per track outside cliques."""
     if len(cliques) != n or n < 8:
         raise ValueError(
-            f"expected a clique or -1 for each of at least 8 tracks, got {len(cliques)} cliques for {n} tracks"
+            "expected a clique or -1 for each of at least 8 tracks, but the lengths of cliques and tracks are "
+            f"{len(cliques)} and {n}"
         )
     labels = cliques.astype(np.int64)
     alone = labels < 0
@@ -234,9 +241,9 @@ def _make_labels(cliques: NDArray[Any], n: int) -> Int64Array:
 def _feature_scale(features: Float32Array) -> Float32Array:
     """Return the scale factor of each feature: 1 / standard deviation, balanced between window and chord features.
 
-    A constant is added to the standard deviation, so that the factor stays limited. To balance the two kinds, each
-    factor is divided by the square root of the number of features of its kind. The factors of chord features are
-    multiplied by `CHORD_WEIGHT`.
+    A constant is added to the standard deviation, so that the factor stays limited. A feature that hardly varies has
+    factor 0. To balance the two kinds, each factor is divided by the square root of the number of varying features of
+    its kind. The factors of chord features are multiplied by `CHORD_WEIGHT`.
     """
     spread = features.std(axis=0)
     chords = np.arange(len(spread)) >= len(spread) - len(GAPS) * N_CHORD_TRIPLES
@@ -255,7 +262,10 @@ def _principal_axes(points: Float32Array, seed: int) -> Float32Array:
 
 
 def _whiten(points: Float32Array, views: Float32Array, labels: Int64Array) -> Float32Array:
-    """Return weights (components, k) that whiten the variation within works, most discriminative column first."""
+    """Return weights, float32 (components, k), that whiten the variation within works.
+
+    The columns are in descending order of the variation between works.
+    """
     sizes = np.bincount(labels)
     centres = np.zeros((len(sizes), points.shape[1]))
     np.add.at(centres, labels, points)

@@ -14,7 +14,7 @@ from reprise.lib.detect.patches import HALF_PATCH_SIZE, HALF_PATCH_WEIGHTS
 def normalise_patches(tracks: Sequence[Float32Array]) -> Float64Array:
     """Scale half patches to unit vectors that have the same Euclidean distances as the 900-D unit vectors.
 
-    A value that represents two of the 900 values is multiplied by √2. Therefore lengths and inner products equal those
+    A value that represents two of the 900 values is multiplied by √2. Therefore norms and inner products equal those
     of the 900-D vectors, and so do projections on principal components.
 
     Parameters
@@ -86,13 +86,13 @@ class MedianPca:
         Raises
         ------
         ValueError
-            There are fewer than two tracks, or ``n_components`` is less than 1.
+            There are fewer than two tracks, ``n_components`` is less than 1, or `normalise_patches` refuses a patch.
         """
         from sklearn.decomposition import PCA
 
         if len(tracks) < 2 or n_components < 1:
             raise ValueError(
-                f"{n_components} principal components cannot be learned from {len(tracks)} tracks: "
+                f"PCA cannot be learned (tracks: {len(tracks)}, components: {n_components}): "
                 "use at least 2 tracks and 1 component"
             )
         k = min(n_components, len(tracks) - 1, HALF_PATCH_SIZE)

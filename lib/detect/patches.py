@@ -35,8 +35,8 @@ HALF_PATCH_WEIGHTS: Float32Array = np.sqrt(np.bincount(_UNFOLDING)).astype(np.fl
 def raise_power(chroma: Float32Array) -> Float32Array:
     """Sharpen chroma: raise the values to the power 1.96, but keep the Euclidean norm of each column.
 
-    Input and output are float32 (12, B). A column of zeros does not change. Each column is scaled to unit length first,
-    so that soft beats are sharpened as much as loud beats (Bertin-Mahieux & Ellis 2012).
+    Input and output are float32 (12, B). A column of zeros does not change. Each column is scaled to norm 1 first, so
+    that soft beats are sharpened as much as loud beats (Bertin-Mahieux & Ellis 2012).
     """
     norms = _column_norms(chroma)
     powered = (chroma / norms) ** np.float32(POWER)
@@ -80,7 +80,10 @@ def median_patch(chroma: Float32Array) -> Float32Array:
     magnitudes = _transposed_magnitudes(chroma)
     n_patches = magnitudes.shape[1]
     if not n_patches:
-        raise ValueError(f"{chroma.shape[1]} beats are too few for a patch: at least {PATCH_BEATS} are needed")
+        raise ValueError(
+            f"a patch needs at least {PATCH_BEATS} beats, but the number of beats is {chroma.shape[1]}: "
+            "leave out this track"
+        )
     magnitudes.sort(axis=1)  # faster than np.partition: numpy sorts float32 with vector instructions
     return (magnitudes[:, (n_patches - 1) // 2] + magnitudes[:, n_patches // 2]) / np.float32(2)
 
@@ -100,8 +103,9 @@ def _transposed_magnitudes(chroma: Float32Array) -> Float32Array:
 
 
 def unfold(half: Float32Array) -> Float32Array:
-    """Return all 900 values of half patches (…, 451), in column-major order: shape (…, 900).
+    """Return all 900 values of half patches (…, 451): shape (…, 900).
 
-    The zero frequency is in the middle of both axes, at index 450.
+    The values are those of a 12 × 75 patch in column-major order, with the zero frequency in the middle of both axes.
+    Therefore the zero frequency has index 450.
     """
     return np.asarray(half[..., _UNFOLDING])

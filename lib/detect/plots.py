@@ -1,4 +1,4 @@
-"""Plots of cover detection, as PNG files: precision-recall curves, ranks of the first cover, two aligned tracks."""
+"""Plots of cover detection as PNG files: precision-recall curves, rank histograms, and two aligned tracks."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,9 @@ def draw_precision_recall(curves: Mapping[str, PrecisionRecall], png: Path) -> N
 
 
 def draw_rank_histogram(histograms: Mapping[str, RankHistogram], png: Path) -> None:
-    """Draw histograms of the rank of the first cover, one row of bars per method, in the given order.
+    """Draw histograms of ranks, one row of bars per method, in the given order.
+
+    The rank is that of the first other version of the query's work.
 
     Parameters
     ----------
@@ -83,8 +85,10 @@ def draw_rank_histogram(histograms: Mapping[str, RankHistogram], png: Path) -> N
         remove_spines(axes)
         axes.spines["left"].set_visible(False)
     grid[-1].set_xticks(np.arange(bins + 1) - 0.5, [_format_count(edge) for edge in edges.tolist()], fontsize=8)
-    grid[-1].set_xlabel("Rank of the first cover")
-    figure.text(0.06, 1 - 0.2 / height, "Queries by rank of their first cover, in per cent", fontsize=11, va="center")
+    grid[-1].set_xlabel("Rank of the first other version")
+    figure.text(
+        0.06, 1 - 0.2 / height, "Queries by rank of the first other version, in per cent", fontsize=11, va="center"
+    )
     save(figure, png)
 
 
@@ -99,9 +103,12 @@ def draw_alignment(
     *,
     notes: Sequence[str] = (),
 ) -> None:
-    """Draw the query's beat chroma, the candidate's in the key of the query, and lines between matching beats.
+    """Draw the beat chromas of the query and of the candidate, and lines between matching beats.
 
-    Beats before the first match and after the last match are drawn pale.
+    The candidate is transposed to the key of the query.
+
+    At most 90 lines are drawn, evenly spaced along the path. Beats before the first match and after the last match are
+    drawn pale.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class QueryScores:
     """Metrics of the n queries that are not ignored: arrays of shape (n,), sorted by the label of the query."""
 
     query: NDArray[Any]  # label of the query
-    mates: Int64Array  # R, the number of mates
+    mates: Int64Array  # R, the number of mates that are not ignored
     average_precision: Float64Array
     first_rank: Int64Array
     rank_sum: Int64Array  # sum of the ranks of all mates
@@ -87,7 +87,7 @@ class RankHistogram:
 
 @dataclass(frozen=True)
 class TripletScore:
-    """Numbers of triplets (query, cover, other track): all, compared, and correct.
+    """Numbers of triplets (query, mate, track of another work): all triplets, compared triplets, and correct triplets.
 
     A triplet is compared if all three tracks have an embedding.
     """
@@ -126,8 +126,8 @@ def score_queries(query: ArrayLike, rank: ArrayLike, *, miss_rank: int | None = 
     Raises
     ------
     ValueError
-        A rank is negative or greater than ``miss_rank``, or two mates of a query have the same rank. Break ties before
-        the call.
+        A rank is negative or greater than ``miss_rank``, two mates of a query have the same rank, or the arrays differ
+        in length. Break ties before the call.
     """
     pairs = _sort_pairs(query, rank, miss_rank)
     found = np.add.reduceat(pairs.precision, pairs.start) if len(pairs.label) else np.empty(0)
@@ -158,7 +158,15 @@ def summarise(scores: QueryScores) -> RetrievalMetrics:
 
 
 def score_cliques(scores: QueryScores, clique: ArrayLike) -> CliqueScores:
-    """Average the metrics over the queries of each clique. ``clique`` (n,) holds the clique of each query."""
+    """Average the metrics over the queries of each clique.
+
+    ``clique`` (n,) holds the clique of each query, in the order of ``scores.query``.
+
+    Raises
+    ------
+    ValueError
+        ``clique`` does not have one element per query.
+    """
     label, code, queries = np.unique(_check_labels(clique, len(scores.query)), return_inverse=True, return_counts=True)
     return CliqueScores(
         clique=label,
@@ -213,13 +221,18 @@ def rank_histogram(rank: ArrayLike) -> RankHistogram:
 
 
 def score_triplets(to_cover: ArrayLike, to_other: ArrayLike) -> TripletScore:
-    """Count the triplets. A triplet is correct if the query is strictly nearer to the cover than to the other track.
+    """Count the triplets. A triplet is correct if the query is strictly nearer to its mate than to the other track.
 
     Parameters
     ----------
     to_cover, to_other
-        Shape (triplets,): distances from the query to the cover, and from the query to the other track. NaN if one of
-        the two tracks has no embedding.
+        Shape (triplets,): distances from the query to its mate, and from the query to the other track. A distance is
+        NaN if one of its two tracks has no embedding.
+
+    Raises
+    ------
+    ValueError
+        The arrays differ in length, or do not have one dimension.
     """
     cover, other = np.asarray(to_cover, dtype=np.float64), np.asarray(to_other, dtype=np.float64)
     if cover.shape != other.shape or cover.ndim != 1:
@@ -229,9 +242,10 @@ def score_triplets(to_cover: ArrayLike, to_other: ArrayLike) -> TripletScore:
 
 
 def roc_area(of_covers: ArrayLike, of_others: ArrayLike) -> float:
-    """Compute the ROC area of distances: of all (cover, other track) pairs, the share in which the cover is nearer.
+    """Compute the ROC area of distances: the probability that a version is nearer than a track of another work.
 
-    A pair with equal distances counts as one half (Mann-Whitney). The result is NaN if an array is empty.
+    A version and another track are drawn at random; equal distances count as one half (Mann-Whitney). ``of_covers``
+    holds the distances of versions, and ``of_others`` those of other tracks. The result is NaN if an array is empty.
 
     Raises
     ------

@@ -6,7 +6,7 @@ division into blocks, their order or the number of workers.
 
 The following proves that the products never exclude a pair wrongly. |q − x|² = |q|² − 2 s with s = q·x − |x|²/2, so a
 near item has a large s. Let u = 2⁻²⁴ and K = d + 2, where d is the number of components of a vector. The error of a
-float32 inner product of length K is at most γ = K u / (1 − K u) times the sum of the magnitudes of its terms. This
+float32 inner product with K terms is at most γ = K u / (1 − K u) times the sum of the magnitudes of its terms. This
 holds in any order of summation, with or without fused operations (Higham, Accuracy and Stability of Numerical
 Algorithms, §3.1). Let g = 1.01 (K + 8) u. Two components are appended to each query: 1 and |q|. Two components are
 appended to each item: −(1 − g) |x|²/2 and g |x|. The appended components are rounded up. The exact product of query and
@@ -26,7 +26,7 @@ from reprise.lib.detect import compiled_search
 from reprise.lib.detect.compiled_search import ROUNDING_ERROR, UNDERFLOW_ERROR
 
 ID_BYTES = 24
-MAX_NORM = 1e18  # maximum length of a vector; products of longer vectors can overflow in float32
+MAX_NORM = 1e18  # the norm of a vector must be less than this, because products could overflow in float32
 NO_GROUP = -1
 
 _TILE = 1024  # number of queries and number of items in a tile; the 4 MiB of scores fit in the CPU cache
@@ -62,7 +62,7 @@ class TopK:
     Parameters
     ----------
     queries
-        (Q, d) float32. Each row must be shorter than `MAX_NORM`.
+        (Q, d) float32. The norm of each row must be less than `MAX_NORM`.
     query_ids
         (Q,) str or bytes of at most `ID_BYTES` ASCII characters.
     query_groups
@@ -73,8 +73,8 @@ class TopK:
     Raises
     ------
     ValueError
-        ``k`` is less than 1, a vector is too long or not finite, an identifier is too long, or the lengths of the
-        arrays differ.
+        ``k`` is less than 1, the vectors are not float32 of shape (Q, d) with d > 0, a vector is not finite or its norm
+        is too large, an identifier is too long or not ASCII, or the lengths of the arrays differ.
     """
 
     def __init__(self, queries: Float32Array, query_ids: Ids, query_groups: Int64Array, k: int) -> None:
@@ -89,7 +89,10 @@ class TopK:
         self._counts = np.zeros(count, np.int64)
 
     def add(self, vectors: Float32Array, ids: Ids, groups: Int64Array) -> None:
-        """Add a block of the gallery: vectors (n, d) float32, identifiers (n,), groups (n,) int64."""
+        """Add a block of the gallery: vectors (n, d) float32, identifiers (n,), groups (n,) int64.
+
+        If the block is not valid, a ValueError is raised as in the constructor, and nothing is added.
+        """
         for rows, scores, block, words, max_norm in self._bounds.score(vectors, ids, groups):
             compiled_search.keep_nearest(
                 scores,
@@ -162,13 +165,13 @@ class MateRanks:
         words = _as_words(_as_ids(mate_ids))
         if not len(owners) == len(distances) == len(words):
             raise ValueError(
-                f"mates have {len(owners)} query rows, {len(words)} identifiers and {len(distances)} distances: "
-                "expected the same number of each"
+                "mate_queries, mate_ids and mate_distances must have the same length, "
+                f"got {len(owners)}, {len(words)} and {len(distances)}"
             )
         if len(owners) and (owners.min() < 0 or owners.max() >= len(queries)):
-            raise ValueError(f"the query row of a mate is not in 0..{len(queries) - 1}")
+            raise ValueError(f"mate_queries must hold row numbers of queries: 0 or more, and less than {len(queries)}")
         if not np.isfinite(distances).all() or (distances < 0).any():
-            raise ValueError("a mate's distance is negative or not finite")
+            raise ValueError("mate_distances contains a distance that is negative or not finite")
         self._order = np.argsort(owners, kind="stable")
         self._starts = np.searchsorted(owners[self._order], np.arange(len(queries) + 1))
         self._distances, self._words = distances[self._order], words[self._order]
@@ -205,6 +208,11 @@ def measure_distances(queries: Float32Array, vectors: Float32Array) -> Float64Ar
     Both arguments are float32 (n, d). The search uses this distance: the square root of the sum of squared differences,
     computed in float64. The sum is computed pairwise. While m > 1 terms are left, term h + i is added to term i for
     every i < m − h, with h = ⌈m/2⌉. The fixed order gives equal results, and therefore equal ties, on every worker.
+
+    Raises
+    ------
+    ValueError
+        The shapes of the arrays differ, or the vectors are refused as in `TopK`.
     """
     if queries.shape != vectors.shape:
         raise ValueError(f"the shapes of queries and vectors differ: {queries.shape} and {vectors.shape}")
@@ -236,13 +244,15 @@ class _QueryBounds:
         """Yield the scores in tiles of queries × items.
 
         A tile is a tuple: the slice of the query rows, the scores (−inf for excluded items), the vectors of the items,
-        the identifiers of the items as words, and the greatest length of these vectors.
+        the identifiers of the items as words, and an upper bound of the norms of these vectors.
         """
         vectors, squared_norms = _check_vectors(vectors)
         names, groups = _check_labels(len(vectors), ids, groups)
         width = self.queries.shape[1]
         if vectors.shape[1] != width:
-            raise ValueError(f"vectors have {vectors.shape[1]} components, but queries have {width}")
+            raise ValueError(
+                f"vectors must have as many components as queries: expected {width}, got {vectors.shape[1]}"
+            )
         words = _as_words(names)
         same_id, same_group = self._by_id.find(names), self._by_group.find(groups)
         for first in range(0, len(vectors), _TILE):
@@ -291,13 +301,13 @@ class _RowsByKey:
 
 
 def _check_vectors(vectors: Float32Array) -> tuple[Float32Array, Float64Array]:
-    """Return the vectors as a C-contiguous float32 array, and the squared length of each vector."""
+    """Return the vectors as a C-contiguous float32 array, and the squared norm of each vector."""
     if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype != np.float32:
         raise ValueError(f"vectors must be (n, d) float32 with d > 0, got {vectors.shape} {vectors.dtype}")
     vectors = np.ascontiguousarray(vectors)
     squared_norms = compiled_search.compute_squared_norms(vectors)
     if not (squared_norms < MAX_NORM**2).all():
-        raise ValueError(f"a vector is not finite, or longer than {MAX_NORM:g}")
+        raise ValueError(f"a vector is not finite, or its norm is not less than {MAX_NORM:g}")
     return vectors, squared_norms
 
 
@@ -305,7 +315,7 @@ def _check_labels(count: int, ids: Ids, groups: Int64Array) -> tuple[NDArray[np.
     names, groups = _as_ids(ids), np.asarray(groups, np.int64)
     if not count == len(names) == len(groups):
         raise ValueError(
-            f"{count} vectors, {len(names)} identifiers and {len(groups)} groups: expected the same number of each"
+            f"vectors, identifiers and groups must have the same length, got {count}, {len(names)} and {len(groups)}"
         )
     return names, groups
 
@@ -325,5 +335,5 @@ def _as_words(names: NDArray[np.bytes_]) -> UInt64Array:
 
 
 def _round_up(values: Float64Array) -> Float32Array:
-    """Round up to float32. A result is at least the value, and exceeds it by at most 2⁻²² times the value."""
+    """Round up to float32. A result is at least the value v, and exceeds it by at most 2⁻²² |v| + 2⁻¹⁴⁸."""
     return (values + np.abs(values) * 2.0**-23 + 2.0**-149).astype(np.float32)

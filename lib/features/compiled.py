@@ -8,7 +8,7 @@ from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.features.spectra import HOP, N_FFT
 
 TINY = np.float32(np.finfo(np.float32).tiny)
-_FLOOR = 1e-10  # smaller powers are replaced by this value before taking logarithms
+_FLOOR = 1e-10  # smaller powers are replaced by this value in logarithms; samples from -_FLOOR up count as positive
 _OVERLAP = N_FFT // HOP
 _MAX_FACTORS = 8  # the product of this many float32 powers does not overflow a float64
 
@@ -37,7 +37,7 @@ def _measure_moments(magnitude: Float32Array, frequencies: Float64Array) -> tupl
         total += value
         first += value * frequencies[column]
         second += value * frequencies[column] * frequencies[column]
-    if total < TINY:  # librosa does not normalise an almost silent spectrum, so its bandwidth is 0
+    if total < TINY:  # as in librosa, do not normalise an almost silent spectrum; its bandwidth is almost 0
         return total, first, 0.0
     centroid = first / total
     return total, centroid, np.sqrt(max(second / total - centroid * centroid, 0.0))
@@ -64,7 +64,7 @@ def _measure_flatness(power: Float32Array) -> float:
 
 @njit(cache=True, nogil=True)
 def _find_rolloff(magnitude: Float32Array, fraction: float) -> int:
-    """Return the first bin at which the cumulative sum of ``magnitude`` reaches ``fraction`` of the total.
+    """Return the index of the first bin at which the cumulative sum of ``magnitude`` reaches ``fraction`` of the total.
 
     The sums are computed in float32, as in librosa.
     """
@@ -160,9 +160,9 @@ def find_peaks(power: Float32Array, first: int, last: int, threshold: float) -> 
 
 @njit(cache=True, nogil=True)
 def apply_harmonic_mask(spectra: Complex64Array, harmonic: Float32Array, percussive: Float32Array) -> None:
-    """Multiply spectra in place by the soft mask h² / (h² + p²), or by 1/2 where h and p are both zero.
+    """Multiply spectra in place by the soft mask h² / (h² + p²), or by 1/2 where h and p are both less than `TINY`.
 
-    h is ``harmonic``, and p is ``percussive``.
+    h is ``harmonic``, and p is ``percussive``. All three arrays have the same shape.
     """
     for row in range(spectra.shape[0]):
         for column in range(spectra.shape[1]):
@@ -179,6 +179,8 @@ def overlap_add(
     frames: Float32Array, first: int, n_frames: int, window: Float32Array, start_hop: int, out: Float32Array
 ) -> None:
     """Overlap-add frames, as in the inverse short-time Fourier transform, and divide by the sum of squared windows.
+
+    The result is 0 where this sum is at most `TINY`.
 
     Parameters
     ----------
@@ -235,9 +237,10 @@ def measure_levels(samples: Float32Array, start: int, stop: int, levels: Float64
         (1 + 2048 + 512 (n − 1),): from one sample before the first frame to the end of the last frame. For the
         zero-crossing rate, a value of at least −1e−10 counts as positive.
     start, stop
-        For the root mean square, samples before ``start`` and from ``stop`` on count as zero.
+        Indices into ``samples``. For the root mean square, samples before ``start``, and at
+        ``stop`` and after it, count as zero.
     levels
-        Written in place.
+        (n, 2) float64, written in place.
     """
     n_frames = len(levels)
     n_steps = n_frames + _OVERLAP - 1

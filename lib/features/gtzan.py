@@ -1,12 +1,13 @@
 """Features of audio for genre models: the columns of the published GTZAN table, and additional columns.
 
 Each column agrees with librosa 0.11 within a relative error of 1e-3. The settings are librosa's defaults (frames of
-2048 samples, hop 512) at 22,050 Hz. All columns are computed from one short-time Fourier transform, one
-harmonic-percussive separation and one mel spectrum. The signal is read in blocks of one minute.
+2048 samples, hop 512) at 22,050 Hz. The root mean square and the zero-crossing rate are computed from the samples. All
+other columns are computed from one short-time Fourier transform, and from one harmonic-percussive separation and one
+mel spectrum based on it. The signal is read in blocks of one minute.
 
-Some features depend on the whole track. Chroma depends on the tuning. Decibels depend on the loudest band: values more
-than 80 dB below the loudest band are raised to that limit. A second pass computes these features from the spectra of
-the first pass. For tracks of more than ten minutes, the first pass does not keep the spectra, and the second pass
+Some features depend on the whole track. Chroma depends on the tuning. Decibels depend on the loudest value of the
+track: values more than 80 dB below it are raised to that limit. A second pass computes these features from the spectra
+of the first pass. For tracks of more than ten minutes, the first pass does not keep the spectra, and the second pass
 computes them again.
 
 In the following points the table or librosa allows several choices:
@@ -15,7 +16,7 @@ In the following points the table or librosa allows several choices:
   ``librosa.onset.onset_strength(S=…, center=False)``.
 * Tonnetz is computed from the chroma of the same spectra.
 * NaN and infinite samples count as zeros.
-* For silence, levels are −100 dB, roll-off and centroid are 0 Hz, flatness is 1 and tempo is 0.
+* For silence, all mel bands have −100 dB, roll-off and centroid are 0 Hz, flatness is 1 and tempo is 0.
 * A feature is None if its value is not finite, e.g. because samples are extremely large. If the signal has no samples,
   all features are None.
 """
@@ -184,7 +185,8 @@ def _measure_second_pass(
 ) -> Iterator[tuple[_Block, Float64Array, Float32Array]]:
     """Run the second pass: yield each block, the features (n, k) of its frames, and their onset strengths (n,).
 
-    The onset strength of a frame is the median increase of the mel bands in decibels since the previous frame.
+    The onset strength of a frame is the median increase of the mel bands in decibels since the previous frame. A
+    decrease counts as 0.
     """
     tuning = estimate_tuning([block.peaks for block in blocks], [block.heights for block in blocks])
     floor = to_decibel(np.array([max(block.loudest_band for block in blocks)]))[0] - _TOP_DB
@@ -230,7 +232,7 @@ def _read_levels(signal: NDArray[Any], first: int, last: int) -> tuple[Float32Ar
 def _summarise_components(samples: Float32Array, harmonic: Float32Array, at: int) -> Moments:
     """Compute the moments of the harmonic and of the percussive samples in each window.
 
-    ``at`` is the position of the first sample in the signal.
+    ``at`` is the position of ``samples[0]`` in the signal.
     """
     groups = np.arange(at // WINDOW_SAMPLES, -(-(at + len(samples)) // WINDOW_SAMPLES))
     bounds = np.clip(np.append(groups, groups[-1:] + 1) * WINDOW_SAMPLES - at, 0, len(samples))

@@ -31,7 +31,7 @@ def separate_harmonic(
     spectra, magnitude
         (m, 1025): complex spectra and their magnitudes, of the frames from frame ``start`` on. They cover the block,
         ``BEFORE`` frames before it and ``AFTER`` frames after it, or fewer at the ends of the signal. The spectra of
-        the block are overwritten.
+        the block and of the three frames before it are overwritten.
     first, last
         First frame of the block, and the frame after its last frame. The result ends before the first sample to which
         frame ``last`` contributes. For the last block of the signal, the result ends with the signal.
@@ -41,7 +41,7 @@ def separate_harmonic(
     Returns
     -------
     tuple of int and numpy.ndarray
-        Position of the first returned sample in the signal, and the float32 samples.
+        Position of the first returned sample in the signal, and the samples, float32 (k,).
     """
     n_frames = count_frames(n_samples)
     begin = max(first - _OVERLAP, 0)

@@ -9,9 +9,11 @@ mfcc    1, 256, 256   orthonormal discrete cosine transform of each column of th
 cqt     1, 84, T      mean power of 84 semitones from C1, scaled as in mel; a column is four hops of 512 samples
 ======  ============  ================================================================================================
 
-In the kinds msd, mel and mfcc, a track is divided into 256 equal time intervals, and a column is the mean over one
-interval. Therefore a short track fills the full width, even if it has only one frame or segment. In the kind cqt, the
-width T depends on the length of the track. For silence, and for tracks without samples or segments, all values are 0.
+In the kinds msd and mel, a track is divided into 256 equal time intervals, and a column is the mean over one interval.
+In the kind mfcc, a column is computed from a column of the mel image. Therefore a short track fills the full width in
+these kinds, even if it has only one frame or segment. In the kind cqt, the width T depends on the length of the track.
+If a track has no samples or no segments, all values are 0. In the kinds mel, mfcc and cqt, all values of a silent track
+are 0, too.
 """
 
 from collections.abc import Collection
@@ -50,7 +52,7 @@ def make_audio_images(signal: NDArray[Any], kinds: Collection[str]) -> dict[str,
     Returns
     -------
     dict
-        Images by kind.
+        Images by kind, with the shapes and values in the module docstring.
     """
     signal = signal if len(signal) else np.zeros(1, dtype=np.float32)
     images = {}

@@ -49,8 +49,8 @@ def measure(track: Mapping[str, Any], analysis: Mapping[str, ArrayLike]) -> dict
     track
         Values of the fields in ``SCALARS``; a missing value is None or NaN.
     analysis
-        Arrays of the fields in ``ARRAYS``, shape (N,), with times in s. Pitches and timbre have shape (N, 12), or (12
-        N,) in row-major order.
+        Arrays of the fields in ``ARRAYS``, one-dimensional, with times in s. For N segments, ``segments_pitches`` and
+        ``segments_timbre`` have shape (N, 12), or (12 N,) in row-major order.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def _measure_segments(arrays: Mapping[str, Float64Array], duration: float | None
     for name in _SEGMENTS:
         width = 12 if name in ("segments_pitches", "segments_timbre") else 1
         if arrays[name].size != width * len(start):
-            fault = f"{name} has {arrays[name].size} values for {len(start)} segments instead of {width * len(start)}"
+            fault = f"{name} has size {arrays[name].size} instead of {width * len(start)} ({width} per segment)"
             raise InputError("lengths_differ", fault)
         columns[name] = arrays[name].reshape(-1, width)
     values = np.concatenate(list(columns.values()), axis=1)
@@ -101,7 +101,7 @@ def _measure_segments(arrays: Mapping[str, Float64Array], duration: float | None
 
 
 def _coefficient_of_variation(periods: Float64Array) -> float | None:
-    """Return the standard deviation divided by the mean, or None if the quotient is undefined."""
+    """Return the standard deviation divided by the mean. It is None for fewer than two periods, or if all are 0."""
     if len(periods) < _MIN_PERIODS or not periods.any():
         return None
     return float(periods.std() / periods.mean())

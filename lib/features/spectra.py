@@ -51,7 +51,7 @@ def hann_window() -> Float64Array:
 def compute_stft(signal: NDArray[Any], first: int, last: int) -> Complex64Array:
     """Compute the spectra (last − first, 1025) of the frames ``first`` to ``last`` (exclusive).
 
-    The spectra equal those of ``librosa.stft`` with zero padding.
+    Except for rounding errors, the spectra equal those of ``librosa.stft`` with zero padding.
     """
     samples = read_samples(signal, first * HOP - N_FFT // 2, (last - 1) * HOP + N_FFT // 2)
     step = samples.strides[0]

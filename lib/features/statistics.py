@@ -48,7 +48,12 @@ def compute_moments(values: Float64Array, groups: Int64Array) -> Moments:
 
 
 def merge_moments(blocks: Sequence[Moments], *, whole: bool = False) -> Moments:
-    """Merge the moments of blocks by group. If ``whole`` is true, merge all groups into one group with number 0."""
+    """Merge the moments of one or more blocks by group. All blocks have the same number of columns.
+
+    The group numbers must be in ascending order across the blocks, too: the first group of a block can equal the last
+    group of the block before it, but not be smaller. If ``whole`` is true, all groups are merged into one group with
+    the number 0, and their order does not matter.
+    """
     groups = np.concatenate([block.groups for block in blocks])
     if whole:
         groups = np.zeros_like(groups)

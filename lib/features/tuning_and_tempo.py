@@ -44,11 +44,12 @@ def estimate_tuning(frequencies: Sequence[Float32Array], heights: Sequence[Float
 
 
 def estimate_tempo(onsets: NDArray[Any]) -> float:
-    """Estimate the tempo in BPM of an onset envelope, as in ``librosa.beat.beat_track``. It is 0 without onsets.
+    """Estimate the tempo in BPM of an onset envelope, as in ``librosa.beat.beat_track``.
 
-    librosa computes one autocorrelation per frame, divides it by its value at lag 0, and averages over the frames. This
-    function divides and sums the power spectra of the autocorrelations instead. The result is the same, but needs only
-    one inverse transform for all frames.
+    The result is 0 if all onset strengths are 0. librosa computes the autocorrelation of the window around each frame,
+    divides it by its value at lag 0, and averages over the frames. This function computes the power spectrum of each
+    window, divides it by the energy of the window, which is the value at lag 0, and sums over the frames. The inverse
+    transform of the sum is the sum of the autocorrelations. Therefore one inverse transform is enough for all frames.
 
     Parameters
     ----------

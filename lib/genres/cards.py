@@ -32,6 +32,8 @@ def make_card(
     ----------
     report
         Evaluation results. The title of the report is the title of the card.
+    model_id
+        Id of the model.
     sha256
         SHA-256 of the model's file.
     purpose
@@ -106,6 +108,6 @@ def _format_value(value: object) -> str:
 
 
 def _escape(text: str) -> str:
-    """Return the text on one line, with all Markdown markup escaped."""
+    """Return the text on one line, with the characters of inline Markdown markup escaped."""
     line = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
     return _MARKUP.sub(r"\\\1", line)

@@ -19,7 +19,8 @@ def load_default() -> GenreModel:
     Raises
     ------
     InputError
-        ``not_a_model``: the SHA-256 of the model file is not ``DEFAULT_SHA256``.
+        ``not_a_model``: the SHA-256 of the model file is not ``DEFAULT_SHA256``, or the file was written with another
+        version of scikit-learn than the installed one.
     """
     data = files("reprise.lib.genres").joinpath("default", "model.skops").read_bytes()
     if hashlib.sha256(data).hexdigest() != DEFAULT_SHA256:

@@ -29,6 +29,8 @@ class _Ensemble(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     members
         Unfitted pipelines.
+    balanced
+        Whether all genres have the same total weight when the combination is fitted.
     seed
         Seed of the inner splits.
     """
@@ -41,7 +43,7 @@ class _Ensemble(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, rows: Float64Array, codes: Int64Array, groups: ObjectArray) -> Self:
-        """Fit to rows (n, d) with NaN for missing values, codes (n,) and groups (n,).
+        """Fit to rows of shape (n, d), NaN for missing values, and to codes and groups, both of shape (n,).
 
         The codes contain every integer from 0 to k - 1.
         """
@@ -61,15 +63,16 @@ class _Ensemble(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _fit_combination(self, answers: Float64Array, codes: Int64Array, weights: Float64Array) -> None:
-        """Fit the combination to the members' log probabilities of held-out rows, shape (n, members, k)."""
+        """Fit the combination to the log probabilities ``answers`` of held-out rows, shape (n, members, k), n >= 0."""
         raise NotImplementedError
 
 
 class Voting(_Ensemble):
-    """Soft voting: the mean of the members' log probabilities.
+    """Soft voting: average the members' log probabilities, each multiplied by a factor (inverse temperature).
 
-    One temperature for each member and one temperature for the combination are calibrated on held-out rows. All members
-    have equal weight, because learned weights improved the results only for songs by artists of the training rows.
+    The factors of the members, and one more factor for the average, are calibrated on held-out rows. Apart from these
+    factors, all members have equal weight, because learned weights improved the results only for songs by artists of
+    the training rows.
     """
 
     def _fit_combination(self, answers: Float64Array, codes: Int64Array, weights: Float64Array) -> None:
@@ -85,7 +88,10 @@ class Voting(_Ensemble):
 
 
 class Stacking(_Ensemble):
-    """Stacking: a logistic regression on the members' log probabilities (Wolpert 1992)."""
+    """Stacking: a logistic regression on the members' log probabilities (Wolpert 1992).
+
+    If the held-out rows do not contain all genres, the log probabilities of the members are averaged instead.
+    """
 
     def _fit_combination(self, answers: Float64Array, codes: Int64Array, weights: Float64Array) -> None:
         self.top_ = None
@@ -102,6 +108,6 @@ class Stacking(_Ensemble):
 
 
 def _log_probabilities(members: Sequence[Pipeline], rows: Float64Array) -> Float64Array:
-    """Return the members' log probabilities, shape (n, members, k)."""
+    """Return the members' log probabilities, at least the logarithm of `_MIN_PROBABILITY`, shape (n, members, k)."""
     probabilities = np.stack([one.predict_proba(rows) for one in members], axis=1)
     return np.asarray(np.log(np.maximum(probabilities, _MIN_PROBABILITY)), dtype=np.float64)

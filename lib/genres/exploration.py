@@ -66,7 +66,8 @@ def explore(
     features
         Names of the d features.
     counts
-        Number of rows of each genre in the whole dataset. ``rows`` can be a sample of this dataset.
+        Number of rows of each genre in the whole dataset, at least for the genres in ``genres``. ``rows`` can be a
+        sample of this dataset.
     title
         Title of the page.
     seed
@@ -86,6 +87,7 @@ def explore(
     if rows.shape != (len(labels), len(features)) or not rows.size:
         raise ValueError(
             f"rows of shape {rows.shape}, genres of shape {labels.shape} and {len(features)} features do not match"
+            " or are empty"
         )
     folder.mkdir(parents=True, exist_ok=True)
     names = sorted(set(labels.tolist()))
@@ -101,7 +103,7 @@ def explore(
         *_write_projections(data, seed, total),
     ]
     page = folder / "index.html"
-    size = f"{total:,} rows, {_count(len(counts), 'genre')}, {_count(len(features), 'feature')}."
+    size = f"{_count(total, 'row')}, {_count(len(counts), 'genre')}, {_count(len(features), 'feature')}."
     if len(labels) < total:
         size += f" Everything except the class balance uses a sample of {len(labels):,} rows."
     if len(names) > MAX_GENRES:
@@ -132,7 +134,7 @@ def correlate(rows: Float64Array) -> Float64Array:
     mask = known.astype(np.float64)
     count = mask.T @ mask
     at = np.maximum(count, 1)
-    # entry (i, j): sum of column i over the rows in which columns i and j both have values
+    # entry (i, j): sum of column i, and of its squares, over the rows in which columns i and j both have values
     total, square = values.T @ mask, (values**2).T @ mask
     product = values.T @ values - total * total.T / at
     scatter = square - total**2 / at
@@ -146,9 +148,18 @@ def correlate(rows: Float64Array) -> Float64Array:
 def compute_percentiles(rows: Float64Array, labels: ObjectArray, names: Sequence[str]) -> Float64Array:
     """Compute the `PERCENTILES` of each feature in each genre.
 
+    Parameters
+    ----------
+    rows
+        Shape (n, d); NaN is a missing value.
+    labels
+        Shape (n,): genre of each row.
+    names
+        The k genres.
+
     Returns
     -------
-    ndarray, float64, shape (genres, percentiles, d)
+    ndarray, float64, shape (k, 5, d)
         NaN if all values of the feature are missing in the genre.
     """
     found = np.full((len(names), len(PERCENTILES), rows.shape[1]), np.nan)
@@ -165,7 +176,10 @@ def _write_balance(folder: Path, counts: Mapping[str, int]) -> Section:
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     write_csv(folder / "balance.csv", ("genre", "rows", "share"), [(name, n, n / total) for name, n in rows])
     plots.draw_balance([name for name, _ in rows], [n for _, n in rows], folder / "balance.png")
-    text = f"The largest genre has {rows[0][1]:,} rows, {rows[0][1] / rows[-1][1]:,.1f} times as many as the smallest."
+    text = (
+        f"The largest genre has {_count(rows[0][1], 'row')}, {rows[0][1] / rows[-1][1]:,.1f} times as many as the"
+        " smallest."
+    )
     return Section("balance", "Class balance", text)
 
 
@@ -201,8 +215,8 @@ def _write_distributions(data: _LabelledRows, seed: int) -> Section:
     shown = percentiles[data.frequent_indices][:, :, order]
     plots.draw_distributions(shown, ranking, data.frequent, data.folder / "distributions.png")
     text = (
-        "The most informative features, each alone (mutual information with the genre): median, middle 50 % and middle"
-        " 90 % of the rows."
+        "The features whose mutual information with the genre is highest, each feature alone. Each line shows the"
+        " median, the middle 50 % and the middle 90 % of a genre's rows."
     )
     return Section("distributions", "Distributions by genre", text)
 

@@ -35,6 +35,8 @@ def draw_balance(genres: Sequence[str], counts: Sequence[int], png: Path) -> Non
 
     Parameters
     ----------
+    genres, counts
+        Names of all genres, and number of rows of each genre.
     png
         File to write; an existing file is replaced.
     """
@@ -59,7 +61,10 @@ def draw_balance(genres: Sequence[str], counts: Sequence[int], png: Path) -> Non
 def draw_missing(
     share: Float64Array, overall: Float64Array, features: Sequence[str], genres: Sequence[str], png: Path
 ) -> None:
-    """Draw the share of missing values of each feature in each genre. Features without missing values are omitted.
+    """Draw the share of missing values of each feature in each genre.
+
+    Features without missing values are omitted. Only the 40 features with the largest shares of all rows are drawn. If
+    no value is missing, only a title is drawn.
 
     Parameters
     ----------
@@ -67,6 +72,8 @@ def draw_missing(
         Shape (d, k): for each feature and each genre, the share of the genre's rows in which the feature is missing.
     overall
         Shape (d,): for each feature, the share of all rows in which it is missing.
+    features, genres
+        Names of the d features and of the k genres.
     """
     order = np.argsort(-overall, kind="stable")
     order = order[overall[order] > 0]
@@ -101,7 +108,7 @@ def draw_missing(
 
 
 def draw_distributions(percentiles: Float64Array, features: Sequence[str], genres: Sequence[str], png: Path) -> None:
-    """Draw the distributions of the first twelve features in each genre.
+    """Draw the distributions of the first 12 features in each genre.
 
     Parameters
     ----------

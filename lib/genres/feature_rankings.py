@@ -42,14 +42,15 @@ def rank_features(
     Returns
     -------
     list of dict
-        One entry per feature, sorted by decreasing mutual information, then by decreasing F, then by name. Keys:
+        One entry per feature, sorted by decreasing mutual information, then by decreasing F, then by name. None is
+        sorted as 0. Keys:
 
         - ``feature``: the name;
         - ``f_value``: F statistic of a one-way analysis of variance. It is None if there are fewer than two genres, if
           there is no variance within genres, or if the number of rows does not exceed the number of genres;
         - ``mutual_information``: mutual information with the genre in nats, estimated by nearest neighbours (Ross
-          2014). It is None if each genre has fewer than two rows;
-        - ``missing``: share of the rows in which the feature is missing.
+          2014). It is None if no genre has two or more rows;
+        - ``missing``: share of all rows, sampled or not, in which the feature is missing.
 
     Raises
     ------
@@ -96,7 +97,7 @@ def compute_shap_values(
     Parameters
     ----------
     model
-        Model whose ``predict`` maps rows (n, d) to probabilities (n, k).
+        Model whose ``predict`` maps rows of shape (n, d) to the probabilities of its k genres, shape (n, k).
     rows
         Shape (n, d).
     background
@@ -140,15 +141,19 @@ def compute_mean_shap(
 ) -> Float64Array:
     """Compute the mean absolute SHAP value of each feature for each genre.
 
-    The explained rows are a sample of at most `MAX_EXPLAINED` rows, balanced over genres. The background has at most
-    `MAX_BACKGROUND` rows.
+    The explained rows are a sample of at most `MAX_EXPLAINED` rows, balanced over genres. The background is a random
+    sample of at most `MAX_BACKGROUND` rows.
 
     Parameters
     ----------
+    model
+        Model of k genres.
     rows
         Shape (n, d), n >= 1: training rows of the model, or similar rows.
     genres
         Shape (n,): genre of each row.
+    seed
+        Seed of the samples and of the random orders of the features.
 
     Returns
     -------

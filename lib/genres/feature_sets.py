@@ -13,7 +13,7 @@ WHOLE_TRACK = -1
 """Value of ``window`` in ``audio_genre_features`` for the row of the whole track."""
 
 TEMPO = "tempo"
-"""The only feature that is not computed for windows. A window uses the value of its track."""
+"""The only feature of ``audio_genre_features`` that is not computed for windows. A window uses its track's value."""
 
 WINDOW_S = 3.0
 """Length of a window in seconds. The last window of a track may be shorter."""
@@ -83,10 +83,12 @@ def pool(
 
     The pooled features of ten windows of 3 s are the features of a 30 s clip. The pooled mean is the mean of the
     windows' means. The pooled variance is the mean of the windows' variances plus the variance of their means. Windows
-    are weighted by their lengths. The results equal the mean and the variance over all frames of the windows.
+    are weighted by their lengths. If the number of frames is proportional to the length, the results equal the mean and
+    the variance over all frames of the windows.
 
     Near the ends of a track, the span is shifted to stay inside the track. A track shorter than the span is pooled as a
-    whole. If the mean or the variance of a feature is missing in a window, the window is ignored for this feature.
+    whole. If the mean or the variance of a feature is missing in a window, the window is ignored for this feature. If
+    this is so in all windows to pool, the result is NaN.
 
     Parameters
     ----------
@@ -95,8 +97,8 @@ def pool(
     lengths_s
         Shape (w,): lengths of the windows in seconds, > 0.
     columns
-        Names of the d columns. Each ``…_mean`` needs the matching ``…_var``, and vice versa. Other columns are returned
-        unchanged.
+        Names of the d columns. Each ``…_mean`` needs the matching ``…_var``. All columns outside these pairs are
+        returned unchanged.
     span
         Number of windows to pool, at least 1.
     starts
@@ -136,7 +138,7 @@ def pool(
 
 
 def _find_spans(count: int, starts: Int64Array, span: int) -> tuple[Int64Array, Int64Array]:
-    """Return for each row the first index (inclusive) and the last index (exclusive) of the rows to pool."""
+    """Return for each row the index of the first row to pool, and the index after the last row to pool."""
     lengths = np.diff(starts, append=count)
     begin, end = np.repeat(starts, lengths), np.repeat(starts + lengths, lengths)
     first = np.maximum(np.minimum(np.arange(count) - span // 2, end - span), begin)

@@ -22,6 +22,8 @@ class Gaussians(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     shrinkage
         If 0, the covariances are used as estimated. If 1, each covariance is replaced by a multiple of the identity
         matrix that has the same mean variance. Values between 0 and 1 interpolate.
+    balanced
+        Whether all genres have the same total weight. If False, the weight of a genre is its number of rows.
     """
 
     def __init__(self, pooling: float, shrinkage: float, balanced: bool) -> None:

@@ -56,8 +56,10 @@ def read_table(path: str | os.PathLike[str]) -> GtzanTable:
     Raises
     ------
     InputError
-        The errors of `reprise.lib.files.open_regular`; ``bad_header``; ``bad_line``, with the line number;
-        ``empty_file`` if there are no rows.
+        The errors of `reprise.lib.files.open_regular`; ``bad_header``: a column is duplicate, missing or unexpected;
+        ``bad_line``, with the number of the line or row: it is too long, is not CSV in UTF-8, has another number of
+        cells than the header, has a duplicate file name, or has a cell that is not a number or not printable;
+        ``empty_file``: there is no header or no row.
     """
     shown = printable_name(path)
     with _open_text(path) as text:
@@ -93,7 +95,8 @@ def read_list(path: str | os.PathLike[str]) -> list[str]:
     Raises
     ------
     InputError
-        The errors of `reprise.lib.files.open_regular`; ``bad_line``; ``empty_file`` if the list has no names.
+        The errors of `reprise.lib.files.open_regular`; ``bad_line``: a line is too long, is not UTF-8 or has characters
+        that are not printable, or the list has more than 10,000,000 names; ``empty_file``: the list has no names.
     """
     shown = printable_name(path)
     names: list[str] = []

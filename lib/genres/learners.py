@@ -88,12 +88,15 @@ class Learner:
         Parameters
         ----------
         params
-            Hyperparameters that differ from the defaults.
+            Hyperparameters that differ from the defaults, by their current or old names.
+        context
+            Number of genres, weights and seed of the training run.
 
         Raises
         ------
         InputError
-            ``bad_params``: an unknown hyperparameter, or a value of the wrong type or outside its range.
+            ``bad_params``: a hyperparameter is unknown, a value has the wrong type, ``kept`` is not above 0 and at most
+            1, or a scaling, a selection or a member is unknown. The ranges of other values are checked in ``fit``.
         """
         params = {_RENAMED_PARAMS.get(name, name): value for name, value in params.items()}
         faults = [f"unknown parameter {name}" for name in params.keys() - self.defaults.keys()]

@@ -98,6 +98,8 @@ def fit_model(
     balanced
         Whether all genres have the same total weight. Most learners use row weights for this, and naive Bayes uses
         uniform priors. k-NN ignores it.
+    seed
+        Seed of the learner's random numbers.
 
     Raises
     ------
@@ -167,6 +169,7 @@ def load(data: bytes) -> GenreModel:
     ------
     InputError
         ``not_a_model``: the bytes are not a genre model, or were written with another version of scikit-learn.
+        ``missing_extra``: the model is an XGBoost model, and XGBoost is not installed.
     """
     header, estimator = unpack(data)
     return GenreModel(

@@ -22,7 +22,8 @@ class Neighbours(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     neighbours
         Number of neighbours. If there are fewer training rows, all of them vote.
     weighted
-        Whether votes are proportional to 1 / distance. If True, votes are scaled to sum to the number of neighbours.
+        Whether votes are proportional to 1 / distance. If True, votes are scaled so that the sum of the votes for a row
+        equals the number of voting neighbours.
     """
 
     def __init__(self, neighbours: int, weighted: bool) -> None:

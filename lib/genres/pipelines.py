@@ -59,9 +59,9 @@ class Selection(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     method
         ``univariate`` keeps the features with the highest F values. The F value of a feature does not depend on the
-        other features. ``recursive`` is recursive feature elimination (Guyon et al. 2002): each round drops the 10 % of
-        the features with the smallest weights in a ridge regression that predicts the genres. ``embedded`` keeps the
-        features with the highest importance in a forest of extremely randomised trees.
+        other features. ``recursive`` is recursive feature elimination (Guyon et al. 2002): each round drops 10 % of the
+        remaining features, those with the smallest weights in a ridge regression that predicts the genres. ``embedded``
+        keeps the features with the highest importance in a forest of extremely randomised trees.
     share
         Share of the features to keep, above 0 and at most 1. At least one feature is kept. A constant feature is kept
         only if all features are constant.
@@ -121,6 +121,8 @@ def make_pipeline(
         One of ``SELECTIONS``.
     kept
         Share of the features that the selection keeps.
+    seed
+        Seed of the scaling and of the selection.
     accepts_nan
         Whether the learner accepts NaN. Missing values are replaced by the median of the feature if the learner does
         not accept NaN, or if ``selection`` is not ``none``.

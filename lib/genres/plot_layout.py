@@ -94,12 +94,15 @@ def hide_frame(axes: "Axes") -> None:
 
 
 def format_shown(shown: int, total: int, what: str) -> str:
-    """Return the title suffix "(shown of total)", empty when everything is shown."""
+    """Return a title suffix such as " (30 of 45 genres)", empty when everything is shown."""
     return "" if shown == total else f" ({shown} of {total:,} {what})"
 
 
 def format_count(count: int) -> str:
-    """Format a count as a short string, with k for thousands and M for millions. 0 gives the empty string."""
+    """Format a count as a short string: from 10,000 up in thousands (k), from 1,000,000 up in millions (M).
+
+    0 gives the empty string.
+    """
     if count >= 10_000:
         return f"{count / 1e6:.1f}M" if count >= 1_000_000 else f"{count / 1000:.0f}k"
     return str(count) if count else ""

@@ -42,7 +42,7 @@ _TICKS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 def draw_confusion(confusion: ArrayLike, genres: Sequence[str], png: Path, *, title: str = "") -> None:
     """Draw a confusion matrix: the number of rows in each cell, coloured by its share of the true genre's rows.
 
-    Only the 30 genres with the most rows are drawn.
+    Only the 30 genres with the most rows are drawn. The rows of a genre are those with this true genre.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def draw_confusion(confusion: ArrayLike, genres: Sequence[str], png: Path, *, ti
 
 
 def draw_per_genre(per_genre: Mapping[str, Mapping[str, Any]], png: Path, *, title: str = "") -> None:
-    """Draw precision, recall and F1 of the 30 genres with the most rows, in decreasing order of F1.
+    """Draw precision, recall and F1 of the 30 genres with the most rows, sorted by decreasing F1.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def draw_learning_curve(curve: Sequence[Mapping[str, Any]], png: Path, *, title:
     ----------
     curve
         Points in any order. Each has the keys ``rows``, ``macro_f1``, ``accuracy`` and ``spread``, the standard
-        deviation of macro F1.
+        deviation of macro F1 over the folds.
     """
     points = sorted(curve, key=lambda one: one["rows"])
     figure = new_figure(7, 4.4)
@@ -194,7 +194,7 @@ def draw_learning_curve(curve: Sequence[Mapping[str, Any]], png: Path, *, title:
 
 
 def draw_ranking(ranking: Sequence[Mapping[str, Any]], png: Path, *, title: str = "") -> None:
-    """Draw, for each of the 20 best-ranked features, its mutual information with the genre.
+    """Draw, for each of the 20 best-ranked features, its mutual information with the genre and its F value.
 
     Parameters
     ----------
@@ -224,14 +224,17 @@ def draw_ranking(ranking: Sequence[Mapping[str, Any]], png: Path, *, title: str 
 
 
 def draw_shap(shap: ArrayLike, features: Sequence[str], genres: Sequence[str], png: Path, *, title: str = "") -> None:
-    """Draw the mean absolute SHAP value of each feature for each genre.
+    """Draw the mean absolute SHAP value of each feature for each genre, in percentage points.
 
-    Only the 20 features with the largest sums over the drawn genres are drawn.
+    Only the 30 genres with the largest sums over all features are drawn. Of the features, only the 20 with the largest
+    sums over the drawn genres are drawn.
 
     Parameters
     ----------
     shap
-        Shape (d, k), the result of `feature_rankings.compute_mean_shap`.
+        Shape (d, k), the result of `reprise.lib.genres.feature_rankings.compute_mean_shap`.
+    features, genres
+        Names of the d features and of the k genres.
     """
     values = np.asarray(shap, dtype=np.float64)
     chosen = np.sort(np.argsort(-values.sum(axis=0), kind="stable")[:MAX_GENRES])
@@ -267,8 +270,8 @@ def draw_timeline(
     """Draw the genres of one track over time: one row per genre, shaded by probability.
 
     Each row also shows the genre's share of the track, which is the mean probability of the genre. If there are more
-    than 13 genres, only the 12 genres with the largest shares have rows, and the last row is the sum of the remaining
-    genres.
+    than 13 genres, only the 12 genres with the largest shares have rows of their own. One more row is the sum of all
+    other genres.
 
     Parameters
     ----------
@@ -290,7 +293,10 @@ def draw_timeline(
     """
     starts, values = np.asarray(starts_s, dtype=np.float64), np.asarray(probabilities, dtype=np.float64)
     if values.shape != (len(starts), len(genres)) or not values.size:
-        raise ValueError(f"{starts.shape} starts, {values.shape} probabilities and {len(genres)} genres do not match")
+        raise ValueError(
+            f"starts of shape {starts.shape}, probabilities of shape {values.shape} and {len(genres)} genres "
+            "do not match or are empty"
+        )
     end = starts[-1] + (float(np.median(np.diff(starts))) if len(starts) > 1 else _WINDOW_S)
     shares = values.mean(axis=0)
     order = np.argsort(-shares, kind="stable")
@@ -333,7 +339,7 @@ def draw_timeline(
 
 
 def _scale_time(axes: "Axes", length_s: float) -> None:
-    """Set at most about twelve ticks on the time axis, at multiples of a whole number of seconds."""
+    """Set at most 13 ticks on the time axis, at multiples of a whole number of seconds."""
     from matplotlib.ticker import MultipleLocator
 
     steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)

@@ -19,7 +19,7 @@ _NEIGHBOURS = 15
 class Projection:
     """Projection by one method: points of shape (n, 2), and the labels of the axes.
 
-    The points are None if there are too few rows or features.
+    The points are None if there are too few rows or features. The labels are empty for t-SNE and UMAP.
     """
 
     name: str
@@ -59,10 +59,11 @@ def project(rows: NDArray[np.floating[Any]], *, seed: int) -> list[Projection]:
     """Project rows to two dimensions by each method.
 
     Rows are standardised first. The sign of each principal component makes its weight of largest magnitude positive.
-    t-SNE and UMAP start from the principal components. The same rows and seed give the same points.
+    t-SNE and UMAP start from the first two principal components. The same rows and seed give the same points.
 
     t-SNE uses perplexity 30, or (n - 1) / 3 for fewer than 91 rows. UMAP uses 15 neighbours, or n - 1 for fewer than 16
-    rows. The time of both methods grows with the number of rows: pass a few thousand rows at most.
+    rows. Both need at least five rows, and PCA needs two. Their time grows with the number of rows: pass a few thousand
+    rows at most.
 
     Parameters
     ----------

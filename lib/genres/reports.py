@@ -33,12 +33,13 @@ class Report:
         Metrics of each single fold or split that ``metrics`` combines. The report contains the mean and the standard
         deviation of their `SCALARS`.
     learning_curve
-        One dict for each share of the training rows, with the keys ``rows``, ``macro_f1``, ``accuracy`` and ``spread``.
+        One dict for each share of the training rows, with the keys ``rows``, ``macro_f1``, ``accuracy`` and ``spread``,
+        the standard deviation of macro F1 over the folds.
     ranking
         The result of `reprise.lib.genres.feature_rankings.rank_features`.
     shap
-        Shape (d, k), the result of `feature_rankings.compute_mean_shap`. The columns are the genres of ``metrics``.
-        None if not computed.
+        Shape (d, k), the result of `reprise.lib.genres.feature_rankings.compute_mean_shap`. The columns are the genres
+        of ``metrics``. None if not computed.
     params
         Training parameters, serialisable as JSON.
     """

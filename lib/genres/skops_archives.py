@@ -87,7 +87,7 @@ def pack(header: Mapping[str, Any], estimator: Pipeline) -> bytes:
     Raises
     ------
     InputError
-        ``too_large``: the contents exceed ``MAX_BYTES``.
+        ``too_large``: the contents exceed ``MAX_BYTES``, or the object tree exceeds 256 MiB.
     """
     skops_io = _import_skops_io()
     with zipfile.ZipFile(io.BytesIO(skops_io.dumps(estimator))) as made:
@@ -106,7 +106,8 @@ def pack(header: Mapping[str, Any], estimator: Pipeline) -> bytes:
     if sum(map(len, (*texts.values(), *arrays.values()))) > MAX_BYTES or len(texts[_SCHEMA]) > _MAX_SCHEMA_BYTES:
         raise InputError(
             "too_large",
-            f"the fitted model exceeds {MAX_BYTES >> 20} MiB: use fewer trees, members or training rows",
+            f"the fitted model exceeds {MAX_BYTES >> 20} MiB, or its object tree {_MAX_SCHEMA_BYTES >> 20} MiB:"
+            " use fewer trees, members or training rows",
         )
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -121,13 +122,14 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Pipeline]:
     """Load the header and the estimator of an archive.
 
     No code from the archive runs: only objects of the types in ``NODES`` are created. This check of the types is not
-    sufficient, because compiled code follows indices in trees and support vectors without bounds checks. Therefore our
-    classes check these indices before use.
+    sufficient, because compiled code uses the indices in trees and the shapes of support vectors without checks.
+    Therefore our classes check both before use.
 
     Raises
     ------
     InputError
-        ``not_a_model``: the archive is damaged, is not a genre model, or has a type that is not allowed.
+        ``not_a_model``: the archive is damaged, is not a genre model, has a type that is not allowed, or was written
+        with another version of scikit-learn. ``missing_extra``: it needs XGBoost, which is not installed.
     """
     skops_io = _import_skops_io()
     try:

@@ -41,9 +41,12 @@ class SplitPlan:
     split
         ``FOLDS``, ``RANDOM`` or ``LISTS``.
     n_folds
-        Number of folds. If ``split`` is ``LISTS``, this number applies only to the leaky splits.
+        Number of folds of the honest and the leaky splits. If ``split`` is ``LISTS``, it applies only to the leaky
+        splits. Random splits do not use it.
     n_candidates
         Number of candidates. If it is 1, no inner folds are made.
+    seed
+        Seed of the folds and of the random splits.
     lists
         Indices of the training rows, and indices of the test rows. None unless ``split`` is ``LISTS``.
 
@@ -62,6 +65,11 @@ class SplitPlan:
     inner
         Dict from the index of a split to the indices of the inner splits that choose its candidate. The leaky and the
         curve splits that are not keys use the candidate of the final model.
+
+    Raises
+    ------
+    InputError
+        ``not_learnable``: there are too few groups or rows for the folds.
     """
 
     def __init__(
@@ -104,7 +112,7 @@ class SplitPlan:
     def _split_curve(self) -> Iterator[Pair]:
         """Yield the training and test rows of the learning curve: one pair for each share and fold, ordered by share.
 
-        The training rows of a pair are about this share of the fold's training rows. They are drawn as whole groups.
+        The training rows of a pair are at most this share of the fold's training rows. They are drawn as whole groups.
         """
         pairs = self._fold(self.train, self._groups, CURVE_FOLDS)
         for share, (train, test) in product(CURVE_SHARES, pairs):

@@ -1,6 +1,7 @@
-"""Splits of rows into training and test sets that keep the rows of one song or artist together.
+"""Splits of rows into training and test sets. All but the random split keep the rows of one song or artist together.
 
-The group of a row is its artist or song. Genres and groups are arrays of shape (n,), str or object. Indices are int64.
+The group of a row is its artist or song. Genres and groups are arrays of shape (n,) with values that can be sorted, for
+example str. Indices are int64.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,8 @@ from reprise.lib.errors import InputError
 def split_folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list[tuple[Int64Array, Int64Array]]:
     """Stratified group k-fold: assign whole groups to k folds, keeping genre proportions.
 
-    Groups are assigned in order of decreasing size, each to the fold with the smallest share of the group's genres.
+    Groups are assigned in order of decreasing size, each to the fold that so far has the smallest share of the group's
+    genres.
 
     Returns
     -------
@@ -26,7 +28,7 @@ def split_folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list
     Raises
     ------
     ValueError
-        ``k`` is below 2.
+        ``k`` is below 2, or the shapes do not match.
     InputError
         ``not_learnable``: there are fewer than k groups.
     """
@@ -35,7 +37,8 @@ def split_folds(genres: ArrayLike, groups: ArrayLike, k: int, seed: int) -> list
     table = _GroupGenres(genres, groups)
     if table.n_groups < k:
         raise InputError(
-            "not_learnable", f"cannot split {table.n_groups} artists or songs into {k} folds: label more tracks"
+            "not_learnable",
+            f"the number of artists or songs is {table.n_groups}, too few for {k} folds: label more tracks",
         )
     totals = table.totals.tolist()
     load = [[0.0] * len(totals) for _ in range(k)]
@@ -72,7 +75,9 @@ def split_at_random(genres: ArrayLike, share: float, seed: int) -> tuple[Int64Ar
     """
     count = len(np.asarray(genres, dtype=object))
     if count < 2:
-        raise InputError("not_learnable", f"cannot split {count} rows into training and test rows: label more tracks")
+        raise InputError(
+            "not_learnable", f"training and test rows need at least 2 rows in total, got {count}: label more tracks"
+        )
     order = np.random.default_rng(seed).permutation(count)
     n_test = min(max(round(count * share), 1), count - 1)
     return np.sort(order[n_test:]), np.sort(order[:n_test])
@@ -81,14 +86,14 @@ def split_at_random(genres: ArrayLike, share: float, seed: int) -> tuple[Int64Ar
 def sample_rows(genres: ArrayLike, groups: ArrayLike, limit: int, seed: int) -> Int64Array:
     """Draw whole groups with at most ``limit`` rows in total, keeping genre proportions.
 
-    Each genre has a quota: its share of the limit, and at least one row as far as the limit allows. A group is drawn if
-    it fits into the remaining quotas of all its genres, so a group with more rows of a genre than the quota is never
-    drawn.
+    If there are at most ``limit`` rows, all rows are drawn. Otherwise each genre has a quota: its share of the limit,
+    and at least one row as far as the limit allows. A group is drawn if it fits into the remaining quotas of all its
+    genres. Therefore a group with more rows of a genre than the quota is not drawn.
 
     Returns
     -------
     ndarray, int64
-        Ascending indices of the drawn rows. If there are at most ``limit`` rows, all rows are drawn.
+        Ascending indices of the drawn rows.
     """
     table = _GroupGenres(genres, groups)
     count = len(table.group_of_row)

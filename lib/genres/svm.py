@@ -1,7 +1,7 @@
 """Support vector machines with calibrated probabilities: pairwise with hinge loss, and least squares.
 
-Both calibrate their probabilities on held-out groups of the training rows. Rows are float64 (n, d), finite and scaled.
-Codes are int64 (n,) and contain every integer from 0 to k - 1. Groups are strings (n,).
+Both calibrate their probabilities on held-out groups of the training rows. Rows are float64 of shape (n, d), finite and
+scaled. Codes are int64 of shape (n,) and contain every integer from 0 to k - 1. Groups are str of shape (n,).
 """
 
 from collections.abc import Sequence
@@ -80,6 +80,10 @@ class LeastSquares(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         If 0, distances are computed from the features as given. If 1, the features are first whitened by the covariance
         within genres. The directions in which the rows of one genre vary most then have the least influence. Values
         between 0 and 1 whiten partially.
+    balanced
+        Whether all genres have the same total weight.
+    seed
+        Seed of the inner folds.
     """
 
     needs_groups = True
@@ -93,7 +97,7 @@ class LeastSquares(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, rows: Float64Array, codes: Int64Array, groups: ObjectArray) -> Self:
-        """Fit the support vector machine, and the temperature of its probabilities."""
+        """Fit the support vector machine, and the temperature of its probabilities (1 if all rows are in one group)."""
         if self.kernel not in KERNELS or self.width <= 0 or self.ridge <= 0 or not 0 <= self.whitening <= 1:
             raise ValueError(
                 f"kernel {self.kernel}, width {self.width}, ridge {self.ridge}, whitening {self.whitening}: expected a"
@@ -143,9 +147,10 @@ class LeastSquares(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _compute_whitening(rows: Float64Array, codes: Int64Array, power: float) -> Float64Array:
-    """Return the matrix (d, d) that whitens rows within genres. Each whitened feature has standard deviation 1.
+    """Return the matrix, shape (d, d), that whitens rows within genres.
 
-    ``power`` is the degree of whitening, from 0 to 1. If it is 0, the result is the identity matrix.
+    ``power`` is the degree of whitening, from 0 to 1. If it is 0, the result is the identity matrix. Otherwise each
+    whitened feature has standard deviation 1 over all rows.
     """
     d = rows.shape[1]
     if not power:
@@ -163,8 +168,8 @@ class PairwiseSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Support vector machines with a Gaussian kernel, one machine for each pair of genres.
 
     A sigmoid converts the margin of a machine to probabilities of its two genres. The score of a genre is the product
-    of its probabilities in all its pairs, raised to a power. The slope of the sigmoid and the power are calibrated on
-    held-out rows.
+    of its probabilities in all its pairs, raised to a power. The scores of a row are divided by their sum. The slope of
+    the sigmoid and the power are calibrated on held-out rows.
 
     Parameters
     ----------
@@ -172,6 +177,10 @@ class PairwiseSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Penalty of a training row on the wrong side of the margin.
     gamma
         Kernel coefficient times the number of features.
+    balanced
+        Whether all genres have the same total weight.
+    seed
+        Seed of the inner folds.
     """
 
     needs_groups = True
@@ -227,7 +236,7 @@ def _compute_margins(svm: SVC, rows: Float64Array) -> Float64Array:
 
 
 def _check_svm(svm: SVC) -> None:
-    """Check the array shapes of a machine, because it can come from a file and libsvm does not check them."""
+    """Check the kernel and the array shapes of a machine: it can come from a file, and libsvm does not check shapes."""
     k, d, s = len(svm.classes_), svm.n_features_in_, len(svm.support_)
     counts = svm._n_support
     if not (

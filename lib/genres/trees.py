@@ -1,7 +1,8 @@
 """Forests and gradient boosting of scikit-learn, stored as a few arrays instead of thousands of objects.
 
 scikit-learn's compiled code follows the branches of a tree without bounds checks, so arrays from a file are checked
-before they become trees. Rows are float64 (n, d). Codes are int64 (n,) and contain every integer from 0 to k - 1.
+before they become trees. Rows are float64 of shape (n, d). Codes are int64 of shape (n,) and contain every integer from
+0 to k - 1.
 """
 
 from itertools import pairwise
@@ -29,7 +30,7 @@ def check_branches(
     Parameters
     ----------
     starts
-        Index of the first node of each tree.
+        Shape (trees,): index of the first node of each tree.
     left, right, feature
         Shape (nodes,). ``left`` and ``right`` are the children of each node, counted from the start of its tree.
         ``left`` is -1 for a leaf. ``feature`` is the index of the feature on which a node splits.
@@ -44,8 +45,8 @@ def check_branches(
     Raises
     ------
     ValueError
-        The arrays have different lengths, a tree is empty, a branch does not lead to a later node of its tree, or a
-        feature index is not in 0 to d - 1.
+        The arrays have different lengths, there is no tree, the first start is not 0, a tree is empty, a branch does
+        not lead to a later node of its tree, or a feature index is not in 0 to d - 1.
     """
     n = len(left)
     if not (left.shape == right.shape == feature.shape == (n,) and starts.ndim == 1 and len(starts)):
@@ -105,6 +106,10 @@ class Forest(_Trees):
         Minimum number of rows in a leaf.
     random_splits
         Whether thresholds are random (extremely randomised trees) or optimised.
+    balanced
+        Whether all genres have the same total weight.
+    seed
+        Seed of the trees.
     """
 
     def __init__(
@@ -178,7 +183,7 @@ class GradientBoosting(_Trees):
     Parameters
     ----------
     rounds
-        Number of trees for each genre.
+        Number of rounds. A round adds one tree for each genre, or a single tree if there are two genres.
     rate
         Learning rate.
     leaves
@@ -187,6 +192,10 @@ class GradientBoosting(_Trees):
         L2 regularisation of the leaf values.
     max_features
         Share of the features that are drawn at random for each split. The split uses one of them.
+    balanced
+        Whether all genres have the same total weight.
+    seed
+        Seed of the trees.
     """
 
     def __init__(
@@ -209,7 +218,7 @@ class GradientBoosting(_Trees):
 
     def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
         """Fit the trees to rows that can contain NaN."""
-        # scikit-learn cannot bin a feature whose values are all missing: use 0; no split uses a constant feature
+        # scikit-learn cannot bin a feature whose values are all missing: set them to 0; a constant is never split on
         rows = np.where(np.isnan(rows).all(axis=0), 0, rows)
         boosting = HistGradientBoostingClassifier(
             learning_rate=self.rate,

@@ -24,7 +24,11 @@ class XgBoost(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     depth
         Maximum depth of a tree.
     share
-        Each tree is fitted to this share of the rows and to this share of the features.
+        Each tree is fitted to this share of the rows and to this share of the features, both drawn at random.
+    balanced
+        Whether all genres have the same total weight.
+    seed
+        Seed of the trees.
     """
 
     def __init__(self, rounds: int, rate: float, depth: int, share: float, balanced: bool, seed: int) -> None:
@@ -36,7 +40,7 @@ class XgBoost(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
 
     def fit(self, rows: Float64Array, codes: Int64Array) -> Self:
-        """Fit to rows (n, d) with NaN for missing values, and codes (n,), which contain every integer from 0 to k - 1.
+        """Fit to rows of shape (n, d), NaN for missing values, and codes of shape (n,), every integer from 0 to k - 1.
 
         Raises
         ------

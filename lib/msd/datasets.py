@@ -14,7 +14,7 @@ from isal import igzip_lib
 from reprise.lib.errors import InputError
 
 MAX_CHUNK_BYTES = 16 << 20
-"""Largest accepted size of a decompressed chunk. Chunks have 8 kB in real track files and 64 kB in real
+"""Largest accepted size of a decompressed chunk in bytes. Chunks have 8 kB in real track files and 64 kB in real
 aggregates."""
 
 
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
 
 
 class Dataset(ABC):
-    """An open dataset that has passed all checks, for reading ranges of rows.
+    """An open dataset whose shape and chunk size have been checked. `read` returns ranges of rows.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Dataset(ABC):
     def __init__(self, path: str, layout: Layout, shape: tuple[int, ...], width: int) -> None:
         if len(shape) != (2 if width else 1) or (width and shape[1] != width):
             expected = f"(n, {width})" if width else "(n,)"
-            raise InputError("wrong_type", f"{path} has shape {shape}, expected {expected}")
+            raise InputError("wrong_type", f"{path} has shape {shape}, expected {expected}: get the file again")
         if layout.chunk is not None and math.prod(layout.chunk) * layout.dtype.itemsize > MAX_CHUNK_BYTES:
             message = (
                 f"{path} has chunks of {layout.chunk} elements, which exceed {MAX_CHUNK_BYTES} bytes:"
@@ -98,7 +98,7 @@ class Dataset(ABC):
         ------
         InputError
             ``truncated`` if declared rows are not stored or a deflate stream stops early; ``too_large`` if a chunk
-            decompresses to more bytes than declared; ``unreadable`` if a chunk is damaged or too short.
+            decompresses to more bytes than declared; ``unreadable`` if a chunk is damaged or has a wrong size.
         """
         shape = (stop - start, self.width) if self.width else (stop - start,)
         out = np.empty(shape, self.layout.dtype if dtype is None else dtype)

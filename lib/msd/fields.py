@@ -34,7 +34,8 @@ class Field:
         Integer that is stored for a missing value; None if the field has no such integer. A missing ``float`` is always
         stored as NaN, and a missing ``text`` as "".
     index
-        For an array: name of the scalar field with the index of each song's first row in an aggregate file.
+        For an array: name of the scalar field with the index of each song's first row in an aggregate file. None for a
+        scalar.
     """
 
     name: str

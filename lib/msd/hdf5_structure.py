@@ -1,7 +1,8 @@
-"""Structure of any HDF5 file, even a hostile file, read through h5py.
+"""Structure of an HDF5 file with the groups of the MSD, even of a hostile file, read through h5py.
 
-h5py provides only the structure: links, types, shapes and the stored bytes of chunks. It does not decompress the
-chunks, because HDF5's deflate filter has no size limit. `Dataset` decompresses them and stops at the declared size.
+h5py provides the structure (links, types and shapes), the stored bytes of chunks, and the rows of datasets without
+chunks. It does not decompress chunks, because HDF5's deflate filter has no size limit. `Dataset` decompresses them and
+stops at the declared size.
 """
 
 from functools import cache
@@ -36,8 +37,8 @@ class Hdf5File:
     OSError, RuntimeError
         HDF5 cannot open the file. Raised by h5py.
     InputError
-        ``missing_group`` for a missing group; ``unsafe_link`` for a group behind a soft, external or user-defined
-        link.
+        ``missing_group`` if one of `GROUPS` is missing or is not a group; ``unsafe_link`` for a group behind a soft,
+        external or user-defined link.
     """
 
     def __init__(self, source: str | bytes) -> None:
@@ -60,7 +61,7 @@ class Hdf5File:
         try:
             group = h5g.open(self._file, name.encode())
         except (KeyError, ValueError, TypeError) as error:
-            raise InputError("missing_group", f"/{name} is not a group") from error
+            raise InputError("missing_group", f"/{name} is not a group: get the file again") from error
         return group, group.links
 
     def open(self, path: str, width: int) -> Dataset:
@@ -70,7 +71,7 @@ class Hdf5File:
         ------
         InputError
             ``missing_dataset``, ``unsafe_link``, ``virtual_dataset``, ``external_storage``, ``unsupported_filter``,
-            and the errors of `Dataset`.
+            ``wrong_type`` (of the elements), ``unreadable`` (unknown storage layout), and the errors of `Dataset`.
         """
         _, group_name, name = path.split("/")
         group, links = self._groups[group_name]
@@ -78,7 +79,9 @@ class Hdf5File:
         try:
             dataset = h5d.open(group, name.encode())
         except (KeyError, ValueError, TypeError) as error:
-            raise InputError("missing_dataset", f"{path} is not a dataset that HDF5 can open: {error}") from error
+            raise InputError(
+                "missing_dataset", f"{path} is not a dataset that HDF5 can open ({error}): get the file again"
+            ) from error
         return _Hdf5Dataset(dataset, path, width)
 
 
@@ -86,7 +89,7 @@ class Hdf5File:
 def _access_properties() -> h5p.PropFAID:
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
-    # file locks fail on many shared file systems, and are not needed because the files never change
+    # file locks fail on many shared file systems, and are not needed to read files that do not change
     access.set_file_locking(use_file_locking=False, ignore_when_disabled=True)
     return access
 
@@ -95,7 +98,7 @@ def _check_hard_link(links: h5l.LinkProxy, name: str, path: str, error_kind: str
     try:
         kind = links.get_info(name.encode()).type
     except (KeyError, RuntimeError) as error:
-        raise InputError(error_kind, f"{path} is not in the file") from error
+        raise InputError(error_kind, f"{path} is not in the file: get the file again") from error
     if kind != h5l.TYPE_HARD:
         # a soft link can point anywhere in the file, an external link to any file of this machine
         raise InputError("unsafe_link", f"{path} is a soft, external or user-defined link: replace it with a hard link")
@@ -158,7 +161,7 @@ def _layout(dataset: h5d.DatasetID, path: str) -> Layout:
 
 
 def _filters(plist: Any, dtype: np.dtype[Any], path: str) -> tuple[int, int]:
-    """Return the mask bits of shuffle and deflate. Raise InputError for other filters or another order of filters."""
+    """Return the mask bits of shuffle and deflate. Raise InputError for another filter or another order of filters."""
     bits = {h5z.FILTER_SHUFFLE: 0, h5z.FILTER_DEFLATE: 0}
     codes = []
     for position in range(plist.get_nfilters()):

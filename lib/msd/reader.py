@@ -21,15 +21,15 @@ from reprise.lib.msd.hdf5_structure import Hdf5File
 from reprise.lib.msd.track_structure import TrackStructure, UnsupportedLayout
 
 MAX_SONG_BYTES = 64 << 20
-"""Largest accepted size of one song's requested columns in bytes. The largest real song has 1 MB."""
+"""Largest accepted size of the rows in one read, in bytes per song. The largest real song has 1 MB."""
 
 MAX_CONTENT_BYTES = 64 << 20
-"""Largest size of a file that is read whole into memory. Of larger files, h5py reads only the needed parts."""
+"""Largest size in bytes of a file that is read whole into memory. Of larger files, h5py reads only the needed parts."""
 
 MAX_RATIO = 64
-"""Largest accepted ratio of the declared size of the rows in one read to the size of the file.
+"""The declared size of the rows in one read is at most `MAX_SONG_BYTES` plus this factor times the file size.
 
-The ratio is 1.4 in real track files and below 20 in aggregates that contain only scalars.
+The ratio of the two sizes is 1.4 in real track files and below 20 in aggregates that contain only scalars.
 """
 
 _OBJECT_BYTES = 100
@@ -52,14 +52,13 @@ def open_msd(source: str | os.PathLike[str] | bytes, *, name: str | None = None)
     source
         Path of the file, or its whole content.
     name
-        Name of the file in error messages; by default its path.
+        Name of the file in error messages; by default its path, or ``<bytes>`` for content.
 
     Raises
     ------
     InputError
-        ``not_a_file``, ``empty_file``, ``not_hdf5``, ``truncated``, ``unreadable``, ``missing_group``,
-        ``missing_dataset``, ``unsafe_link``, ``no_songs`` and the errors of `Dataset` for the table
-        ``/analysis/songs``.
+        ``not_a_file``, ``empty_file``, ``not_hdf5``, ``truncated``, ``unreadable``, ``missing_group``, ``unsafe_link``,
+        ``no_songs``, and the errors of `Hdf5File.open` for the table ``/analysis/songs``.
     """
     return MsdFile(source, name=name)
 
@@ -80,7 +79,8 @@ def read(
     columns
         Names from `FIELDS`; by default all of them.
     expect_id
-        Track id that a file with one song must contain, usually the file name. It is not checked in aggregates.
+        Track id that a file with one song must contain, usually the file name without suffix. It is not checked in
+        aggregates.
 
     Returns
     -------
@@ -96,7 +96,9 @@ def read(
         if expect_id is not None and file.n_songs == 1:
             found = file.read(["track_id"])["track_id"][0]
             if found != expect_id:
-                raise InputError("id_mismatch", f"{file.name}: contains track {found}, expected {expect_id}")
+                raise InputError(
+                    "id_mismatch", f"{file.name}: contains track {found}, expected {expect_id}: rename or replace it"
+                )
         return file.read(columns)
 
 
@@ -181,7 +183,7 @@ class MsdFile:
     def read(
         self, columns: Collection[str] | None = None, start: int = 0, stop: int | None = None
     ) -> dict[str, list[Any]]:
-        """Read columns of the songs [start, stop). Only the datasets of these columns are read.
+        """Read columns of the songs [start, stop). Datasets that these columns do not need are not read.
 
         Parameters
         ----------
@@ -195,18 +197,18 @@ class MsdFile:
         dict
             For each column, a list with one value per song. Fields of kind ``int``, ``float`` and ``text`` are Python
             values, or None for a missing value (stored as NaN, as −1 for the four catalogue ids, as year 0 or as empty
-            text). ``floats`` are float32 arrays of
-            shape (n,), ``matrix`` float32 (n, 12), ``ints`` int32 (n,), ``texts`` a list of str. Invalid UTF-8 is
-            decoded with replacement characters. NaN inside arrays is kept.
+            text). ``floats`` are float32 arrays of shape (n,), ``matrix`` float32 (n, 12), ``ints`` int32 (n,),
+            ``texts`` a list of str. Invalid UTF-8 is decoded with replacement characters. NaN inside arrays is kept,
+            except in start times, where it is an error.
 
         Raises
         ------
         ValueError
             For an unknown column, or a range outside the file.
         InputError
-            For an unusable file: the errors of `Dataset`, and ``missing_field``, ``too_large``, ``unequal_lengths``
-            (tables, or the seven segment arrays), ``not_monotone`` (a ``*_start`` array that decreases or is not
-            finite), ``bad_index`` (``idx_*`` of an aggregate), ``bad_track_id``.
+            For an unusable file: the errors of `Hdf5File.open` and `Dataset.read`, and ``missing_field``,
+            ``too_large``, ``unequal_lengths`` (tables, or the seven segment arrays), ``not_monotone`` (start times that
+            decrease or are not finite), ``bad_index`` (``idx_*`` of an aggregate), ``bad_track_id``.
         """
         fields = [FIELDS[name] for name in FIELDS if columns is None or name in columns]
         if columns is not None and len(fields) != len(set(columns)):
@@ -273,7 +275,7 @@ class _Slice:
         return result
 
     def _reserve(self, dataset: Dataset, rows: int, min_row_bytes: int = _OBJECT_BYTES) -> None:
-        """Subtract the rows' size from the bytes left for this read. Raise InputError if too few are left."""
+        """Subtract the rows' size from the bytes left for this read. Raise ``too_large`` if too few are left."""
         size = rows * max(dataset.row_bytes, min_row_bytes)
         if size > self.bytes_left:
             message = f"{dataset.path} declares {size} bytes, too many for a file of {self.file._size} bytes: remove it"
@@ -281,23 +283,25 @@ class _Slice:
         self.bytes_left -= size
 
     def _column(self, field: Field) -> tuple[Any, ...]:
-        """Return a scalar field's values for the songs of the slice. If arrays are read, add the next song's value."""
+        """Return a scalar field's values for the songs of the slice and, if arrays are read, the next song."""
         columns = self.tables.get(field.path)
         if columns is None:
             columns = self.tables[field.path] = self._read_table(field)
         values = columns.get(field.name)
         if values is None:
-            raise InputError("missing_field", f"{field.path} has no field {field.name}")
+            raise InputError("missing_field", f"{field.path} has no field {field.name}: get the file again")
         return values
 
     def _read_table(self, field: Field) -> dict[str, tuple[Any, ...]]:
         dataset = self.file._dataset(field)
         if dataset.rows != self.file.n_songs:
-            message = f"{field.path} has {dataset.rows} rows, /analysis/songs has {self.file.n_songs}"
+            message = (
+                f"{field.path} has {dataset.rows} rows, /analysis/songs has {self.file.n_songs}: get the file again"
+            )
             raise InputError("unequal_lengths", message)
         row = dataset.layout.dtype
         if row.names is None:
-            raise InputError("wrong_type", f"{field.path} is not a table")
+            raise InputError("wrong_type", f"{field.path} is not a table: get the file again")
         end = min(self.stop + self.reads_next_song, self.file.n_songs)
         self._reserve(dataset, end - self.start)
         rows = dataset.read(self.start, end)
@@ -319,7 +323,7 @@ class _Slice:
         return [None if value == field.missing else value for value in values]
 
     def _bounds(self, field: Field) -> list[int]:
-        """Return the index of each song's first row in the array ``field``, and then the end index of the last song."""
+        """Return the first row of each song of the slice in the array ``field``, then the last song's end row."""
         rows = self.file._dataset(field).rows
         if self.file.n_songs == 1:
             return [0, rows]
@@ -330,7 +334,10 @@ class _Slice:
         if self.stop == self.file.n_songs:
             bounds.append(rows)
         if bounds[0] < 0 or bounds[-1] > rows or any(low > high for low, high in pairwise(bounds)):
-            raise InputError("bad_index", f"{index.name} decreases or points outside the {rows} rows of {field.path}")
+            raise InputError(
+                "bad_index",
+                f"{index.name} decreases or points outside the {rows} rows of {field.path}: get the file again",
+            )
         return bounds
 
     def _check_segments(self) -> None:
@@ -338,7 +345,9 @@ class _Slice:
         rows = [self.file._dataset(FIELDS[name]).rows for name in SEGMENTS]
         if len(set(rows)) > 1 or any(other != bounds[0] for other in bounds):
             lengths = ", ".join(f"{name} {count}" for name, count in zip(SEGMENTS, rows, strict=True))
-            raise InputError("unequal_lengths", f"the segment arrays have different lengths: {lengths}")
+            raise InputError(
+                "unequal_lengths", f"the segment arrays have different lengths ({lengths}): get the file again"
+            )
 
     def _read_arrays(self, field: Field) -> list[Any]:
         dataset = self.file._dataset(field)
@@ -370,13 +379,17 @@ def _check_kind(dtype: np.dtype[Any], field: Field) -> None:
 
 def _check_int32(values: Sequence[int], field: Field) -> None:
     if values and (min(values) not in _INT32 or max(values) not in _INT32):
-        raise InputError("wrong_type", f"{field.path}: {field.name} contains an integer of more than 32 bits")
+        raise InputError(
+            "wrong_type", f"{field.path}: {field.name} contains an integer of more than 32 bits: get the file again"
+        )
 
 
 def _check_monotone(starts: Float32Array, field: Field) -> None:
     # comparisons with NaN are false, so one NaN or infinity anywhere makes at least one of these conditions false
     if len(starts) and not (starts[0] > -np.inf and starts[-1] < np.inf and (starts[1:] >= starts[:-1]).all()):
-        raise InputError("not_monotone", f"{field.path} decreases, or contains NaN or infinite values")
+        raise InputError(
+            "not_monotone", f"{field.path} decreases, or contains NaN or infinite values: get the file again"
+        )
 
 
 def _load(source: str | os.PathLike[str] | bytes) -> tuple[bytes | BufferedReader, int]:

@@ -37,7 +37,7 @@ _DESCRIPTION = frozenset({_DATASPACE, _DATATYPE, _LAYOUT_MESSAGE, _FILTERS})
 _SHARED = 2
 _UNDEFINED = 2**64 - 1
 _MAX_NODE = 64
-"""Largest number of entries in a B-tree node or a symbol table node, if a file has HDF5's default settings."""
+"""Upper bound of the number of entries in a B-tree node or symbol table node of a file with HDF5's default settings."""
 
 _PARSE_ERRORS = (struct.error, LookupError, ValueError, ArithmeticError)
 
@@ -157,7 +157,7 @@ class TrackStructure:
         return members
 
     def _children(self, tree: int, kind: int, key_bytes: int) -> Iterator[int]:
-        """Yield the addresses of the children in a B-tree with a single node. Each address is stored after its key."""
+        """Yield the address of each child of a B-tree that has only one node. Each address is stored after its key."""
         signature, found, level, count, _, _ = _NODE.unpack_from(self._content, tree)
         if signature != b"TREE" or found != kind or level or count > _MAX_NODE:
             raise UnsupportedLayout

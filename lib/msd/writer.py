@@ -72,8 +72,8 @@ def to_bytes(songs: Sequence[Mapping[str, Any]]) -> bytes:
     Raises
     ------
     ValueError
-        For an empty ``songs``, an unknown field, text that is too long for its field, an array of a wrong shape, or
-        unequal lengths of arrays that share rows (the seven segment arrays, terms, tags).
+        For an empty ``songs``, an unknown field, text that is too long for its field or ends with NUL, an array of a
+        wrong shape, or unequal lengths of arrays that share rows (the seven segment arrays, terms, tags).
     """
     if not songs:
         raise ValueError("a file needs at least one song")
@@ -101,7 +101,7 @@ def to_bytes(songs: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _make_arrays(field: Field, songs: Sequence[Mapping[str, Any]]) -> list[npt.NDArray[Any]]:
-    """Return one array per song for ``field``, in the stored dtype."""
+    """Return one array per song for the array field ``field``, in the stored dtype."""
     shape = (0, MATRIX_WIDTH) if field.kind == "matrix" else (0,)
     parts = []
     for song in songs:

@@ -2,8 +2,8 @@
 
 `detect` returns the format of a file. ``format.read(stream)`` yields `Entry` objects and, for each unusable line, a
 `Reject`; reading continues with the next line. A stream must contain uncompressed bytes. The readers do not open the
-files to which entries point. They raise InputError for a stream in another format. Memory use grows with the number of
-different songs, not with the number of plays.
+files to which entries point. They raise InputError for a file that they cannot read at all. The memory use of the
+readers of histories and collections grows with the number of different songs, not with the number of plays.
 """
 
 from reprise.lib.annotations.stream import Reject

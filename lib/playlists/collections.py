@@ -21,20 +21,22 @@ from reprise.lib.playlists.entries import (
 from reprise.lib.playlists.markup import Element, read_xml
 
 _NON_MUSIC_MARKS = ("Podcast", "Movie", "TV Show")
-# keys that mark lists not filled by the user: the whole collection, folders (their playlists follow), smart playlists
+# keys that mark lists not filled by the user: the whole collection, built-in lists, folders (their playlists follow)
+# and smart playlists
 _AUTOMATIC_MARKS = ("Master", "Distinguished Kind", "Folder", "Smart Info", "Smart Criteria")
 
 
 def read_itunes(stream: BinaryIO) -> Iterator[Entry | Reject]:
     """Read ``iTunes Music Library.xml`` or an XML export of a playlist, from iTunes or Apple's Music app.
 
-    Podcasts and films are skipped. Smart playlists are skipped too, because rules fill them, not the listener. A play
-    count that is not a number is read as 0 and yields a reject ``bad_count``.
+    Podcasts, films and TV shows are skipped. Smart playlists are skipped too, because rules fill them, not the
+    listener. A play count that is not an integer from 0 to 2³¹−1 is read as 0 and yields a reject ``bad_count``.
 
     Raises
     ------
     InputError
-        ``unknown_format`` for other XML, and the errors of `reprise.lib.playlists.markup.read_xml`.
+        ``unknown_format`` for other XML, ``too_many_songs`` for more than `MAX_SONGS` tracks, and the errors of
+        `reprise.lib.playlists.markup.read_xml`.
     """
     return read_xml(stream, _ItunesReader())
 
@@ -43,7 +45,7 @@ def read_rekordbox(stream: BinaryIO) -> Iterator[Entry | Reject]:
     """Read a collection exported by rekordbox as XML.
 
     Playlists identify tracks by ``TrackID`` (KeyType 0) or by ``Location`` (KeyType 1). The rejects and errors
-    are those of `read_itunes`. Source: rekordbox' "XML format list" (Pioneer DJ, 2015).
+    are those of `read_itunes`. Source: "XML format list" of rekordbox (Pioneer DJ, 2015).
     """
     return read_xml(stream, _RekordboxReader())
 
@@ -96,7 +98,7 @@ class _ItunesReader(_Collection):
     def start(self, element: Element) -> None:
         depth, name = len(element.path), element.path[-1]
         if depth == 1 and name != "plist":
-            raise InputError("unknown_format", f"expected iTunes's <plist>, got {name[:40]!r}")
+            raise InputError("unknown_format", f"expected an iTunes <plist>, got {name[:40]!r}")
         if depth == 4 and name == "dict":
             self.values, self.items = {}, []
         self.has_tracks |= depth == 3 and name == "dict" and self.keys.get(3) == "Tracks"
@@ -108,7 +110,7 @@ class _ItunesReader(_Collection):
         elif depth == 1 and not self.has_tracks:
             raise InputError(
                 "unknown_format",
-                "is a property list without Tracks, expected an iTunes library: export it again from iTunes",
+                "the file is a property list without Tracks, expected an iTunes library: export it again from iTunes",
             )
         elif depth == 5:
             self.values[self.keys.get(5, "")] = name if name in ("true", "false") else element.text
@@ -149,7 +151,7 @@ class _RekordboxReader(_Collection):
     def start(self, element: Element) -> None:
         name, attributes = element.path[-1], element.attributes
         if len(element.path) == 1 and name != "DJ_PLAYLISTS":
-            raise InputError("unknown_format", f"expected rekordbox' <DJ_PLAYLISTS>, got {name[:40]!r}")
+            raise InputError("unknown_format", f"expected a rekordbox <DJ_PLAYLISTS>, got {name[:40]!r}")
         if name == "NODE":
             self.key_types.append(attributes.get("KeyType", "0"))
         elif element.path == ("DJ_PLAYLISTS", "COLLECTION", "TRACK"):

@@ -22,7 +22,7 @@ _DRIVE = re.compile(r"/[A-Za-z][:|](?=/|$)")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A song in a playlist or listening history. Fields that are missing in the source are None.
+    """A song in a playlist or listening history. Fields that are missing or invalid in the source are None.
 
     Attributes
     ----------
@@ -32,13 +32,13 @@ class Entry:
         Path of the file as written in the source. A ``file:`` URL is decoded to a path; other URLs are kept. The path
         is not trusted: open it only through `reprise.lib.playlists.resolve`.
     artist_name, title, release
-        Names as written in the source.
+        Names as written in the source, stripped. Control characters become spaces.
     recording_mbid, isrc
         MusicBrainz recording id in lower case; ISRC in capitals without hyphens.
     duration_s
-        Duration in s.
+        Duration in s, above 0.
     play_count
-        Number of plays, at least 1; always 1 for an entry of a playlist.
+        Number of plays, at least 1; always 1 for an entry of a playlist file.
     """
 
     position: int
@@ -66,7 +66,7 @@ class PlayCounter:
         check_song_count(len(self._songs))
 
     def entries(self) -> Iterator[Entry]:
-        """Yield one entry per song, ordered by first play. Position and duration are those of the first play."""
+        """Yield one entry per song, in order of first occurrence in the file, with its position and duration."""
         for (artist_name, title, release, recording_mbid, isrc), plays in self._songs.items():
             yield Entry(
                 position=plays.position,
@@ -94,7 +94,10 @@ def check_song_count(count: int) -> None:
 
 
 def clean_text(value: object) -> str | None:
-    """Replace control characters and lone surrogates, and strip the text. Return None if no text remains."""
+    """Replace control characters and lone surrogates, and strip the text.
+
+    Return None if no text remains, or if the value is not a str.
+    """
     if not isinstance(value, str):
         return None
     if not value.isprintable():

@@ -1,4 +1,4 @@
-"""Detection of the format of a playlist or history, first by its content, then by its file name."""
+"""Detection of the format of a playlist, history or collection, first by its content, then by its file name."""
 
 import codecs
 import re
@@ -22,8 +22,7 @@ HEAD_BYTES = 1 << 16
 class Format:
     """A format and its reader.
 
-    ``counts_plays`` is True for histories and collections, because they contain numbers of plays. It is False for
-    playlists.
+    ``counts_plays`` is True for histories and collections, which record plays. It is False for playlists.
     """
 
     name: str
@@ -57,14 +56,14 @@ def detect(name: str, head: bytes) -> Format | None:
     ----------
     name
         File name. The suffix is used if the first bytes are text that does not identify a format, e.g. an M3U file
-        without ``#EXTM3U``.
+        without ``#EXTM3U``. Histories from Last.fm are detected only in ``.csv``, ``.tsv`` and ``.txt`` files.
     head
         First bytes of the file; up to `HEAD_BYTES` of them are used.
 
     Returns
     -------
     Format or None
-        None for a file that is neither a playlist nor a history. The property list of another program is detected as
+        None for a file that is not in a known format. The property list of another program is detected as
         iTunes; reading it raises InputError.
     """
     text = _decode(head).lstrip("\ufeff").lstrip()

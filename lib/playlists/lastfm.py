@@ -32,7 +32,7 @@ _COLUMN_NAMES = {
 
 @dataclass(frozen=True)
 class _Layout:
-    """Column index of each field; None for a field that the exporter does not write."""
+    """Separator, number of fields in a line, and column index of each field; None for a field that is not written."""
 
     separator: str
     width: int
@@ -52,8 +52,8 @@ def read_lastfm(stream: BinaryIO) -> Iterator[Entry | Reject]:
     Raises
     ------
     InputError
-        ``unknown_format`` if the first line is not in a known format, ``empty_file`` for a file without lines,
-        ``too_many_songs`` for more than a million different songs.
+        ``unknown_format``, ``bad_fields``, ``line_too_long`` or ``nul_byte`` if the first line has no known format,
+        ``empty_file`` for a file without lines, ``too_many_songs`` for more than a million different songs.
     """
     counter = PlayCounter()
     layout: _Layout | None = None
@@ -74,7 +74,7 @@ def read_lastfm(stream: BinaryIO) -> Iterator[Entry | Reject]:
             if entry is not None:
                 counter.add(entry)
     if layout is None:
-        raise InputError("empty_file", "is empty: export the history again or remove the file")
+        raise InputError("empty_file", "the file is empty: export the history again or remove the file")
     yield from counter.entries()
 
 
@@ -113,7 +113,7 @@ def _detect_layout(line: bytes) -> tuple[_Layout, bool]:
 
 
 def _split_fields(text: str, separator: str) -> list[str]:
-    if separator == "\t":  # fields between tabs are never quoted
+    if separator == "\t":  # tab-separated fields are not quoted
         return text.split("\t")
     try:
         return next(csv.reader([text], delimiter=separator), [])
@@ -122,7 +122,7 @@ def _split_fields(text: str, separator: str) -> list[str]:
 
 
 def _parse_play(number: int, line: bytes, layout: _Layout) -> Entry | None:
-    """Return the entry of one play, or None for the track that is playing now."""
+    """Return the entry of one play, or None for the track that was playing during the export."""
     fields = _split_fields(check_line(line).decode("utf-8", "replace"), layout.separator)
     if len(fields) != layout.width:
         raise InputError("bad_fields", f"expected {layout.width} fields, got {len(fields)}")

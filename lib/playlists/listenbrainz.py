@@ -23,7 +23,7 @@ def read_listenbrainz(stream: BinaryIO) -> Iterator[Entry | Reject]:
 
     A file has one of three forms: one listen per line; one array of listens (older exports); or a response of the API
     (``{"payload": {…, "listens": […]}}``). In an array or a response, `Entry.position` is an item number instead of a
-    line number. If the player sent a recording id, it is used instead of the id to which ListenBrainz mapped the
+    line number. If the player sent a valid recording id, it is used instead of the id to which ListenBrainz mapped the
     listen. The track that is playing now is skipped. Rejects: ``bad_json`` (in an array, reading stops there),
     ``bad_listen``, ``line_too_long``, ``nul_byte``.
 
@@ -47,7 +47,7 @@ def read_listenbrainz(stream: BinaryIO) -> Iterator[Entry | Reject]:
 
 
 def _items(stream: BinaryIO) -> Iterator[tuple[int, Any]]:
-    """Yield number and JSON value of each line or, in an array, of each item."""
+    """Yield number and JSON value of each line or, in an array, of each item. The value of a bad one is a `Reject`."""
     head = stream.read(_READ_BYTES)
     array = _ARRAY.match(head)
     if array:
@@ -87,7 +87,7 @@ def _parse_line(number: int, line: bytes) -> Any:
 
 
 def _array_items(head: bytes, stream: BinaryIO) -> Iterator[tuple[int, Any]]:
-    """Yield the number and value of each item of an array. Only one piece of the file is kept in memory."""
+    """Yield the number and value of each item of an array. About 320 KiB of the file are in memory at a time."""
     decoder, scanner = codecs.getincrementaldecoder("utf-8")("replace"), json.JSONDecoder()
     text = decoder.decode(head)
     start, number = 0, 0

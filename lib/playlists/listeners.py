@@ -63,6 +63,8 @@ class ListenerTracks:
     def find(self, path: str | None, folder: Path) -> str | None:
         """Return the id of the track whose audio file has this path, or None. No file is opened.
 
+        If the path leads to no file below the listener's folder, its last components decide, as in `PathIndex`.
+
         Parameters
         ----------
         path

@@ -28,7 +28,7 @@ def read_m3u(stream: BinaryIO) -> Iterator[Entry | Reject]:
     UTF-8, with or without a byte order mark. A line that is not valid UTF-8 is read as Windows-1252, or as Mac Roman in
     a file with ``\r`` line endings. ``#EXTINF:215,Artist - Title`` gives duration in s, artist and title. Without
     `` - ``, the whole text after the comma is the title. iTunes writes ``Title - Artist``; the ``\r`` line endings
-    identify its files. Rejects: ``line_too_long``, ``nul_byte``.
+    identify its files. ``#EXTART`` and ``#EXTALB`` give artist and album. Rejects: ``line_too_long``, ``nul_byte``.
 
     Raises
     ------

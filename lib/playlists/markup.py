@@ -20,7 +20,7 @@ _MAX_TOKEN = 1 << 20
 
 @dataclass
 class Element:
-    """An element: names of the elements from the root to it, attributes, first line and, at its end, its text."""
+    """An element: names of the elements from the root to it, attributes, first line, and the text read so far."""
 
     path: tuple[str, ...]
     attributes: dict[str, str]
@@ -35,7 +35,7 @@ class XmlReader(Protocol):
         """Handle the start of an element. Raise InputError for the root element of another format."""
 
     def end(self, element: Element) -> None:
-        """Handle the end of an element."""
+        """Handle the end of an element, whose text is now complete. Raise InputError for a file in another format."""
 
     def take(self) -> list[Entry | Reject]:
         """Return the entries and rejects that are ready, and remove them from this reader."""
@@ -45,13 +45,14 @@ class XmlReader(Protocol):
 
 
 def read_xml(stream: BinaryIO, reader: XmlReader) -> Iterator[Entry | Reject]:
-    """Yield the entries and rejects of a document. If it is truncated, yield one reject at the end.
+    """Yield the entries and rejects of a document. If it is invalid after its first item, yield one reject last.
 
     Raises
     ------
     InputError
         ``xml_entities`` for a document with an internal DTD subset, ``xml_too_large``, ``xml_too_deep``;
-        ``broken_xml`` for a document with invalid XML before its first item.
+        ``broken_xml`` for invalid XML before the first item, or a tag or comment over 1 MiB; and the errors of
+        ``reader``.
     """
     parser = _ExpatParser(reader)
     is_empty = True
@@ -66,7 +67,7 @@ def read_xml(stream: BinaryIO, reader: XmlReader) -> Iterator[Entry | Reject]:
         fault = Reject(
             line,
             "broken_xml",
-            f"is not valid XML from line {line} on ({str(error).split(':')[0]}): export it again",
+            f"the file is not valid XML from line {line} on ({str(error).split(':')[0]}): export it again",
             "",
         )
     for item in (*reader.take(), *reader.close()):
@@ -110,12 +111,12 @@ class _ExpatParser:
         # A reference to Apple's DTD, as iTunes writes it, is allowed: expat does not fetch it. Declarations inside the
         # file are rejected: playlists do not need them, and attacks use them
         if has_own:
-            raise InputError("xml_entities", "contains its own declarations (<!DOCTYPE … [ … ]>): remove them")
+            raise InputError("xml_entities", "the file contains its own declarations (<!DOCTYPE … [ … ]>): remove them")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         path = (*self.open[-1].path, name) if self.open else (name,)
         if len(path) > MAX_DEPTH:
-            raise InputError("xml_too_deep", f"expected at most {MAX_DEPTH} nested elements")
+            raise InputError("xml_too_deep", f"expected at most {MAX_DEPTH} nested elements: remove the file")
         self.open.append(Element(path, attributes, self.expat.CurrentLineNumber))
         self.reader.start(self.open[-1])
 

@@ -1,10 +1,11 @@
 """Matching of playlist and history entries with known tracks by MusicBrainz id, ISRC, or artist and title.
 
-Names are compared after `normalise`. It removes the differences between two spellings of one recording and keeps the
+Names are compared after `normalise`. It removes common differences between two spellings of one recording and keeps the
 differences between two recordings:
 
-- removed: case, accents, punctuation, a leading "the", featured artists ("feat. X"), and edition marks: remastered,
-  mono, stereo, explicit, clean, radio edit, single, album or LP version, original mix, bonus track;
+- removed: case, accents, punctuation, a leading "the", featured artists ("feat. X"), and edition marks in brackets or
+  after a dash: remastered, mono, stereo, explicit, clean, radio edit, single, album or LP version, original mix, bonus
+  track;
 - kept: words such as live, acoustic, demo, instrumental, extended and remix, and any other text in brackets or after a
   dash;
 - replaced: "&", and "+" between spaces, become "and";
@@ -83,8 +84,8 @@ class Matcher:
 def match_keys(recording_mbid: str | None, isrc: str | None, artist_name: str | None, title: str | None) -> list[str]:
     """Return the keys of a recording, best first: ``recording_mbid:…``, ``isrc:…``, ``names:artist – title``.
 
-    A missing field gives no key. An entry and a track match if they have a key in common. Use the keys for joins if a
-    `Matcher` would not fit in memory.
+    A missing or invalid field gives no key. Artist and title are normalised. An entry and a track match if they have a
+    key in common. Use the keys for joins if a `Matcher` would not fit in memory.
     """
     keys = []
     if mbid := clean_mbid(recording_mbid):
@@ -100,7 +101,7 @@ def match_keys(recording_mbid: str | None, isrc: str | None, artist_name: str | 
 def entry_key(entry: Entry) -> str:
     """Return the key that identifies an entry in its source.
 
-    It is the first of `match_keys`. Without match keys it is ``path:…``. Without a path it is ``title:…``.
+    It is the first of `match_keys`. Without match keys it is ``path:…``, and without a path ``title:…``.
     """
     keys = match_keys(entry.recording_mbid, entry.isrc, entry.artist_name, entry.title)
     if keys:
@@ -120,7 +121,7 @@ def normalise(artist_name: str, title: str) -> tuple[str, str]:
 
 
 def _fold(text: str) -> str:
-    """Remove case, accents and apostrophes from text, and replace the signs for "and"."""
+    """Remove case, accents, apostrophes and the dots of initials from text, and replace the signs for "and"."""
     if not text.isascii():
         text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold()).translate(_LETTERS)
         text = _ACCENTS.sub("", text)
@@ -147,7 +148,7 @@ def _title_words(text: str) -> str:
 
 
 def _drop_edition_marks(words: str) -> str:
-    """Return a fragment of a title without featured artists and edition marks; empty if it has only edition marks."""
+    """Return a fragment of a title without featured artists, edition marks and a final "version". It can be empty."""
     words = _FEATURED_ARTISTS.sub("", words).rstrip()
     rest = " ".join(_EDITION_MARKS.sub(" ", words).split())
     if rest != words and _EDITION_WORDS.fullmatch(rest):

@@ -1,9 +1,9 @@
 r"""Resolution of paths in playlists to files inside one folder.
 
-`resolve` follows a path as written and returns only files under the root. `PathIndex` is for libraries that were copied
-from another computer: their absolute paths (``C:\Users\ann\Music\Artist\Album\01 Song.mp3``) do not exist on this
-computer. `PathIndex` compares the last components of a path with those of known files. It does not access the file
-system.
+`resolve` follows a path and returns only files under the root. `PathIndex` is for libraries that were copied from
+another computer: the absolute paths in their playlists (``C:\Users\ann\Music\Artist\Album\01 Song.mp3``) do not exist
+on this computer. `PathIndex` compares the last components of a path with those of known files. It does not access the
+file system.
 """
 
 import os
@@ -37,7 +37,7 @@ def resolve(path: str, folder: Path, root: Path) -> Path | None:
         Folder of the playlist. Relative paths start there.
     root
         Folder that must contain the file. Paths that leave it by ``..``, as absolute paths or through a symbolic link
-        are not followed.
+        give None.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Count the entries of a playlist or history as plays of known tracks."""
+"""Count the entries of a playlist, history or collection as plays of known tracks."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class PlayCounts:
         Entries without a match, and the number of plays of each of these entries. Both are mappings by `entry_key`.
     rejects, n_rejects
         Errors of at most 1,000 rejected lines, and the number of all rejected lines. A key of ``rejects`` is the file's
-        URI, followed by ``#L`` and the line number.
+        URI, followed by ``#L`` and the line number (in a JSON array, the item number).
     """
 
     uri: str
@@ -65,7 +65,7 @@ class PlayCounts:
 
 
 def read_play_counts(uri: str, stream: BufferedReader, owner: ListenerTracks) -> PlayCounts:
-    """Read a playlist or history. If an entry's path is a file of the listener, its plays count for that file's track.
+    """Read a playlist or history. If an entry's path is a file of ``owner``, its plays count for that file's track.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_play_counts(uri: str, stream: BufferedReader, owner: ListenerTracks) ->
     stream.seek(0)
     format_ = detect(path.name, head)
     if format_ is None:
-        raise InputError("unknown_format", "is not a known playlist or history: remove it or export it again")
+        raise InputError("unknown_format", "the file is not a known playlist or history: remove it or export it again")
     found = PlayCounts(uri, owner, kind=format_.name if format_.counts_plays else "playlist")
     for item in format_.read(stream):
         if isinstance(item, Reject):

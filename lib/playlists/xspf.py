@@ -22,7 +22,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 def read_xspf(stream: BinaryIO) -> Iterator[Entry | Reject]:
     """Read an XSPF playlist. Yield one entry per track, in the order of the list.
 
-    A track that has neither location nor title nor identifier yields a reject ``empty_track``.
+    A track that has neither location nor title nor MusicBrainz recording id yields a reject ``empty_track``.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def read_xspf(stream: BinaryIO) -> Iterator[Entry | Reject]:
 
 
 class _XspfReader:
-    """Converter of XML elements to entries. If a field of a track has several values, the first valid value is used."""
+    """Converter of XML elements to entries. If a track's field has several values, the first non-empty one is used."""
 
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
@@ -55,7 +55,7 @@ class _XspfReader:
                 self.fields.setdefault(name, text)
         elif element.path == _TRACK:
             entry = self._make_entry(element.line)
-            message = "expected a location, a title or an identifier"
+            message = "expected a location, a title or a MusicBrainz recording id"
             is_empty = not (entry.path or entry.title or entry.recording_mbid)
             self.ready.append(Reject(element.line, "empty_track", message, "") if is_empty else entry)
 

@@ -9,9 +9,9 @@ Type = Literal["string", "int", "bigint", "float", "double", "timestamp", "array
 
 @dataclass(frozen=True)
 class Column:
-    """One column: Spark SQL type, a comment with unit and meaning, and whether NULL is allowed.
+    """One column: name, Spark SQL type, a comment with meaning and unit, and whether NULL is allowed.
 
-    ``added`` marks a column that is absent from tables and files of earlier versions. There, it is read as NULL.
+    ``added`` marks a column that tables and files of earlier versions do not have. In their rows, it is read as NULL.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Table:
     name, doc, grain
         Name of the table and of its folder under the warehouse root; purpose in one line; meaning of one row.
     key
-        Columns that identify a row. Their values are unique and not NULL.
+        Columns that identify a row. No two rows have equal values in all of them. Their values are not NULL.
     columns
         Columns in the order of storage: key first, then scalars, then arrays.
     checks

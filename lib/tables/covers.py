@@ -58,7 +58,7 @@ COVER_VECTORS = Table(
 
 COVER_MATCHES = Table(
     name="cover_matches",
-    doc="Candidates for versions of the same work as a query track, ranked.",
+    doc="Tracks that may be versions of the same work as a query track, ranked.",
     grain="one query and candidate",
     key=("query_id", "candidate_id"),
     checks={"rank_positive": "rank > 0", "probability_bounded": "probability >= 0 and probability <= 1"},

@@ -33,7 +33,7 @@ GTZAN_COLUMNS = (
     Column("tempo", "float", "tempo in BPM, estimated by librosa; NULL in rows of windows"),
     *_pairs(tuple((f"mfcc{n}", f"mel frequency cepstral coefficient {n}") for n in range(1, 21))),
 )
-"""Column names of the published GTZAN feature table, in the order of that table."""
+"""Feature columns of the published GTZAN table, in the order of that table."""
 
 AUDIO_GENRE_FEATURES = Table(
     name="audio_genre_features",

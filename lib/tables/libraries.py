@@ -45,7 +45,7 @@ LIBRARY_TRACKS = Table(
         Column("length_status", "string", "ok, shorter or longer than declared, or undeclared", nullable=False),
         _SHA256,
         RUN_ID,
-        Column("genre_tags", "array<string>", "genre tags, unchanged"),
+        Column("genre_tags", "array<string>", "genre tags as written, without empty and repeated ones"),
     ),
 )
 
@@ -88,7 +88,7 @@ UNMATCHED_PLAYS = Table(
         Column("release", "string", "album as written in the source"),
         Column("recording_mbid", "string", "MusicBrainz recording id"),
         Column("isrc", "string", "ISRC"),
-        Column("play_count", "int", "number of plays; 1 for an entry of a playlist", nullable=False),
+        Column("play_count", "int", "number of plays; an entry of a playlist counts as one play", nullable=False),
         key("uri", "playlist or history file"),
         RUN_ID,
     ),

@@ -84,5 +84,5 @@ MODELS = Table(
 
 
 def row_uri(table: str, track_id: str) -> str:
-    """Return the ``uri`` that identifies the row of one track in ``table`` in the quarantine table."""
+    """Return the value of ``uri`` in the quarantine row that rejects one track of ``table``."""
     return f"{table}#{track_id}"

@@ -87,7 +87,7 @@ MSD_ANALYSIS = Table(
 
 GENRE_LABELS = Table(
     name="genre_labels",
-    doc="Expert genre labels, one or two per track.",
+    doc="Expert genre labels, one or two per track and source.",
     grain="one label of one track",
     key=("track_id", "source", "rank"),
     checks={"rank_known": "rank in (0, 1)"},
@@ -126,9 +126,12 @@ PLAYS = Table(
     writer="spark",
     checks={"play_count_positive": "play_count > 0"},
     columns=(
-        key("user_id", "listener id, as in the source"),
+        key("user_id", "listener: the id in an annotation file, or the name of a library folder or of --user"),
         key("song_id", "MSD song id; for a library track its track id"),
-        _SOURCE,
+        key(
+            "source",
+            "annotation file without .txt, .cls and .gz; for a playlist or history its kind, listener and path",
+        ),
         Column("play_count", "int", "number of plays", nullable=False),
         RUN_ID,
     ),

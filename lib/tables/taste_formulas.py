@@ -43,14 +43,18 @@ SONG_FACTS: Mapping[str, str] = {
     "is_major": "CASE WHEN mode IN (0, 1) THEN mode END",
     "year": "CASE WHEN year BETWEEN 1 AND 9999 THEN CAST(year AS BIGINT) END",
 }
-"""SQL formulas of a song's facts from its row of ``song_tracks``. Numbers are integers in the units above.
+"""SQL formulas of a song's facts from its row of ``song_tracks``.
 
-A fact is NULL if its value is missing or out of range.
+Tempo, loudness and year are multiplied by the factors above and rounded. The key is a point on the circle of fifths. A
+fact is NULL if its value is missing or out of range.
 """
 
 # floor(x + 0.5) is faster than round(), which would convert each of the millions of values to a decimal
 SONG_WEIGHT = f"CAST(floor({WEIGHT_UNIT} * log2(1 + plays) + 0.5) AS BIGINT)"
-"""SQL formula of a song's weight for a listener: log2(1 + plays), so a song with very many plays does not dominate."""
+"""SQL formula of a song's weight for a listener: log2(1 + plays), as an integer in units of 1 / `WEIGHT_UNIT`.
+
+The logarithm limits the influence of a song with very many plays.
+"""
 
 _MEASURED = {"tempo": TEMPO_UNIT, "loudness": LOUDNESS_UNIT, "year": YEAR_UNIT}
 
@@ -111,4 +115,7 @@ def _profile_columns() -> dict[str, str]:
 
 
 PROFILE_COLUMNS: Mapping[str, str] = _profile_columns()
-"""SQL formulas of columns of ``taste_profiles``. Every other column is a sum or a key column of the same name."""
+"""SQL formulas of columns of ``taste_profiles``.
+
+Each remaining column except ``run_id`` is a key column or a sum of the same name.
+"""

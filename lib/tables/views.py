@@ -93,7 +93,7 @@ SONG_TRACKS = View(
     doc="One track for each song, to join plays to tracks.",
     columns={
         "song_id": _TRACK["song_id"],
-        "track_id": "track; of several tracks of a song, the one with the most reliable genre",
+        "track_id": "track; of several tracks of a song, a correct one if possible, with the most reliable genre",
         "is_mismatch": "true when all tracks of the song are known to belong to other songs; exclude the song",
         **_GENRE,
         "genre": f"{_GENRE['genre']}; NULL without label and prediction",

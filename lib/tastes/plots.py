@@ -43,7 +43,8 @@ def draw_taste(
         Shape (k,), 0 to 1: share of each genre in the listener's total weight, and in the total weight of all
         listeners.
     tempo_bpm, year
-        Shape (k, 2): mean and standard deviation for each genre. Missing values are NaN.
+        Shape (k, 2): mean and standard deviation for each genre, by weight. NaN is a missing value: then the tempo or
+        the year of the genre is not drawn.
     title
         Name of the listener. A name that is too long is cut, and ends with an ellipsis.
     png
@@ -60,8 +61,8 @@ def draw_taste(
     )
     if not names or not shares.shape == tempo.shape == years.shape == (len(genres), 2):
         raise ValueError(
-            f"expected 1 or more genres and two shares, tempo and year values for each, got {len(genres)} genres, "
-            f"shares {shares.shape}, tempo {tempo.shape}, year {years.shape}"
+            "expected k >= 1 genres, two share arrays of shape (k,), tempo and year of shape (k, 2); got "
+            f"{len(genres)} genres, shares stacked to {shares.shape}, tempo {tempo.shape}, year {years.shape}"
         )
     k = len(names)
     left, bar_in, range_in, gap, below, above = 2.2, 3.5, 2.1, 0.3, 0.62, 0.85

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reprise.lib.music import sample
+from tests.jobs.chain import chain as chain
 from tests.jobs.processes import start as start
 
 

@@ -148,6 +148,7 @@ def attempt(box: Sandbox, path: Path) -> Audio | InputError:
     return outcome
 
 
+@pytest.mark.slow
 def test_a_thousand_damaged_files(clips: dict[str, bytes], box: Sandbox, tmp_path: Path) -> None:
     outcomes: Counter[str] = Counter()
     path = tmp_path / "damaged.bin"

@@ -123,7 +123,7 @@ def damage_analysis(warehouse: Warehouse) -> None:
     warehouse.merge(MSD_ANALYSIS, pa.Table.from_pylist([row], arrow_schema(MSD_ANALYSIS)), force=True)
 
 
-_INGEST = ("--source", "/nowhere"), "--source /nowhere does not exist"
+_INGEST = ("--source", "/nowhere"), "--source /nowhere does not exist: name an existing file or folder"
 CHAIN = (
     Job(
         "ingest-msd",
@@ -159,7 +159,7 @@ CHAIN = (
         "extract-chroma",
         (BEAT_CHROMA, CHROMA_PATCHES, QUARANTINE),
         work=("extracted",),
-        says="msd_analysis and library_analysis have no rows: run ingest-msd or ingest-library first",
+        says="there are no rows in msd_analysis and library_analysis: run ingest-msd or ingest-library first",
         refuses_without_spark=False,
         bad=f"msd_analysis#{DAMAGED}",
         rows=82,
@@ -170,7 +170,7 @@ CHAIN = (
         (MSD_GENRE_FEATURES, AUDIO_GENRE_FEATURES, GENRE_IMAGES, QUARANTINE),
         work=("analyses", "audio", "images"),
         arguments=("--images", "msd,mel"),
-        says="msd_analysis and library_analysis have no rows: run ingest-msd or ingest-library first",
+        says="there are no rows in msd_analysis and library_analysis: run ingest-msd or ingest-library first",
         refuses_without_spark=False,
         bad=f"msd_analysis#{DAMAGED}",
         rows=82,
@@ -197,13 +197,13 @@ CHAIN = (
         work=("models_trained",),
         arguments=(*LEARNED, *ONE_CANDIDATE),
         refused=LEARNED,
-        says="there is no msd_genre_features yet: run extract-genre-features first",
+        says="the table msd_genre_features does not exist: run extract-genre-features first",
     ),
     Job(
         "score-genres",
         (GENRE_SCORES,),
         work=("scored",),
-        says="audio_genre_features and msd_genre_features have no rows: run extract-genre-features first",
+        says="there are no rows in audio_genre_features and msd_genre_features: run extract-genre-features first",
     ),
     Job(
         "build-taste-profiles",

@@ -123,4 +123,7 @@ def test_the_command_itself(command: list[str], tmp_path: Path) -> None:
     run = [*command, "ingest-msd", "--source", str(tmp_path / "nowhere")]
     wrong = subprocess.run(run, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == f"reprise ingest-msd: --source {tmp_path}/nowhere does not exist\n"
+    assert (
+        wrong.stderr
+        == f"reprise ingest-msd: --source {tmp_path}/nowhere does not exist: name an existing file or folder\n"
+    )

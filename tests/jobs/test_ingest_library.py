@@ -346,8 +346,8 @@ def test_user_names_the_listener_of_everything(
     [
         (("--source", "hdfs://nowhere/music"), "is not local"),
         (("--source", "nowhere"), "does not exist"),
-        (("--source", ".", "--user", " "), "--user must be a name"),
-        (("--source", ".", "--user", "a\nb"), "--user must be a name"),
+        (("--source", ".", "--user", " "), "--user is empty or contains unprintable"),
+        (("--source", ".", "--user", "a\nb"), "--user is empty or contains unprintable"),
         ((), "required: --source"),
     ],
 )

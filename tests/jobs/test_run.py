@@ -273,7 +273,7 @@ def test_a_source_that_does_not_exist(
     assert run(warehouse, lambda _: print(existing_location(source))) == 2
     said = one_line_of(capsys)
     assert said.startswith("--source /")
-    assert said.endswith(" does not exist")
+    assert said.endswith(" does not exist: name an existing file or folder")
 
 
 def test_spark_s_errors_are_one_line_that_says_why(spark: Any, warehouse: Warehouse) -> None:

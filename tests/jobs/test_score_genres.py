@@ -243,7 +243,7 @@ def test_what_cannot_be_scored(warehouse: Warehouse, refusal: Callable[..., str]
     shutil.rmtree(warehouse.uri(AUDIO_GENRE_FEATURES))
     assert refusal(score_genres) == "no genre model reads msd_genre_features: run train-genre first"
     said = refusal(score_genres, "--model", OWN)
-    assert said == "audio_genre_features have no rows: run extract-genre-features first"
+    assert said == "there are no rows in audio_genre_features: run extract-genre-features first"
 
 
 def test_a_table_of_an_older_version_is_refused(warehouse: Warehouse, refusal: Callable[..., str]) -> None:

@@ -76,7 +76,7 @@ def test_a_person_sees_genres_beside_those_of_all(show: Show) -> None:
         ["Jazz [b]", "75.0", "█" * 15, "53.5", "1,234", "2", "123 ± 6", "-8.2", "E♭", "62 %", "1980s"],
         ["音楽", "25.0", "█" * 5, "9.9", "3", "2", "", "", "", "", ""],
     ]
-    assert "1,237 plays of 4 tracks in 2 genres; confidence 0.90" in printed
+    assert "plays: 1,237; tracks: 4; genres: 2; confidence: 0.90" in printed
     assert "62 % of the weight is based on expert labels" in printed  # half of 30 of 40, and all of 10
 
 

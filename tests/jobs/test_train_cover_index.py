@@ -240,7 +240,7 @@ def test_a_damaged_artifact_is_said_in_one_line(
     pd.testing.assert_frame_equal(rows_of(warehouse, COVER_VECTORS), vectors)
 
 
-TAKES = "median_pca takes NAME=N, where N is at least 1 and NAME is one of dimensions, n_tracks"
+TAKES = "median_pca takes NAME=N, where N is an integer of at least 1 and NAME is one of dimensions, n_tracks"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ TAKES = "median_pca takes NAME=N, where N is at least 1 and NAME is one of dimen
         (("--param", "dimensions=0"), f"--param dimensions=0: {TAKES}"),
         (("--param", "dimensions"), f"--param dimensions: {TAKES}"),
         (("--param", "width=3"), f"--param width=3: {TAKES}"),
-        (("--param", "n_tracks=1"), "cannot be learned from 1 tracks"),
+        (("--param", "n_tracks=1"), "PCA cannot be learned (tracks: 1,"),
         (("--cliques", "none"), "unknown clique list none; choose from: shs_dataset_test, shs_dataset_train"),
         (("--model", "none"), "there is no cover embedding model none; choose from: median_pca-"),
         (("--reproduce", "none"), "there is no cover embedding model none; choose from: median_pca-"),

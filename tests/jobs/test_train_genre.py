@@ -279,9 +279,11 @@ def test_table_of_one_genre_cannot_be_learned(tmp_path: Path, refusal: Refusal) 
     assert said == "all rows have the genre rock: label tracks of another genre, because a model needs two"
     write_table(table, ["rock"] * 12 + ["jazz"])
     said = refusal(train_genre, *arguments)
-    assert said.startswith("of jazz, rock only rock has 10 artists or songs")
+    assert said.startswith("of the genres jazz, rock, only rock has 10 artists or songs")
     said = refusal(train_genre, *arguments, "--features", "msd")
-    assert said.startswith("a file has no features of the set msd; choose from: gtzan, gtzan_windows")
+    assert said.startswith(
+        "--table: the file has no features of the set msd; choose --features from: gtzan, gtzan_windows"
+    )
     table.write_text("nothing")
     said = refusal(train_genre, *arguments)
     assert said.startswith("--table: table.csv is not a table in GTZAN's format: missing column ")
@@ -357,7 +359,7 @@ def test_what_no_track_has_both_of_is_said(warehouse: Warehouse, run: Run) -> No
     for table in (GENRE_LABELS, LIBRARY_TRACKS):
         shutil.rmtree(warehouse.uri(table))
     run.warehouse = Warehouse(warehouse.root)
-    with pytest.raises(UsageError, match="there is no library_tracks yet: run ingest-library first"):
+    with pytest.raises(UsageError, match="the table library_tracks does not exist: run ingest-library first"):
         find_labelled(run, "gtzan", "tags")
     with pytest.raises(UsageError, match="choose from: tags, table; run ingest-annotations first"):
         find_labelled(run, "gtzan", "msd_tagtraum")

@@ -218,7 +218,7 @@ def test_keys_at_the_edges_of_file_statistics(warehouse: Warehouse) -> None:
     assert len(stored(warehouse)) == 32
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_any_sequence_is_as_on_a_dict(seed: int, warehouse: Warehouse) -> None:
     rng, model = random.Random(seed), Owned()
     warehouse.merge(MSD_TRACKS, [])

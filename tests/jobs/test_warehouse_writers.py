@@ -84,6 +84,7 @@ def offered(me: int) -> set[str]:
     return {f"TR{(step * 7 + i * (me + 1)) % 60:016d}" for step in range(12) for i in range(8)}
 
 
+@pytest.mark.slow
 def test_two_owners_merging_at_once_lose_no_row_and_share_no_key(warehouse: Warehouse) -> None:
     refused = at_once(MERGE_TRACKS, warehouse, 2)
     assert len(offered(0) & offered(1)) > 20
@@ -95,6 +96,7 @@ def test_two_owners_merging_at_once_lose_no_row_and_share_no_key(warehouse: Ware
         assert all(kept == owners[track] for track, kept in told)
 
 
+@pytest.mark.slow
 def test_three_processes_replacing_the_same_rows_at_once_keep_one_of_each(warehouse: Warehouse) -> None:
     at_once(MERGE_LABELS, warehouse, 3)
     rows = warehouse.lookup(GENRE_LABELS, "track_id", *EVERYTHING).to_pylist()
@@ -103,6 +105,7 @@ def test_three_processes_replacing_the_same_rows_at_once_keep_one_of_each(wareho
     assert {row["genre"] for row in rows if len(row["track_id"]) == 2} <= {"0", "1", "2"}
 
 
+@pytest.mark.slow
 def test_processes_that_make_the_same_tables_at_once(warehouse: Warehouse) -> None:
     at_once(MAKE_ALL, warehouse, 4)
     for table in TABLES.values():

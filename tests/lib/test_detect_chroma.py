@@ -185,7 +185,7 @@ def test_one_patch_per_beat_without_padding(n_beats: int) -> None:
         == (count_patches(n_beats), HALF_PATCH_SIZE)
     )
     if n_beats < 75:
-        with pytest.raises(ValueError, match="too few for a patch"):
+        with pytest.raises(ValueError, match="a patch needs at least 75 beats"):
             median_patch(chroma)
 
 

@@ -330,7 +330,7 @@ def test_constant_score_gives_the_share_of_versions() -> None:
 
 @pytest.mark.parametrize("truth", [[], [True, True], [False, False]])
 def test_one_class_cannot_be_fitted(truth: list[bool]) -> None:
-    with pytest.raises(ValueError, match="versions and others"):
+    with pytest.raises(ValueError, match="versions and other tracks"):
         Calibration.fit(np.arange(float(len(truth))), truth)
 
 
@@ -343,7 +343,7 @@ def test_calibration_with_scores_that_are_not_finite() -> None:
     assert model.probability([]).shape == (0,)
     two = Calibration((-1.0, 0.0), 0.0)
     np.testing.assert_allclose(two.probability([[0, nan], [inf, 0], [0, inf], [0, -inf], [-inf, 5]]), [0, 0, 0, 0.5, 1])
-    with pytest.raises(ValueError, match="versions and others"):
+    with pytest.raises(ValueError, match="versions and other tracks"):
         Calibration.fit([1.0, nan], [True, False])
 
 

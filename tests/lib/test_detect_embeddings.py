@@ -229,16 +229,16 @@ def test_too_little_training_data_is_refused(
     music: tuple[list[Array], Array], medians: list[Array], dictionary: Dictionary
 ) -> None:
     assert MedianPca.fit(medians[:5], 200).components.shape == (4, 451)
-    with pytest.raises(ValueError, match="1 tracks"):
+    with pytest.raises(ValueError, match="tracks: 1,"):
         MedianPca.fit(medians[:1], 200)
     with pytest.raises(ValueError, match="no direction"):
         MedianPatch().embed([np.zeros(451, dtype=np.float32)])
     assert Dictionary.fit(_some_patches(music[0][:2])).projection.shape[1] <= len(_some_patches(music[0][:2]))
-    with pytest.raises(ValueError, match="1 patches"):
+    with pytest.raises(ValueError, match="patches: 1"):
         Dictionary.fit(_some_patches(music[0])[:1])
     short = music[0][0][:, :74]
     for compute in (dictionary.encode, extract_features):
-        with pytest.raises(ValueError, match="74 beats"):
+        with pytest.raises(ValueError, match="number of beats is 74"):
             compute(short)
     with pytest.raises(ValueError, match="at least 8"):
         Learned.fit(music[0][:3], [0, 0, -1])
@@ -248,7 +248,7 @@ def test_too_little_training_data_is_refused(
 
 def test_cliques_without_information_are_refused_or_ignored(dictionary: Dictionary) -> None:
     codes = np.random.default_rng(0).standard_normal((9, 80)).astype(np.float32)
-    with pytest.raises(ValueError, match="1 cliques"):
+    with pytest.raises(ValueError, match="more tracks: 1,"):
         DictionaryLda.fit(dictionary, codes[:3], [4, 4, 7])
     with pytest.raises(ValueError, match="all the same"):
         DictionaryLda.fit(dictionary, np.ones_like(codes[:4]), [4, 4, 7, 7])

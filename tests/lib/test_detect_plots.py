@@ -109,6 +109,7 @@ def test_titles_do_not_overlap_other_text(chroma: Any, tmp_path: Path, drawn: li
     assert query.x1 < notes.x0
 
 
+@pytest.mark.slow
 def test_plots_are_not_empty_and_have_the_same_bytes_every_time(chroma: Any, tmp_path: Path) -> None:
     draws: list[Callable[[Path], None]] = [
         lambda path: draw_pair(chroma, path),

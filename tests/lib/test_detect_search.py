@@ -83,6 +83,7 @@ def make(random: np.random.Generator, vectors: NDArray[Any], groups: int = 0, fi
     return vectors.astype(np.float32), names, marks
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32),
     shape=st.tuples(st.integers(0, 6), st.integers(0, 80), st.integers(1, 19)),
@@ -210,9 +211,9 @@ def test_refused_block_changes_nothing() -> None:
     for bad in (np.nan, np.inf, -np.inf, 2e18):
         invalid = vectors.copy()
         invalid[2, 1] = bad
-        with pytest.raises(ValueError, match="not finite, or longer"):
+        with pytest.raises(ValueError, match="not finite, or its norm"):
             top.add(invalid, ["a", "b", "c"], np.zeros(3, np.int64))
-        with pytest.raises(ValueError, match="not finite, or longer"):
+        with pytest.raises(ValueError, match="not finite, or its norm"):
             TopK(invalid, ["a", "b", "c"], np.zeros(3, np.int64), 2)
     assert top.matches().counts.tolist() == [0]
 
@@ -221,7 +222,7 @@ def test_invalid_arguments_are_refused() -> None:
     vectors, names, groups = np.ones((2, 3), np.float32), ["a", "b"], np.array([1, 2])
     with pytest.raises(ValueError, match="k must be"):
         TopK(vectors, names, groups, 0)
-    with pytest.raises(ValueError, match="2 vectors, 1 identifiers"):
+    with pytest.raises(ValueError, match="got 2, 1 and 2"):
         TopK(vectors, ["a"], groups, 1)
     with pytest.raises(ValueError, match="at most 24"):
         TopK(vectors, ["a", "b" * 25], groups, 1)
@@ -230,10 +231,14 @@ def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="float32"):
         TopK(vectors.astype(np.float64), names, groups, 1)
     top = TopK(vectors, names, groups, 1)
-    with pytest.raises(ValueError, match="2 components"):
+    with pytest.raises(ValueError, match="got 2"):
         top.add(vectors[:, :2], names, groups)
     with pytest.raises(ValueError, match="differ"):
         measure_distances(vectors, vectors[:1])
-    for owner, distance, message in [(2, 0.0, "query row of a mate"), (0, np.nan, "not finite"), (0, -1.0, "negative")]:
+    for owner, distance, message in [
+        (2, 0.0, "row numbers of queries"),
+        (0, np.nan, "not finite"),
+        (0, -1.0, "negative"),
+    ]:
         with pytest.raises(ValueError, match=message):
             MateRanks(vectors, names, groups, np.array([owner]), ["c"], np.array([distance]))

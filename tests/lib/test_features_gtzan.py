@@ -80,7 +80,8 @@ def assert_equal(signal: Any, *, near_zero: float = 1e-9) -> None:
     assert not differences
 
 
-RECORDINGS = ("lena-orsa", "Karissa", "Sugar_Plum", "Vibe_Ace", "Drum-bass", "trumpet")
+LONG = pytest.param("lena-orsa", marks=pytest.mark.slow)
+RECORDINGS = (LONG, "Karissa", "Sugar_Plum", "Vibe_Ace", "Drum-bass", "trumpet")
 
 
 @pytest.mark.parametrize("name", RECORDINGS)

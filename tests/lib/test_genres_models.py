@@ -288,6 +288,7 @@ def test_invalid_branches_of_xgboost_are_rejected() -> None:
     assert "does not lead to a later node" in caught.value.message
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_is_rejected() -> None:
     bomb = rewrite(archive_of("logistic_regression"), add(f"{0:032x}.npy", bytes(1 << 28)))
     assert len(bomb) < 1 << 20

@@ -122,6 +122,7 @@ def test_plots_are_reproducible(tmp_path: Path) -> None:
     assert first == second
 
 
+@pytest.mark.slow
 def test_hundreds_of_genres_do_not_enlarge_the_plots(tmp_path: Path, drawn: list[Figure]) -> None:
     genres = [f"tag {n}" for n in range(200)]
     counts = np.diag(np.arange(200))

@@ -128,7 +128,7 @@ def test_xspf() -> None:
     assert read("x.xml", XSPF_LISTENBRAINZ) == [
         Entry(2, None, "Led Zeppelin", "Rock & Roll", recording_mbid=MBID),
         Entry(5, "Led Zeppelin/100% Rock it.mp3"),
-        Reject(6, "empty_track", "expected a location, a title or an identifier", ""),
+        Reject(6, "empty_track", "expected a location, a title or a MusicBrainz recording id", ""),
         Entry(7, recording_mbid=MBID),
     ]
 

@@ -84,6 +84,7 @@ def make_one_note_song(pitch: int, cents: float) -> Composition:
     return replace(song, notes=notes, instruments=instruments, track=track, duration_s=3.0, fade_out_s=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FONTS or shutil.which("fluidsynth") is None, reason="needs fluidsynth and a soundfont")
 def test_fluidsynth_timing_and_tuning_are_right() -> None:
     soundfont = Soundfont(shutil.which("fluidsynth") or "", str(FONTS[0]))

@@ -74,6 +74,7 @@ def test_stems_are_valid_and_stay_below_full_scale(index: int) -> None:
     assert not stems["drums"].any() or not song.track.drumless
 
 
+@pytest.mark.slow
 def test_level_is_near_that_of_the_genre() -> None:
     songs = [compose(PLAN, index) for index in SHORT[:8]]
     measured = [level_db(np.sum(list(render(song).values()), axis=0)) for song in songs]

@@ -102,6 +102,7 @@ def read_entries(name: str, content: bytes) -> list[Entry]:
     return found  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 def test_parsers_read_the_lists_and_find_the_recordings() -> None:
     lists = make_playlists_and_histories(PLAN, RECORDINGS, LISTENERS)
     assert lists == make_playlists_and_histories(PLAN, RECORDINGS, LISTENERS)

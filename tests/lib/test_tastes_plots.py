@@ -69,6 +69,7 @@ def test_all_values_are_inside_the_axes(tmp_path: Path, drawn: list[Figure]) -> 
         assert axes.get_xlim()[1] > 999
 
 
+@pytest.mark.slow
 def test_any_name_is_drawn_literally_and_inside_the_figure(tmp_path: Path, drawn: list[Figure]) -> None:
     for number, name in enumerate(HARD_NAMES):
         draw(tmp_path / f"{number}.png", HARD_NAMES, title=name)

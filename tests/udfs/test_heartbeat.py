@@ -40,6 +40,12 @@ def test_each_heartbeat_fills_the_buffer_of_the_worker(monkeypatch: pytest.Monke
     assert heartbeat._BATCHES_PER_BUFFER * EMPTY.serialize().size >= WORKER_BUFFER_BYTES
 
 
-def test_error_of_the_work_is_raised() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run(divmod, 1, 0)
+@pytest.mark.parametrize("error", [ValueError, TimeoutError])
+def test_an_error_of_the_work_is_raised(error: type[Exception]) -> None:
+    """Also the error of a network file system that does not answer, which looks like that of a wait without result."""
+
+    def fail() -> None:
+        raise error("why")
+
+    with pytest.raises(error, match="why"):
+        run(fail)

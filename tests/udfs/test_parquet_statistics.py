@@ -87,6 +87,7 @@ def comparisons(rows: pa.Table) -> list[tuple[str, Any]]:
     return [*pairs, ("empty", 1.0)]
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(FILES)
 def test_filters_of_arrow_datasets_find_all_rows_of_a_full_scan(files: list[list[dict[str, Any]]]) -> None:
@@ -105,6 +106,7 @@ def test_filters_of_arrow_datasets_find_all_rows_of_a_full_scan(files: list[list
                 assert sorted(found) == rows.filter(wanted)["number"].to_pylist(), f"{wanted}"
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(FILES)
 def test_filters_of_duckdb_find_all_rows_of_a_full_scan(files: list[list[dict[str, Any]]]) -> None:

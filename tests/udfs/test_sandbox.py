@@ -135,6 +135,7 @@ def test_fault_affects_one_file_only(box: Sandbox, tone: Path, what: str, kind: 
         assert box.decode(tone).decoded.length_status == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["hang", "spin"])
 def test_file_that_takes_too_long(box: Sandbox, tone: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     box.decode(tone)
@@ -145,6 +146,7 @@ def test_file_that_takes_too_long(box: Sandbox, tone: Path, what: str, monkeypat
     assert box.decode(tone).decoded.length_status == "ok"
 
 
+@pytest.mark.slow
 def test_child_that_is_stopped_from_outside(box: Sandbox, tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     box.decode(tone)
     assert box.pid is not None

@@ -1,6 +1,9 @@
-"""The only reader and writer of Delta tables.
+"""Reader and writer of the Delta tables, used by all jobs.
 
-The contract of a table names its writer. For the ``arrow`` writer, workers write Parquet files
+The command ``reprise sql`` uses it only to find the tables; its query engines then read them, and with ``--write``
+Spark can change them.
+
+The contract of a table names its writer. For the ``arrow`` writer, workers or the driver write Parquet files
 (``udfs/staging.py``), and this package adds the files to the table in one commit. For the ``spark`` writer, Delta on
 Spark writes and merges the rows.
 """
@@ -32,9 +35,10 @@ class Warehouse(TableReader):
     """Reader and writer of the tables under one root folder, given as a path or URI."""
 
     def stage(self, inputs: DataFrame, make: Make, tables: Iterable[Table], *, to_driver: Iterable[Table]) -> Staged:
-        """Run ``make`` on ``inputs`` on the workers.
+        """Run ``make`` (see `reprise.udfs.staging.stage`) on ``inputs`` on the workers.
 
-        Rows of ``tables`` are staged as files. Rows of the tables ``to_driver`` are returned to the driver.
+        Rows of the tables in ``tables`` are staged as files. Rows of the tables in ``to_driver`` are returned to the
+        driver.
         """
         run = partial(
             stage,
@@ -51,14 +55,14 @@ class Warehouse(TableReader):
         return staged
 
     def staged_frame(self, spark: SparkSession, table: Table, files: Sequence[StagedFile]) -> DataFrame:
-        """Return the rows in staged ``files`` of a table that the ``spark`` writer writes."""
+        """Return the rows of staged ``files`` as a Spark data frame. The table must have the ``spark`` writer."""
         if not files:
             return spark.createDataFrame([], spark_schema(table))
         paths = [f"{self._staging_folder(table)}/{file.path}" for file in files]
         return spark.read.schema(spark_schema(table)).parquet(*paths)
 
     def discard(self, table: Table, files: Sequence[StagedFile]) -> None:
-        """Delete staged files of a table of the ``spark`` writer, after their rows have been committed."""
+        """Delete staged files whose rows have been committed. The table must have the ``spark`` writer."""
         fs, folder = filesystem(self._staging_folder(table))
         for file in files:
             fs.delete_file(f"{folder}/{file.path}")
@@ -95,11 +99,14 @@ class Warehouse(TableReader):
         force: bool = False,
         note: Note | None = None,
     ) -> pd.DataFrame:
-        """Merge ``rows`` into a table by key in one commit. A repeated merge changes nothing.
+        """Merge ``rows`` into a table by key in one commit. A merge can be repeated: the rows stay the same.
 
-        If several rows have the same key, only the first is written. For a table with an owner column, the rows
-        are first sorted by owner, and two more rules apply. A row whose owner and ``sha256`` equal those of the stored
-        row is written again only with ``force``. A row whose key is stored with another owner is refused.
+        With the ``arrow`` writer, if several rows have the same key, only the first can be written; the others are
+        refused. For a table with an owner column, the rows are first sorted by owner, and two more rules apply. A row
+        whose key, owner and ``sha256`` are stored already is written again only with ``force``. A row whose key is
+        stored with another owner is refused, unless ``scope`` deletes the stored row.
+
+        The ``spark`` writer keeps a stored row if the new row differs from it only in run_id.
 
         Parameters
         ----------
@@ -107,8 +114,8 @@ class Warehouse(TableReader):
             For a table of the ``spark`` writer, a data frame with one row for each key. For a table of the ``arrow``
             writer, a pyarrow table or staged files.
         scope
-            A column and a sequence of its values. A stored row with one of these values is deleted if its key is not
-            in ``rows``, because the input no longer contains this key.
+            A column and a sequence of its values. A stored row with one of these values is deleted if its key (in a
+            table with an owner column: its key and owner) is not in ``rows``, because the input no longer contains it.
         leave_out
             Keys and owners of rows that must not be written. Only for the ``arrow`` writer.
         delete
@@ -119,9 +126,9 @@ class Warehouse(TableReader):
         Returns
         -------
         pandas.DataFrame
-            Keys of the refused rows; empty for the ``spark`` writer. For a table with an owner column, it also has the
-            owner and ``sha256`` of each refused row. ``kept_owner`` and ``kept_sha256`` are those of the row with the
-            same key that the table keeps.
+            Keys of the refused rows; empty for the ``spark`` writer. For a table with an owner column, the data frame
+            also has the owner and ``sha256`` of each refused row, and the columns ``kept_owner`` and ``kept_sha256``:
+            the owner and ``sha256`` of the row that the table contains under the same key.
         """
         import pandas as pd
         from pyspark.sql import DataFrame

@@ -1,4 +1,4 @@
-"""The ``arrow`` writer: merge Parquet files from workers into a table by key.
+"""The ``arrow`` writer: merge Parquet files from workers, or rows from the driver, into a table by key.
 
 All commits use the same Delta application transaction. If two writers have read the same version of a table, Delta
 refuses the second commit, and the second writer reads and merges again. Key lookup and commit are thus one atomic step.
@@ -66,7 +66,7 @@ def _merge(
         bounds[scope_column] = (min(in_scope), max(in_scope))
     stored = _read_keys(reader, table, prune_files(pa.table(delta.get_add_actions(flatten=True)), bounds), scope_column)
 
-    # if the owner's new rows no longer contain a stored key, another owner can write this key in the same commit
+    # a released row is a stored row that its input no longer contains; another owner can write its key in this commit
     identity = [*key, table.owner] if table.owner else key
     released = stored[scope_column].isin(in_scope) & ~has_key(stored, staged[identity])
     written, refused = choose_rows(table, offered, stored[~released], force=force)
@@ -99,7 +99,10 @@ def _additions(
 def _removals(
     reader: TableReader, table: Table, stored: pd.DataFrame, drop: pd.Series
 ) -> Iterator[AddAction | RemoveAction]:
-    """Yield commit actions that replace each stored file with rows to drop by files without these rows."""
+    """Yield commit actions that rewrite the stored files without the rows to drop.
+
+    ``drop`` is the boolean mask of these rows in ``stored``. Files that contain no row to drop are left unchanged.
+    """
     for path, rows in stored[drop].groupby("_path")["_row"]:
         path = str(path)  # noqa: PLW2901 - for the type checker
         content = reader.read_file(table, path)

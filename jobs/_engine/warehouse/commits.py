@@ -34,9 +34,10 @@ class Staged:
 
 @dataclass(frozen=True)
 class Part:
-    """A group of files that a job reads together. All are files of the same version of a table.
+    """A group of files of one table that a job reads together.
 
-    In these files, ``least`` is a lower bound and ``greatest`` an upper bound of the first key column.
+    In a result of `split_into_parts`, all files are from the same version of the table, ``least`` is a lower bound of
+    their first key column, and ``greatest`` is an upper bound.
     """
 
     paths: tuple[str, ...]

@@ -21,7 +21,9 @@ def choose_rows(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split the ``offered`` rows into rows to write and refused rows.
 
-    In a table with an owner column, a row whose key, owner and sha256 are stored already is in neither result.
+    If several offered rows have the same key, only the first can be written; the others are refused. In a table with an
+    owner column, a row whose key is stored with another owner is refused too, and a row whose key, owner and sha256 are
+    stored already is in neither result.
 
     Parameters
     ----------
@@ -29,6 +31,12 @@ def choose_rows(
         Data frames with the key columns. For a table with an owner column, they also have the owner and ``sha256``.
     force
         Also write the rows whose key, owner and sha256 are stored already.
+
+    Returns
+    -------
+    tuple of pandas.DataFrame
+        The rows to write and the refused rows, with the columns of ``offered``. For a table with an owner column, they
+        also have ``kept_owner`` and ``kept_sha256``: owner and sha256 of the row that the table contains under the key.
     """
     key, owner = list(table.key), table.owner
     if owner is None:
@@ -48,9 +56,9 @@ def choose_rows(
 
 
 def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenate the frames that have rows.
+    """Concatenate the frames that have rows. If all frames are empty, return the first.
 
-    Empty frames are left out, because pandas warns about them, and because their dtypes would affect the result.
+    Other empty frames are left out, because pandas warns about them, and because their dtypes would affect the result.
     """
     import pandas as pd
 
@@ -70,7 +78,8 @@ def has_key(rows: pd.DataFrame, keys: pd.DataFrame) -> pd.Series:
 def prune_files(files: pa.Table, bounds: Mapping[str, tuple[Any, Any]]) -> list[str]:
     """Return the paths of the files that can contain a row within the bounds of at least one column.
 
-    ``bounds`` maps a column to its least and greatest value. Files are excluded by their statistics.
+    ``bounds`` maps a column to its least and greatest value. Files are excluded by their statistics. If a column has no
+    statistics in any file, all paths are returned.
     """
     matches = np.zeros(len(files), dtype=bool)
     for column, (least, greatest) in bounds.items():
@@ -84,9 +93,9 @@ def prune_files(files: pa.Table, bounds: Mapping[str, tuple[Any, Any]]) -> list[
 def find_changed(rows: DataFrame, column: str) -> DataFrame:
     """Return the values of ``column`` whose rows differ between two versions of a table.
 
-    ``rows`` contains the rows of both versions. Each row is hashed to 128 bits (two xxHash64 values). The hashes of all
-    rows with the same value of ``column`` are combined by XOR. A row that is in both versions is combined twice, so
-    its hashes cancel.
+    ``rows`` contains the rows of both versions; rows that are in both can be left out. Each row is hashed to 128 bits
+    (two xxHash64 values). The hashes of all rows with the same value of ``column`` are combined by XOR. A row that
+    ``rows`` contains once from each version is combined twice, so its hashes cancel.
     """
     from pyspark.sql import functions as F
 

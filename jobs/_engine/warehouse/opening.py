@@ -45,7 +45,10 @@ def _create(uri: str, table: Table) -> None:
 
 
 def null_columns(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Cast ``rows`` to ``schema``. Columns that files of an older version lack are filled with NULL."""
+    """Cast ``rows`` to ``schema``. A column that is missing from ``rows`` is filled with NULL.
+
+    Files that an older version of reprise wrote can have fewer columns than the contract.
+    """
     columns = [
         rows[field.name].cast(field.type) if field.name in rows.column_names else pa.nulls(len(rows), field.type)
         for field in schema

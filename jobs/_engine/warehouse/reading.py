@@ -59,7 +59,7 @@ class TableReader:
         return self.open(table).count(), pc.sum(self.files(table)["size_bytes"]).as_py() or 0
 
     def read(self, spark: SparkSession, table: Table, *, version: int | None = None) -> DataFrame:
-        """Return all rows of a version of a table; by default, of the current version."""
+        """Return all rows of a version of a table as a Spark data frame; by default, of the current version."""
         self.open(table)
         reader = spark.read.format("delta")
         return (reader if version is None else reader.option("versionAsOf", version)).load(self.uri(table))
@@ -85,7 +85,7 @@ class TableReader:
         """Return the values of a column whose rows differ between two versions of a table.
 
         ``since`` and ``until`` are the two versions. If ``since`` is None, ``until`` is compared with an empty table.
-        Differences in run_id are ignored.
+        Differences in run_id are ignored. The result is a Spark data frame with the one column ``column``.
         """
         before = [] if since is None else self.files(table, since)["path"].to_pylist()
         only_in_one = set(before) ^ set(self.files(table, until)["path"].to_pylist())
@@ -94,7 +94,10 @@ class TableReader:
         return find_changed(rows.drop("run_id"), column)
 
     def note(self, table: Table) -> Note:
-        """Return the note of the newest commit that has one. If there is none, return an empty note with number 0."""
+        """Return the newest note of a table.
+
+        The number is 0 if no note was ever stored. The content is empty if no commit in the log has a note.
+        """
         delta = self.open(table)
         number = delta.transaction_version(NOTE_KEY) or 0
         for commit in delta.history():
@@ -122,7 +125,7 @@ class TableReader:
         return self.read_columns(table, self.files(table)["path"].to_pylist(), columns or arrow_schema(table).names)
 
     def parts(self, table: Table, row_count: int) -> list[Part]:
-        """Group the files of an ``arrow`` table, with about ``row_count`` rows per group.
+        """Group the files of a table of the ``arrow`` writer, with about ``row_count`` rows per group.
 
         The groups are in order of the first key column. Each file is in exactly one `Part`. The driver
         reads only the log.
@@ -141,13 +144,13 @@ class TableReader:
     def may_hold(self, table: Table, column: str, values: Sequence[str]) -> bool:
         """Return whether the table can contain a row with ``column`` between the minimum and the maximum of ``values``.
 
-        The answer comes from the statistics of the table's files.
+        The answer comes from the statistics of the table's files. It is False if ``values`` is empty.
         """
         within = {column: (min(values), max(values))} if values else {}
         return bool(prune_files(self.files(table), within))
 
     def head(self, table: Table, columns: Sequence[str], count: int) -> list[dict[str, Any]]:
-        """Return the first ``count`` rows of one file of the table, as dictionaries."""
+        """Return the first ``count`` rows of one file of the table, as dictionaries; no rows if there are no files."""
         paths = self.files(table)["path"].to_pylist()[:1]
         return [row for path in paths for row in self.read_file(table, path, list(columns))[:count].to_pylist()]
 

@@ -41,7 +41,7 @@ def merge(
     delete: DataFrame | None,
     note: Note | None,
 ) -> None:
-    """Merge ``rows`` into the table at ``uri``; the arguments are those of `Warehouse.merge`."""
+    """Merge ``rows`` into the table at ``uri``; the other arguments are as in `Warehouse.merge`."""
     retry_on_conflict(lambda: _merge(uri, table, rows, scope, delete, note))
 
 

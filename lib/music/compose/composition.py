@@ -72,13 +72,13 @@ class Composition:
     form
         One letter for each section, see `works.write_form`.
     section_cells
-        Index of the first sixteenth of each section.
+        Shape (sections,): index of the first sixteenth of each section.
     section_db
-        Loudness of each section relative to the track, in dB.
+        Shape (sections,): loudness of each section relative to the track, in dB.
     instruments
         One instrument for each part, in the order of PARTS.
     duration_s
-        Length in seconds, including the silence after the last note.
+        Length in seconds, including the time after the last sixteenth.
     fade_out_s
         Length of the fade at the end in seconds. 0 means no fade.
     """
@@ -102,7 +102,7 @@ class Composition:
 
     @property
     def bar_s(self) -> Float64Array:
-        """True times of the first beat of each bar in seconds."""
+        """True time of each bar's first beat, in seconds."""
         return self.cell_s[: -1 : self.bar_cells]
 
     @property
@@ -113,7 +113,10 @@ class Composition:
 
 @dataclass(frozen=True)
 class _Pattern:
-    """One bar of a part: start and length in sixteenths, tone (drum key or chord voice) and accent of each note."""
+    """One bar of a part, as columns of shape (notes,). Starts and lengths are in sixteenths.
+
+    ``tone`` is a drum key or the index of a chord voice. In a bass pattern, tone 4 is the octave of the root.
+    """
 
     cell: Int64Array
     cells: Int64Array
@@ -142,8 +145,8 @@ class _Bars:
     """Section, chords and playing parts of each bar of a track."""
 
     section: Int64Array  # (bars,) index in the form
-    voices: Int64Array  # (bars, 2, 4) semitones above the root
-    root: Int64Array  # (bars, 2) pitch classes
+    voices: Int64Array  # (bars, 2, 4) semitones above the root, for each half bar and voice
+    root: Int64Array  # (bars, 2) pitch class in each half bar
     chorus: BoolArray  # (bars,)
     playing: BoolArray  # (parts, bars)
 
@@ -242,14 +245,14 @@ def _arrange_bars(
     within = np.arange(starts[-1]) - starts[section]
     source = np.array([_CHORD_SECTION[letter] for letter in form])[section]
     voices = colour_chords(rng, genre, material.root, material.kind)
-    # probability that a part rests in a section: high in intros and outros, lower in bridges
+    # probability that a part rests in a section: highest in intros and outros, lower in bridges and new sections
     rest_probability = np.array([{"I": 0.5, "O": 0.4, "C": 0.25, "X": 0.15}.get(letter, 0.03) for letter in form])
     playing = rng.random((len(PARTS), len(form))) >= rest_probability
     playing[HARMONY_PART] |= ~playing[BASS_PART]
     playing[LEAD_PART] = True
     playing[DRUM_PART] &= not track.drumless
     if track.state == NORMAL and len(form) > 3 and rng.random() < 0.3:
-        playing[DRUM_PART, 1] &= rng.random() < 0.5  # the drums start later
+        playing[DRUM_PART, 1] &= rng.random() < 0.5  # half of these tracks have no drums in the second section
     return _Bars(
         section=section,
         voices=voices[source, within],

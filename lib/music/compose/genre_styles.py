@@ -1,7 +1,7 @@
 """Style parameters of ten genres: tempo, meter, harmony, melody, rhythm, instruments and sound.
 
 The numbers are chosen so that genres overlap as real genres do. One feature alone, e.g. tempo, loudness or timbre, does
-not identify a genre. The genre names are those of the tagtraum genre annotations (Schreiber 2015).
+not identify a genre. The genre names are taken from the tagtraum genre annotations (Schreiber 2015).
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ class Genre:
     """Style parameters of one genre.
 
     A rhythm pattern has one character for each sixteenth of a 4/4 bar. ``.`` is a rest. Each drum has its own pattern:
-    ``x`` is a loud stroke, and ``o`` is a soft stroke. In the bass pattern ``1``, ``3``, ``5`` and ``8`` are chord
-    tones, and ``-`` holds the tone. In the harmony pattern ``x`` is a chord, and ``-`` holds the chord.
+    ``x`` is a loud stroke, and ``o`` is a soft stroke. In the bass pattern ``1``, ``3`` and ``5`` are chord tones,
+    ``8`` is the octave of the root, and ``-`` holds the tone. In the harmony pattern ``x`` is a chord, and ``-`` holds
+    the chord.
     """
 
     name: str
@@ -28,7 +29,7 @@ class Genre:
     swing: float  # position of the second eighth in the beat: 0.5 straight, 0.67 triplet
     chord_colours: tuple[float, float, float]  # shares of chords played as sevenths, dominant sevenths and open fifths
     progressions: tuple[str, ...]  # stock chord progressions as Roman numerals
-    slow_harmony: float  # share of sections whose chords last two bars
+    slow_harmony: float  # among progressions of at most four chords, share whose chords last two bars
     scales: tuple[float, float, float]  # shares of diatonic, pentatonic and blues scales
     note_density: float  # melody notes per sixteenth
     syncopation: float  # 0 on the beat, 1 off the beat

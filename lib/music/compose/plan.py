@@ -25,7 +25,7 @@ SHS_CLIQUE_SIZES = {
 CLIQUE_SHARE = 0.2  # default share of the tracks that are in cliques
 TRACKS_PER_ARTIST = 12
 NORMAL, SHORT, BEATLESS = 0, 1, 2
-SHORT_SHARE = 7 / 282  # share of tracks with fewer than 75 beats, counted on real files
+SHORT_SHARE = 7 / 282  # share of tracks with fewer than 75 beats, those without beats included; counted on real files
 BEATLESS_SHARE = 1 / 282  # share of tracks without beats, also counted on real files
 TWO_GENRES_SHARE = 0.27  # share of the labelled tracks that have two genres, as in tagtraum's CD1
 
@@ -78,10 +78,11 @@ class SamplePlan:
     seed
         Seed of all random numbers. With the same version of numpy, equal plans give equal bytes.
     n_cliques, n_covers
-        Number of cliques, and total number of tracks in them, at least two per clique. By default a fifth of the tracks
-        are in cliques, whose sizes are distributed as in the SecondHandSongs train list.
+        Number of cliques, and total number of tracks in them, at least two per clique. The clique sizes are distributed
+        as in the SecondHandSongs train list. By default a fifth of the tracks are in cliques. If only one of the two
+        numbers is given, the other follows from the mean size in that list.
     n_listeners
-        Number of listeners. By default it is a fifth of the number of tracks, but at least 40.
+        Number of listeners. By default it is a fifth of the number of tracks, but at least 40, and 0 without tracks.
     difficulty, errors
         Differences between versions and their work, and error rates of the simulated analyser.
 
@@ -112,16 +113,24 @@ class SamplePlan:
             covers = 0
         if cliques < 0 or covers > self.n_tracks or covers < 2 * cliques or (cliques == 0 and covers):
             raise ValueError(
-                f"{cliques} cliques cannot hold {covers} of {self.n_tracks} tracks: choose at least 2 tracks for each "
-                f"clique and at most {self.n_tracks} tracks in total, or choose 0 cliques and 0 tracks in cliques"
+                f"the number of cliques is {cliques}: they cannot hold {covers} of {self.n_tracks} tracks; choose "
+                f"at least 2 tracks for each clique and at most {self.n_tracks} in total, or 0 cliques without tracks"
             )
         object.__setattr__(self, "n_cliques", cliques)
         object.__setattr__(self, "n_covers", covers)
+        if self.n_listeners is not None and self.n_listeners < 0:
+            raise ValueError(f"n_listeners is {self.n_listeners}: choose 0 or more")
         if self.n_listeners is None:
             object.__setattr__(self, "n_listeners", max(40, self.n_tracks // 5) if self.n_tracks else 0)
 
     def track(self, index: int) -> "Track":
-        """Return the plan of one track."""
+        """Return the plan of one track.
+
+        Raises
+        ------
+        IndexError
+            The index is not in the plan.
+        """
         if not 0 <= index < self.n_tracks:
             raise IndexError(f"track {index} is not in the plan: it has {self.n_tracks} tracks, counted from 0")
         return _draw_block(self, index // BLOCK)[index % BLOCK]
@@ -135,13 +144,14 @@ class SamplePlan:
 class Track:
     """Plan of one track.
 
-    Genres are indices in GENRES, and instruments are indices in INSTRUMENTS. -1 means no genre or no instrument.
+    Genres are indices in GENRES, and instruments are indices in INSTRUMENTS. ``second_genre`` is -1 if the track has
+    one genre.
     """
 
     index: int
     work: int  # number of the work; works of cliques come first, then works of tracks outside cliques
     clique: int  # -1 outside the cliques
-    version: int  # 0 is the original
+    version: int  # number within the clique; 0 is the original, and every track outside the cliques
     work_genre: int
     genre: int
     second_genre: int
@@ -154,7 +164,7 @@ class Track:
     transposition: int  # semitones up from the original, 0..11
     tempo_bpm: float
     tempo_ratio: float  # tempo relative to the original's tempo
-    meter: int
+    meter: int  # beats per bar
     section_bars: int
     length_s: float  # planned length; the composition has about this length
     state: int  # NORMAL, SHORT or BEATLESS
@@ -244,7 +254,7 @@ def _draw_block(plan: SamplePlan, block: int) -> list[Track]:
     return _draw_tracks(plan, np.arange(block * BLOCK, min((block + 1) * BLOCK, plan.n_tracks))).rows()
 
 
-# a drawn second genre that equals the first is discarded, so the drawn share must exceed the target share
+# a drawn second genre that equals the first is discarded, so a second genre is drawn with more than the target share
 _SECOND_GENRE_DRAWN = TWO_GENRES_SHARE / (1 - sum(genre.share**2 for genre in GENRES))
 _INSTRUMENT_SHARES: dict[str, Float64Array] = {
     part: np.cumsum(
@@ -259,7 +269,7 @@ _YEARS = np.array([genre.years for genre in GENRES])
 # counts of the keys of real tracks, C first; D, G and A are frequent because they are easy on guitars
 _KEY_COUNTS = np.array([30, 20, 34, 9, 17, 17, 20, 31, 14, 26, 17, 20])
 _KEY_CUMULATIVE = np.cumsum(_KEY_COUNTS) / _KEY_COUNTS.sum()
-# an analyser's most frequent key errors in semitones: fifths, relative keys, one semitone
+# key errors of an analyser in semitones, most frequent first: fifths, relative keys, one semitone, and others
 _KEY_ERRORS = np.array([7, 5, 9, 3, 1, 11, 4, 2])
 _KEY_ERROR_CUMULATIVE = np.cumsum([0.28, 0.24, 0.14, 0.12, 0.07, 0.07, 0.04, 0.04])
 _WRONG_METERS = np.array([3, 1, 5, 7])

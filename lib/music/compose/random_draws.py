@@ -33,7 +33,7 @@ def draw_bits(seed: int, stream: str, index: Int64Array) -> UInt64Array:
     seed, stream
         The plan's seed and the name of the random quantity. Each pair is an independent stream.
     index
-        Counters: an integer array with at least one dimension.
+        Counters: an integer array with at least one dimension. The result has the same shape.
     """
     x = (index.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     return _mix_bits(x + np.uint64(_stream_key(seed, stream)))
@@ -61,11 +61,16 @@ def choose(cumulative: Float64Array, draws: Float64Array) -> Int64Array:
         row per draw.
     draws
         Uniform numbers in (0, 1), shape (n,).
+
+    Returns
+    -------
+    ndarray, int64, shape (n,)
+        Indices from 0 to K - 1.
     """
     classes: Int64Array = np.minimum((draws[:, None] >= cumulative).sum(axis=-1), cumulative.shape[-1] - 1)
     return classes
 
 
 def make_generator(seed: int, stream: str, index: int) -> np.random.Generator:
-    """Return a numpy generator that is independent of those of other indices and streams."""
+    """Return a numpy generator that is independent of the generators of other seeds, streams and indices."""
     return np.random.Generator(np.random.SFC64([seed & _MASK, crc32(stream.encode()), index]))

@@ -91,11 +91,11 @@ class Material:
     section
         Index of each note's section, shape (n,).
     cell, cells
-        Start of each note in sixteenths from the section's start, and length of each note in sixteenths.
+        Start of each note in sixteenths from the section's start, and length of each note in sixteenths, shape (n,).
     pitch
-        Pitch of each note, in semitones above the tonic in the lead's register.
+        Pitch of each note, in semitones above the tonic in the lead's register, shape (n,). It can be negative.
     bounds
-        The notes of section s are ``bounds[s]:bounds[s + 1]``.
+        Shape (sections + 1,): the notes of section s are ``bounds[s]:bounds[s + 1]``.
     """
 
     root: Int64Array
@@ -149,7 +149,7 @@ def write_melody(rng: np.random.Generator, genre: Genre, track: Track, root: Int
     motif_order = _PHRASE_MOTIFS[rng.integers(0, len(_PHRASE_MOTIFS), sections), : bars // 2]
     rows = np.arange(sections)[:, None]
     has_note = motif[rows, motif_order].reshape(sections, bars * bar_cells)
-    # singers must breathe, so most four-bar phrases end in a rest
+    # singers must breathe, so most of the notes in the last six sixteenths of each four-bar phrase are dropped
     is_breath = rng.random((sections, bars * bar_cells)) < 0.75
     is_breath &= np.arange(bars * bar_cells) % (4 * bar_cells) >= 4 * bar_cells - 6
     section, cell = np.nonzero(has_note & ~is_breath)
@@ -179,7 +179,10 @@ def _finish_melody(
 
 
 def vary_material(rng: np.random.Generator, material: Material, track: Track, difficulty: Difficulty) -> Material:
-    """Return a version of a work's sections. Substitute some chords, and change, move, drop or add some notes."""
+    """Return a version of a work's sections. Substitute some chords, and change, move, drop or add some notes.
+
+    If the version has another mode than the work, convert chords and melody to this mode.
+    """
     root, kind = _substitute(rng, material.root, material.kind, difficulty.chord_substituted)
     n = len(material.cell)
     draws = rng.random((4, n))
@@ -219,7 +222,8 @@ def _flip_mode(
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Convert chords and melody to the parallel mode.
 
-    The tonic and subdominant chords change, and so do the third, the sixth and the seventh of the scale.
+    The third, the sixth and the seventh of the scale move by a semitone, and so do the chords on them. These chords and
+    those on the tonic and the subdominant change between major and minor.
     """
     lowered = np.zeros(12, dtype=np.int64)
     lowered[[4, 9, 11] if to_minor else [3, 8, 10]] = -1 if to_minor else 1
@@ -245,7 +249,7 @@ def write_form(track: Track, difficulty: Difficulty) -> str:
     """Return the letters of a track's sections. Their number fits the planned length of the track.
 
     I is the intro, A is the verse, B is the chorus, C is the bridge, S is a solo over the verse, X is a section that is
-    not from the work, and O is the outro.
+    not from the work, and O is the outro. A short or beatless track has only the section A.
     """
     if track.state != NORMAL:
         return "A"
@@ -263,7 +267,10 @@ def write_form(track: Track, difficulty: Difficulty) -> str:
 
 
 def _edit_form(form: str, bits: int, threshold: int) -> str:
-    """Drop, add and move sections. An edit reads eight bits of ``bits``. It is made if they are below ``threshold``."""
+    """Drop, add and move sections.
+
+    Each of seven edits reads its own eight bits of ``bits``, and is made if their value is below ``threshold``.
+    """
     edited = [(bits >> shift & 255) < threshold for shift in range(0, 56, 8)]
     if edited[0]:
         form = form.replace("C", "")

@@ -78,7 +78,7 @@ def add_notes(
     Parameters
     ----------
     note
-        Shape (m,), long enough for the longest hold and the release.
+        Shape (m,). If a repetition with its release is longer, it stops after m samples.
     start, held_samples
         First sample of each repetition, and number of samples until its release, shape (repetitions,).
     gain
@@ -180,7 +180,7 @@ def compute_limiter_gain(peaks: Float64Array, ceiling: float, attack: float, rel
     """Return the limiter's gain at each block edge, shape (blocks + 1,), so that no block's peak exceeds the ceiling.
 
     The gain is interpolated linearly between edges, see `apply_gain`. From one edge to the next, the gain falls at most
-    by the factor ``attack`` and rises at most by the factor ``release``.
+    by the factor ``attack`` and rises at most by the factor ``release``. 0 < ``attack`` <= 1 <= ``release``.
     """
     n = len(peaks)
     gain = np.ones(n + 1)

@@ -133,7 +133,7 @@ SOUNDS: dict[str, Sound] = {
     "electric guitar": StruckString(
         0.9, 0.13, 3000, 1.6, 0.35, 0.002, 0.07, Noise(0.05, 1500, 5000, 0.006), stiffness=5e-5,
     ),
-    # distortion and loudspeaker are applied to the whole part: see `rendering`
+    # amplifier and loudspeaker are applied to the whole part, for the electric guitar too: see `rendering`
     "distorted guitar": StruckString(
         0.9, 0.1, 4000, 3.5, 0.2, 0.002, 0.06, Noise(0.08, 1500, 5000, 0.006), stiffness=5e-5,
     ),
@@ -206,7 +206,7 @@ SOUNDS: dict[str, Sound] = {
 }  # fmt: skip
 
 DRIVE = {"distorted guitar": 9.0, "electric guitar": 0.8}
-"""Drive of the amplifier at a part's loudest notes, for instruments that are played through an amplifier."""
+"""Drive of the amplifier at a part's loud notes, for instruments that are played through an amplifier."""
 
 # first five formants of sung vowels (Hz, width, gain); the first three are those of men in Peterson & Barney 1952
 VOWELS: tuple[Resonances, ...] = (

@@ -49,7 +49,7 @@ class MixSettings:
 
 
 def draw_mix_settings(song: Composition) -> MixSettings:
-    """Draw the mix settings of a track around the typical values of its genre."""
+    """Draw the mix settings of a track. The target loudness is drawn around the mean of its genre."""
     rng = make_generator(song.plan.seed, "desk", song.track.index)
     mean, spread = GENRES[song.track.genre].level_db
     draws = rng.standard_normal(8)
@@ -66,7 +66,7 @@ def draw_mix_settings(song: Composition) -> MixSettings:
 def measure_loudness(stem: Float32Array) -> float:
     """Return the loudness in dB of the loud passages of a stem (n, 2). Silence gives -inf.
 
-    The loudness is the 90th percentile of the mean power of the blocks that are not silent.
+    The loudness is the 90th percentile of the mean power of blocks of 8,192 frames. Silent blocks are ignored.
     """
     blocks = stem[: len(stem) // 8192 * 8192].reshape(-1, 8192 * 2)
     power = np.einsum("bi,bi->b", blocks, blocks) / (8192 * 2) if len(blocks) else np.mean(stem**2, keepdims=True)
@@ -109,7 +109,7 @@ def _limit(stems: Float32Array, settings: MixSettings) -> None:
 
 
 def _fade_gain(blocks: int, fade_out_s: float) -> Float64Array:
-    """Return the gain at block edges.
+    """Return the gain at block edges, shape (blocks + 1,).
 
     It contains an accelerating fade-out if ``fade_out_s`` is not 0, and always a short final fade that prevents clicks.
     """

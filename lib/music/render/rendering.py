@@ -17,7 +17,7 @@ from reprise.lib.music.render.tones import SAMPLE_RATE, play_note
 _VELOCITY_EXPONENT = 1.5  # amplitude = velocity ** exponent
 _VELOCITIES = (0.45, 0.65, 0.85, 1.0)  # a note is rendered at the nearest velocity, then scaled to its loudness
 _MAX_LENGTH_S = 14.0
-# pan position of each part from -1 (left) to 1 (right), and its change per octave of pitch
+# pan position of each pitched part from -1 (left) to 1 (right), and its change per octave of pitch
 _PAN = {BASS_PART: (0.0, 0.0), HARMONY_PART: (-0.25, 0.3), LEAD_PART: (0.06, 0.0)}
 
 
@@ -35,6 +35,11 @@ def render(song: Composition, *, soundfont: Soundfont | None = None) -> dict[str
         Stems by name: ``drums``, ``bass``, ``harmony``, and ``lead``, which is named ``voice`` if it is sung. A stem is
         float32 of shape (frames, 2) at 44,100 frames per second. The magnitudes of the stems and of the mix stay below
         1. Equal compositions give equal samples.
+
+    Raises
+    ------
+    RepriseError
+        FluidSynth fails, see `soundfont.play_part`.
     """
     frames = round(song.duration_s * SAMPLE_RATE)
     stems = np.zeros((4, frames, 2), dtype=np.float32)
@@ -89,7 +94,7 @@ def _play_notes(song: Composition, part: int, rows: Int64Array, loudness: Float6
     held_samples = np.maximum(np.round(notes.duration_s[rows] * SAMPLE_RATE).astype(np.int64), 1)
     pitch = notes.pitch[rows]
     velocity_index = np.abs(notes.velocity[rows][:, None] - np.array(_VELOCITIES)).argmin(axis=1)
-    # choose the vowel by position and pitch, so that a repeated phrase has the same vowels
+    # compute the vowel from position and pitch, so that equal compositions have equal vowels
     variant = (notes.cell[rows] * 5 + pitch * 3) % tones.VARIANTS if name == "voice" else np.zeros_like(pitch)
     sound = SOUNDS[name]
     release_samples = max(int(sound.release_s * SAMPLE_RATE * 2), 1)
@@ -107,7 +112,7 @@ def _play_notes(song: Composition, part: int, rows: Int64Array, loudness: Float6
 
 
 def _apply_amplifier(stem: Float32Array, drive: float) -> Float32Array:
-    """Apply a guitar amplifier and its loudspeaker: distort the sum of the strings, cut low and high frequencies."""
+    """Apply a guitar amplifier and its loudspeaker: distort the sum of the notes, cut low and high frequencies."""
     mono = stem[:, 0] + stem[:, 1]
     # players set the drive for their loud notes, so scale by the 90th percentile of the samples that are not silent
     active = np.abs(mono[::16])
@@ -122,6 +127,6 @@ def _apply_amplifier(stem: Float32Array, drive: float) -> Float32Array:
         ]
     )
     filtered = sosfilt(loudspeaker.astype(np.float32), driven)
-    # left and right contain different shares of a copy delayed by 9 ms, which imitates two takes
+    # only the right channel contains a copy delayed by 9 ms, which imitates two takes
     delayed = np.concatenate([np.zeros(int(0.009 * SAMPLE_RATE), dtype=np.float32), filtered])[: len(filtered)]
     return np.column_stack([filtered, 0.35 * filtered + 0.75 * delayed]).astype(np.float32)

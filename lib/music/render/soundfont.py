@@ -30,7 +30,7 @@ def play_part(song: Composition, part: int, loudness: Float64Array, frames: int,
     Raises
     ------
     RepriseError
-        FluidSynth fails. The message contains the last line of its output.
+        FluidSynth is not installed, fails, or runs for more than 600 s. The message contains the reason.
     """
     import soundfile
 
@@ -40,7 +40,12 @@ def play_part(song: Composition, part: int, loudness: Float64Array, frames: int,
         # -ni: no console, no midi port; -R 0 -C 0: no effects; -q: quiet
         command = [soundfont.program, "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(SAMPLE_RATE)]
         command += ["-O", "float", "-T", "wav", "-F", str(sound), soundfont.path, str(score)]
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603 - no shell
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603 - no shell
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise RepriseError(
+                f"{soundfont.program} cannot render ({error}): install it on each worker, or use another soundfont"
+            ) from None
         messages = done.stderr.decode("utf-8", "replace").strip().splitlines()
         # FluidSynth's exit code is 0 even if it cannot read the soundfont or the MIDI file, so look for error messages
         if done.returncode or any("error" in line for line in messages) or not sound.exists():

@@ -44,7 +44,7 @@ def play_note(
         0 to VARIANTS - 1.
     size
         Size of the singer or of the instrument's body, about 0.85 to 1.2, where 1 is the average. A larger size sounds
-        darker.
+        darker. Sounds without a body or vowels ignore it.
     """
     sound: Sound = SOUNDS[name]
     n = max(int(length_s * SAMPLE_RATE), 64)
@@ -81,7 +81,7 @@ def _add_noise(note: Float32Array, noise: Noise, rng: np.random.Generator, envel
 
 
 def shape_noise(rng: np.random.Generator, n: int, low_hz: float, high_hz: float) -> Float64Array:
-    """Return band-limited noise, shape (n,). The band has gentle slopes. The root mean square is 0.5."""
+    """Return band-limited noise, shape (n,). The band has gentle slopes. The root mean square is about 0.5."""
     width = 1 << max(int(n) - 1, 255).bit_length()
     spectrum = np.fft.rfft(rng.standard_normal(width))
     hz = np.fft.rfftfreq(width, 1 / SAMPLE_RATE)
@@ -96,7 +96,7 @@ def _play_struck_string(
     ratio = frequency_hz / _A3_HZ
     stiffness = sound.stiffness * ratio**1.3
     k = np.arange(1, _MAX_PARTIALS + 1, dtype=np.float64)
-    # stiffness raises the partials above the fundamental, but not the fundamental
+    # stiffness raises all partials except the fundamental
     hz = frequency_hz * k * np.sqrt((1 + stiffness * k * k) / (1 + stiffness))
     k, hz = k[hz < _HIGHEST_HZ], hz[hz < _HIGHEST_HZ]
     amplitude = k**-sound.slope

@@ -1,7 +1,7 @@
 """Synthetic dataset: composed tracks, their simulated analysis as MSD files, annotation files, and the ground truth.
 
-`SamplePlan` describes a dataset. Each track can be composed alone, in any order and in any process. Equal plans always
-give equal bytes.
+`SamplePlan` describes a dataset. Each track can be composed alone, in any order and in any process. With the same
+version of numpy, equal plans give equal bytes.
 """
 
 from reprise.lib.music.compose.composition import Composition, Notes, compose

@@ -52,7 +52,7 @@ def write_annotations(plan: SamplePlan, folder: str | os.PathLike[str]) -> list[
 
     The files are shs_dataset_train.txt, shs_dataset_test.txt, msd_tagtraum.cls, train_triplets.txt.gz,
     sid_mismatches.txt, unique_tracks.txt, truth_tracks.csv and truth_listeners.csv. Equal plans give equal bytes. The
-    files are written in chunks, so memory use does not grow with their length.
+    files are written in chunks, so memory use grows only by some bytes per track.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Listeners of the synthetic dataset: their tastes and their play counts, which are written to train_triplets.txt."""
+"""Listeners of the synthetic dataset: their tastes and their play counts, which go to train_triplets.txt.gz."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from reprise.lib.music.compose.plan import SamplePlan
 from reprise.lib.music.compose.random_draws import choose, draw_bits, draw_normal, draw_uniform
 
 SONGS_PER_LISTENER = (24.0, 0.75, 10, 400)  # median, standard deviation of the log, minimum, maximum
-TOP_SHARE, SECOND_SHARE = (0.5, 0.8), (0.1, 0.2)  # ranges: share of a listener's top genre, second genre
+TOP_SHARE, SECOND_SHARE = (0.5, 0.8), (0.1, 0.2)  # ranges of the shares of a listener's top genre and second genre
 PLAY_COUNT_EXPONENT = 0.806  # 1 / tail exponent of the play counts; 58 % of the counts are 1, as in real triplets
 _CHUNK = 8192
 HIT_EXPONENT = 2.0  # larger values concentrate the plays on a genre's first songs
@@ -40,7 +40,7 @@ class Plays:
 
 
 class Audience:
-    """All listeners of a plan. It needs four bytes of memory per track. Callers draw listeners in chunks.
+    """All listeners of a plan. An instance keeps four bytes per track in memory. Callers draw listeners in chunks.
 
     Parameters
     ----------
@@ -60,7 +60,10 @@ class Audience:
         self._cumulative = np.cumsum(shares / max(shares.sum(), 1e-9))
 
     def draw_listeners(self, start: int, stop: int) -> tuple[Tastes, Plays]:
-        """Draw the tastes and plays of the listeners from ``start`` to ``stop - 1``."""
+        """Draw the tastes and plays of the listeners from ``start`` to ``stop - 1``.
+
+        ``Plays.listener`` counts from 0 for the listener ``start``.
+        """
         plan = self.plan
         listeners = np.arange(start, stop)
         top = choose(self._cumulative, draw_uniform(plan.seed, "top genre", listeners))

@@ -58,13 +58,16 @@ def truth_columns(plan: SamplePlan, index: Int64Array) -> dict[str, list[Any]]:
 def truth(plan: SamplePlan, index: int) -> dict[str, Any]:
     """Return the ground truth of one track: a flat dict with values of type str, int, float, bool or None.
 
+    - ``index``, ``track_id``, ``song_id``, ``artist_id``, ``artist`` (number of the artist), ``year``
     - ``genre``, ``second_genre``, ``work_genre``
     - ``clique``, ``version`` (0 is the original), ``work``
-    - ``key``, ``mode``, ``tempo_bpm`` and ``meter`` as played
+    - ``key``, ``mode``, ``tempo_bpm``, ``meter`` and ``tuning_cents`` as played
+    - ``work_key`` and ``work_mode`` of the original
     - ``transposition`` (semitones up) and ``tempo_ratio``, both relative to the original
     - ``form``: letters, see `works.write_form`
     - ``melody_lost``: whether the lead improvises instead of playing the melody
     - ``drums``, ``bass``, ``harmony``, ``lead``: the instrument of each part
+    - ``drumless``: whether the drums do not play
     - errors of the simulated analyser: ``tempo_factor`` (reported / true), ``key_error`` (semitones), ``mode_error``,
       ``reported_meter``, ``off_beat``, ``lost_share`` (share of the beats)
     - ``state``: normal, short or beatless

@@ -1,4 +1,4 @@
-"""Metadata of an MSD file: ids, names, places and tags, which do not depend on the notes."""
+"""Synthetic metadata of an MSD file: ids, names, places and tags, which do not depend on the music."""
 
 from functools import lru_cache
 from typing import Any
@@ -91,7 +91,7 @@ def _name_artist(bits: int) -> str:
 
 
 def title_tracks(plan: SamplePlan, works: Int64Array, indices: Int64Array) -> list[str]:
-    """Return a title for each track: the title of its work, sometimes with a version mark like " (Live)"."""
+    """Return a title for each track: the title of its work, in many cases with a version mark like " (Live)"."""
     marks = draw_bits(plan.seed, "version mark", indices).tolist()
     return [name + _pick(VERSION_MARKS, mark, 0) for name, mark in zip(title_works(plan, works), marks, strict=True)]
 
@@ -168,7 +168,7 @@ def _format_uuid(text: str) -> str:
 def _draw_terms(rng: np.random.Generator, genre_index: int) -> tuple[list[str], Float64Array, Float64Array]:
     """Draw an artist's terms with their frequencies and weights, in order of decreasing weight.
 
-    Most terms are tags of the genre.
+    Tags of the artist's genre are more likely than other terms.
     """
     genre_terms = GENRES[genre_index].tags
     other_terms = GENRES[(genre_index + 1 + int(rng.integers(9))) % len(GENRES)].tags
@@ -185,7 +185,7 @@ def _draw_terms(rng: np.random.Generator, genre_index: int) -> tuple[list[str], 
 
 
 def has_year(plan: SamplePlan, indices: Int64Array) -> BoolArray:
-    """Return for each track whether its file contains the year. Half of the files do not contain it."""
+    """Return for each track whether its file contains the year. About half of the files do not contain it."""
     return draw_uniform(plan.seed, "year known", indices) >= NO_YEAR
 
 

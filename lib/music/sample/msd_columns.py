@@ -1,4 +1,4 @@
-"""Columns of a Million Song Dataset file for a composition: the results of a simulated analyser, with its errors."""
+"""Columns of a Million Song Dataset file for a composition: metadata, and the results of a simulated analyser."""
 
 from typing import Any
 
@@ -18,8 +18,9 @@ _TATUMS_CUMULATIVE = np.cumsum([0.045, 0.785, 0.075, 0.08, 0.015])  # shares of 
 def compute_msd_columns(song: Composition) -> dict[str, Any]:
     """Return all MSD fields of a composition, in the form that `lib.msd.write` takes.
 
-    Scalars are int, float or str. A missing value is None. Numeric arrays are float64 of shape (n,) or
-    (n, 12). Text arrays are lists of str. Times are in seconds, loudness in dB, tempo in beats per minute.
+    Scalars are int, float or str. A missing value is None. Numeric arrays are float64 of shape (n,) or (n, 12), except
+    ``artist_mbtags_count``, which is int32 of shape (n,). Text arrays are lists of str. Times are in seconds, loudness
+    in dB, tempo in beats per minute.
     """
     rng = make_generator(song.plan.seed, "analysis", song.track.index)
     segments = simulate_segments(rng, song)
@@ -28,7 +29,7 @@ def compute_msd_columns(song: Composition) -> dict[str, Any]:
     return {
         **describe(song.plan, song.track),
         "analysis_sample_rate": SAMPLE_RATE,
-        "danceability": 0.0,  # always 0 in real files too
+        "danceability": 0.0,  # always 0 in real files too, as is energy
         "energy": 0.0,
         "duration": song.duration_s,
         "loudness": round(float(loudness), 3),
@@ -140,7 +141,7 @@ def _draw_confidences(rng: np.random.Generator, n: int, mean: float, spread: flo
 
 
 def _simulate_sections(rng: np.random.Generator, song: Composition) -> Float64Array:
-    """Return the reported section starts: some are missing, the remaining ones shifted, and false ones are added."""
+    """Return the reported section starts: some are missing, the others are shifted, and false ones are added."""
     true_starts = song.section_s[1:]
     reported = true_starts[rng.random(len(true_starts)) < 0.62]
     reported = reported + 0.6 * rng.standard_normal(len(reported))

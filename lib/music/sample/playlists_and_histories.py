@@ -17,12 +17,12 @@ from reprise.lib.music.sample.metadata import describe, name_artists, title_work
 from reprise.lib.music.sample.recordings import Recording, tag_recording
 
 LISTENS_PER_HISTORY = 240
-# share of a listener's listens to the listener's own files, and share of listens to songs of the dataset; the remaining
-# listens are to invented songs, which are in no library and not in the dataset
+# shares of the entries of a history: songs of the listener's own files, and songs of the dataset; all other entries are
+# invented songs, which are in no library and not in the dataset
 _OWN_SHARE, _DATASET_SHARE = 0.62, 0.28
 _N_DATASET_SONGS, _N_UNKNOWN_SONGS, _PLAYLIST_SONGS = 14, 6, 16
 _FIRST_S = 1_262_304_000  # 1 January 2010 in Unix time
-_MBID_SHARE = 0.7  # of the listens to tagged files, the share that carries the recording's ids
+_MBID_SHARE = 0.7  # share of the ListenBrainz entries of own files that contain the recording's ids
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ def make_playlists_and_histories(
 ) -> dict[str, bytes]:
     """Return playlists and listening histories.
 
-    Each listener has a playlist. The first listener has a ListenBrainz history, and the second has a Last.fm history.
+    Each listener has a playlist. The first listener also has a ListenBrainz history, and the second a Last.fm history.
     Playlists and histories contain the listener's own recordings and some invented songs, which are in no library. The
     histories also contain songs of the dataset.
 
     Returns
     -------
     dict of str to bytes
-        File content by path relative to the folder of all libraries. Equal plans give equal bytes.
+        File content by path relative to the folder of all libraries. Equal arguments give equal bytes.
     """
     files = {}
     for number, listener in enumerate(listeners):
@@ -81,7 +81,7 @@ def _invent_songs(plan: SamplePlan, listener: int) -> list[_Song]:
 def _find_similar(
     plan: SamplePlan, rng: np.random.Generator, recordings: Sequence[Recording], own: Sequence[Recording]
 ) -> list[_Song]:
-    """Find songs of the dataset in the three most frequent genres of the listener's recordings."""
+    """Draw at most 14 songs of the dataset in the three most frequent genres of ``own``. No song has a recording."""
     recorded = {recording.index for recording in recordings}
     genres = [genre for genre, _ in Counter(plan.track(recording.index).genre for recording in own).most_common(3)]
     drawn = [i for i in rng.integers(0, plan.n_tracks, 40 * _N_DATASET_SONGS).tolist() if i not in recorded]

@@ -31,7 +31,12 @@ def write_recording(plan: SamplePlan, recording: Recording, root: Path, soundfon
     Returns
     -------
     int
-        Number of audio files written, including copies. It is 0 if all files already exist.
+        Number of files written to the libraries, including copies. It is 0 if all of them already exist.
+
+    Raises
+    ------
+    RepriseError
+        FluidSynth cannot render with the soundfont.
     """
     stems = root / STEMS / track_id(plan, recording.index)
     files = [root / LIBRARY / path for path in (recording.path, *recording.copies)]
@@ -93,8 +98,9 @@ def _write_score(song: Composition, folder: Path) -> None:
 def format_truth_csv(plan: SamplePlan, recordings: Sequence[Recording], root: Path) -> bytes:
     """Return the ground truth of the audio files as CSV, one line per file.
 
-    ``file`` is relative to the folder of all libraries. ``track_id`` is the id in the dataset. ``library_id`` is the
-    content-based id that the track has in a library. ``instruments`` lists the instruments of the parts that play.
+    The audio files must exist. ``file`` is relative to the folder of all libraries. ``user`` is the listener.
+    ``track_id`` is the id in the dataset. ``library_id`` is the content-based id that the track has in a library.
+    ``instruments`` lists the instruments of the parts that play.
     """
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")

@@ -17,7 +17,7 @@ from reprise.lib.music.sample.words import FIRST_NAMES
 
 VERSION_SHARE = 0.75  # share of the recordings whose work has other versions in the dataset
 NO_ISRC = 0.15  # share of recordings without ISRC
-_SHARED_EVERY = 6  # one in this many recordings is in two libraries
+_SHARED_EVERY = 6  # one of this many recordings is in two libraries
 _CHUNK = 4096
 _MAX_NAME_BYTES = 120  # file systems allow 255
 _FORBIDDEN_CHARACTERS = re.compile(r'[\\/:*?"<>|\x00-\x1f]')  # forbidden by some file system
@@ -42,8 +42,9 @@ def choose_recordings(plan: SamplePlan, count: int, n_listeners: int) -> tuple[R
     """Choose the tracks that become recordings.
 
     Most recordings are versions, each of a different work. The original and the other versions of these works stay in
-    the dataset. The remaining recordings are tracks outside the cliques. Formats and listeners are assigned in turn.
-    Some recordings are in the libraries of two listeners. The first listener has one recording twice.
+    the dataset. The other recordings are tracks outside the cliques. If a small dataset has too few tracks of one of
+    these kinds, any other tracks of normal length are chosen. Formats and listeners are assigned in turn. Some
+    recordings are in the libraries of two listeners. The first listener has one recording twice.
 
     Raises
     ------
@@ -52,7 +53,8 @@ def choose_recordings(plan: SamplePlan, count: int, n_listeners: int) -> tuple[R
     """
     if n_listeners < 1 or count < 0:
         raise ValueError(
-            f"cannot make {count} recordings for {n_listeners} listeners: choose at least 0 recordings and 1 listener"
+            f"the number of recordings is {count} and the number of listeners is {n_listeners}: choose at least 0"
+            " recordings and 1 listener"
         )
     names = name_listeners(plan, n_listeners)
     used_paths: dict[str, set[str]] = {name: set() for name in names}
@@ -105,8 +107,8 @@ def _choose_tracks(plan: SamplePlan, count: int) -> list[int]:
     chosen += (versions[n_versions:] + unrelated[count - n_versions :] + rest)[: count - len(chosen)]
     if len(chosen) < count:
         raise ValueError(
-            f"cannot make {count} recordings from {len(chosen)} tracks of normal length: choose more tracks or"
-            " fewer recordings"
+            f"cannot make {count} recordings from the tracks of normal length ({len(chosen)} found): choose more tracks"
+            " or fewer recordings"
         )
     return sorted(chosen)
 
@@ -132,7 +134,11 @@ def _sanitise_name(text: str) -> str:
 
 
 def tag_recording(plan: SamplePlan, index: int) -> OutputTags:
-    """Return the tags of a track: the values of its HDF5 file, and ids in the formats of MusicBrainz and ISRC."""
+    """Return the tags of a track.
+
+    Title, artist and album are those of its HDF5 file. Year, genre and tempo are the true ones of the plan. The ids
+    have the formats of MusicBrainz and ISRC.
+    """
     track = plan.track(index)
     metadata = describe(plan, track)
     number = np.array([index])

@@ -48,7 +48,10 @@ _TRANSPOSE: Float64Array = np.array([np.roll(np.eye(12), shift, axis=1) for shif
 
 @dataclass(frozen=True)
 class Segments:
-    """Segment arrays of a track: the attribute ``x`` contains the MSD field ``segments_x``."""
+    """Segment arrays of a track: the attribute ``x`` contains the MSD field ``segments_x``.
+
+    ``pitches`` and ``timbre`` have shape (n, 12), all other arrays have shape (n,).
+    """
 
     start: Float64Array
     confidence: Float64Array
@@ -197,7 +200,7 @@ def _draw_slow_noise(rng: np.random.Generator, n: int, every: int, width: int) -
 def _simulate_chroma(
     rng: np.random.Generator, song: Composition, energy: Float64Array, onsets: Float64Array, noise: Float32Array
 ) -> Float64Array:
-    """Return the chroma of each segment: sounding notes, their overtones, detuning, drums and analysis noise."""
+    """Return the chroma of each segment, shape (n, 12). It includes overtones, detuning, drums and analysis noise."""
     noise_scale = song.plan.difficulty.chroma_noise
     played: tuple[Instrument, ...] = song.instruments[BASS_PART:]
     overtones = sum(instrument.overtones for instrument in played) / len(played)
@@ -218,7 +221,7 @@ def _simulate_chroma(
 def _simulate_timbre(
     rng: np.random.Generator, song: Composition, cell: Int64Array, onsets: Float64Array, noise: Float32Array
 ) -> Float64Array:
-    """Return timbre coefficients 1..11. They depend on instruments, genres, section, onsets, and noise."""
+    """Return timbre coefficients 1..11, shape (n, 11), from instruments, genres, sections, onsets and noise."""
     genre = GENRES[song.track.genre]
     n = len(cell)
     instrument_timbre = (
