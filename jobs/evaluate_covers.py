@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rerank",
         action="append",
         choices=MEASURES,
-        help=f"measure to evaluate; repeatable (default: both '{NO_RERANKER}', the embedding distance, and"
+        help=f"measure to evaluate; repeatable (default: '{NO_RERANKER}' (the embedding distance) and"
         f" '{DEFAULT_RERANKER}')",
     )
     parser.add_argument(

@@ -120,8 +120,8 @@ def _count_lines(run: Run, manifest: pd.DataFrame) -> None:
 def _write_plays(run: Run, staged: Staged, manifest: pd.DataFrame, known: pd.DataFrame) -> None:
     """Write the plays of the staged files.
 
-    The plays are appended if all files are new and, by its file statistics, the table has no plays of their sources. An
-    append does not read the table. Otherwise the plays are merged.
+    The plays are appended if two conditions hold: all files are new, and the file statistics of the table show that it
+    has no plays from the sources of these files. An append does not read the table. Otherwise the plays are merged.
     """
     files = staged.files.get(PLAYS.name, [])
     done = manifest[manifest["status"] == "done"]

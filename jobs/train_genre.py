@@ -310,7 +310,7 @@ def _read_json(text: str, value: str) -> Any:
     try:
         return json.loads(value)
     except ValueError:
-        raise UsageError(f"--param {text}: {value} is not a number, true or false") from None
+        raise UsageError(f"--param {text}: expected a number, true or false, got {value!r}") from None
 
 
 def _list_candidates(params: Mapping[str, Any]) -> list[dict[str, Any]]:

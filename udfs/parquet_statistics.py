@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from reprise.lib.tables import Table
 
-_PREFIX_LENGTH = 32  # maximum number of characters of a string bound, as in Spark's writer
+_PREFIX_LENGTH = 32  # longer strings are cut to this many characters for their bounds, as in Spark's writer
 _N_INDEXED_COLUMNS = 32  # columns with statistics: Delta's default of delta.dataSkippingNumIndexedCols
 _MAX_CHARACTER = "\U0010ffff"
 

@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
         default="table",
         help="output format (default: table, which shows only the first 100 rows)",
     )
-    parser.add_argument("--out", metavar="FILE", help="write the result to a file; required for parquet")
+    parser.add_argument("--out", metavar="FILE", help="write the result to a file; required with --format parquet")
     parser.add_argument(
         "--param", metavar="NAME=VALUE", action="append", default=[], help="value of the parameter :NAME"
     )

@@ -56,7 +56,9 @@ def add_settings_options(parser: argparse._ActionsContainer) -> None:
         default=[],
         help="set a setting of reprise, or a setting of Spark (spark.*); can be repeated",
     )
-    parser.add_argument("--log-level", metavar="LEVEL", help="level of log messages: DEBUG, INFO, WARN or ERROR")
+    parser.add_argument(
+        "--log-level", metavar="LEVEL", help="lowest level of the messages to log: DEBUG, INFO, WARN or ERROR"
+    )
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +92,7 @@ def read_settings(args: argparse.Namespace, names: Iterable[str], defaults: Iter
 
 
 def absolute_location(location: str) -> str:
-    """Make a path absolute, because a worker's working folder can differ from the driver's.
+    """Make a path absolute, because a worker's working directory can differ from the driver's.
 
     A ``file:`` URI becomes an absolute path. Any other URI is returned unchanged.
     """

@@ -74,7 +74,7 @@ class Job:
 
     @property
     def command(self) -> str:
-        """Sub-command of ``reprise``."""
+        """Name of the subcommand of ``reprise``."""
         return self.name.replace("_", "-")
 
 

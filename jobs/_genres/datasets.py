@@ -216,7 +216,7 @@ def _read_labels(tables: _Tables, source: str) -> DataFrame:
     if source not in known:
         there = ", ".join([*sorted(known), TAGS, TABLE])
         first = "" if known else "; run ingest-annotations first for labels of a dataset"
-        raise UsageError(f"there are no labels {source}; choose from: {there}{first}")
+        raise UsageError(f"--labels {source}: unknown source of labels; choose from: {there}{first}")
     labels = tables.read(GENRE_LABELS).where((F.col("source") == source) & (F.col("rank") == 0))
     labels = labels.select("track_id", "genre")
     track_group = F.concat(F.lit("track "), "track_id")

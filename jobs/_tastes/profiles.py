@@ -94,7 +94,9 @@ def compute_profiles(evidence: DataFrame, facts: DataFrame, rows: int) -> DataFr
         .withColumn("weight", F.expr(SONG_WEIGHT))
     )
     genres = songs.groupBy("user_id", "genre").agg(*(F.expr(value).alias(n) for n, value in GENRE_SUMS.items()))
-    in_order = genres.sortWithinPartitions(*TASTE_PROFILES.key)  # the window below needs the same order
+    in_order = genres.sortWithinPartitions(
+        *TASTE_PROFILES.key
+    )  # so the window below, which needs rows sorted by user_id, adds no second sort
     listener = Window.partitionBy("user_id")
     sums = in_order.withColumn(LISTENER_WEIGHT, F.sum("weight_sum").over(listener))
     return sums.select(

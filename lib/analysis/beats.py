@@ -320,8 +320,8 @@ def compute_beat_features(onsets: Onsets, harmony: CumulativeChroma, beats: Floa
 def _contrast(values: Float64Array, cycle: int) -> float:
     """Return how much one position in a repeating cycle of ``cycle`` values stands out.
 
-    The values at each position are averaged over all cycles. If m is the mean of these averages, the contrast is
-    (maximum average - m) / m. It is 0 if there are fewer than ``cycle`` values.
+    The values at each position are averaged over all complete cycles. If m is the mean of these averages, the contrast
+    is (maximum average - m) / m. It is 0 if there are fewer than ``cycle`` values.
     """
     count = len(values) // cycle * cycle
     if not count:

@@ -1,8 +1,8 @@
 """Decoders with one interface: libsndfile, and FFmpeg through PyAV.
 
-Both decoders receive an open file instead of a path, so they cannot open other files. FFmpeg has several hundred
-demuxers and codecs. Hostile content can reach only a few of them: FFmpeg runs only the demuxer of the recognised
-format, and `open_pyav` rejects codecs outside an allowlist.
+Neither decoder can open another file: both receive an open file instead of a path, and `open_pyav` disables FFmpeg's
+external data references and protocols. FFmpeg has several hundred demuxers and codecs. Hostile content can reach only a
+few of them: FFmpeg runs only the demuxer of the recognised format, and `open_pyav` rejects codecs outside an allowlist.
 """
 
 import os

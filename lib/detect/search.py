@@ -54,7 +54,7 @@ class Matches:
 
 
 class TopK:
-    """Find the k nearest items of a streamed gallery for each of Q queries. The result equals a brute-force search.
+    """Find the k nearest items of a streamed gallery for each of Q queries, as exactly as a brute-force search.
 
     Items that have the identifier or the group of the query are excluded. Add the gallery in blocks of any size, in any
     order. Add each item only once. Memory use depends only on Q, k and d, the number of components of a vector.

@@ -53,7 +53,7 @@ def check_branches(
         raise ValueError("the arrays of the trees have different lengths")
     bounds = np.append(starts.astype(np.int64), n)
     if bounds[0] != 0 or (np.diff(bounds) < 1).any():
-        raise ValueError("a tree has no nodes")
+        raise ValueError("the first nodes of the trees do not start at 0 and increase")
     node = np.arange(n) - np.repeat(bounds[:-1], np.diff(bounds))
     size = np.repeat(np.diff(bounds), np.diff(bounds))
     inner = left != _LEAF

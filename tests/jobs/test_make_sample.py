@@ -123,7 +123,7 @@ def test_audio_that_cannot_be_made(
     for arguments, says in (
         (("--out", audio_sample, *AUDIO, "--users", 3), "another sample"),
         (("--out", tmp_path / "s", "--tracks", 3, "--audio", 4), "cannot make 4 recordings from"),
-        (("--out", tmp_path / "s", "--tracks", 3, "--audio", 1, "--users", 0), "0 listeners"),
+        (("--out", tmp_path / "s", "--tracks", 3, "--audio", 1, "--users", 0), "number of listeners is 0"),
         (("--out", tmp_path / "s", "--audio", 1, "--soundfont", "auto"), "needs the fluidsynth program"),
     ):
         assert says in refusal(make_sample, *arguments)

@@ -228,7 +228,7 @@ def test_tags_of_libraries_are_labels(warehouse: Warehouse, run: Run) -> None:
     [
         (
             ("--labels", "cd3"),
-            "there are no labels cd3; choose from: msd_tagtraum, msd_tagtraum_cd1, msd_tagtraum_cd2",
+            "--labels cd3: unknown source of labels; choose from: msd_tagtraum, msd_tagtraum_cd1, msd_tagtraum_cd2",
         ),
         (
             ("--features", "gtzan"),
@@ -245,7 +245,7 @@ def test_tags_of_libraries_are_labels(warehouse: Warehouse, run: Run) -> None:
         (("--split", "lists", "--lists", "a", "b", "c"), "--lists: cannot open a: No such file"),
         (("--param", "magic=1"), "--param magic=1: naive_bayes takes NAME=VALUE, where NAME is one of scaling, "),
         (("--param", "smoothing"), "--param smoothing: naive_bayes takes NAME=VALUE, where NAME is one of scaling, "),
-        (("--param", "smoothing=much"), "--param smoothing=much: much is not a number, true or false"),
+        (("--param", "smoothing=much"), "--param smoothing=much: expected a number, true or false, got 'much'"),
         (("--param", "scaling=odd"), "--param: naive_bayes: unknown scaling 'odd', choose from "),
     ],
 )

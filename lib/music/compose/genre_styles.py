@@ -28,7 +28,7 @@ class Genre:
     triple_share: float  # share of works in 3/4
     swing: float  # position of the second eighth in the beat: 0.5 straight, 0.67 triplet
     chord_colours: tuple[float, float, float]  # shares of chords played as sevenths, dominant sevenths and open fifths
-    progressions: tuple[str, ...]  # stock chord progressions as Roman numerals
+    progressions: tuple[str, ...]  # common chord progressions as Roman numerals
     slow_harmony: float  # among progressions of at most four chords, share whose chords last two bars
     scales: tuple[float, float, float]  # shares of diatonic, pentatonic and blues scales
     note_density: float  # melody notes per sixteenth
