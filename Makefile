@@ -11,6 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # a framework that holds much memory and many threads gets processes without Spark, and Spark without it
 NO_JVM := not (jvm or torch)
 REQUIREMENTS := conf/requirements
+PACKAGES := installer jobs without_dependencies
 SAMPLE ?= sample
 WAREHOUSE ?= warehouse
 TRACKS ?= 500
@@ -21,12 +22,12 @@ help: ## Print this list
 
 setup: .venv/.ready ## Make .venv with everything in it; seconds when nothing changed
 
-.venv/.ready: $(REQUIREMENTS)/installer.txt $(REQUIREMENTS)/jobs.txt setup.py jobs/_engine/jars.py $(wildcard conf/spark/*)
+.venv/.ready: $(addprefix $(REQUIREMENTS)/,$(addsuffix .txt,$(PACKAGES))) setup.py jobs/_engine/jars.py $(wildcard conf/spark/*)
 	@$(MAKE) --no-print-directory prerequisites
 	@test -x $(BIN)/uv || { echo "making .venv"; "$(PYTHON)" -m venv --clear .venv; \
 		$(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $(REQUIREMENTS)/installer.txt; }
 	@echo "installing the locked packages"
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes $(REQUIREMENTS)/installer.txt $(REQUIREMENTS)/jobs.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes $(filter $(REQUIREMENTS)/%,$^)
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m reprise.jobs._engine.jars
 	@touch $@
@@ -47,6 +48,7 @@ demo: setup ## Compose a sample with audio, ingest it, learn covers, genres and 
 	@$(BIN)/reprise ingest-library --source $(SAMPLE)/library --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise extract-chroma --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise extract-genre-features --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise tag-tracks --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise train-cover-index --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise train-genre --features msd --labels msd_tagtraum --learner logistic_regression --folds 3 \
 		--warehouse $(WAREHOUSE)
@@ -106,8 +108,9 @@ setup-airflow: ## Make .venv-airflow, Airflow's own environment
 	@.venv-airflow/bin/airflow version
 
 lock: setup ## Lock the requirement files anew
-	@for name in installer jobs airflow; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --no-emit-index-url --no-emit-find-links $(REQUIREMENTS)/$$name.in -o $(REQUIREMENTS)/$$name.txt; done
+	@for name in $(PACKAGES) airflow; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links $$([ $$name = without_dependencies ] && echo --no-deps) \
+		$(REQUIREMENTS)/$$name.in -o $(REQUIREMENTS)/$$name.txt; done
 
 clean: ## Remove what the tasks above made, but the environments
 	@rm -rf build dist .cache $(SAMPLE) $(WAREHOUSE) spark-warehouse metastore_db derby.log

@@ -4,6 +4,7 @@ Sources in increasing order of precedence: packaged defaults, profile overlay, `
 flags.
 """
 
+from reprise.conf._models import ExternalModel, list_external_models
 from reprise.conf._settings import Settings, SettingsError, load
 
-__all__ = ["Settings", "SettingsError", "load"]
+__all__ = ["ExternalModel", "Settings", "SettingsError", "list_external_models", "load"]

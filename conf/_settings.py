@@ -22,6 +22,7 @@ class Settings(BaseModel):
 
     profile: Literal["local", "cluster"] = Field(description="selects the overlay and the Spark settings")
     warehouse: Annotated[str, Field(min_length=1, description="root of the tables: a folder or any URI")]
+    models: Annotated[str, Field(min_length=1, description="folder of external models, on the machine of the driver")]
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of all random draws")]
     log_level: Literal["DEBUG", "INFO", "WARN", "ERROR"] = Field(description="lowest level that Spark and jobs log")
     max_bad: Annotated[float, Field(ge=0, le=1, description="largest share of bad inputs: above it a job exits with 3")]

@@ -81,7 +81,7 @@ def test_settings_are_frozen() -> None:
         (["seed"], {}, "--conf takes KEY=VALUE, not 'seed'"),
         (["=1"], {}, "--conf takes KEY=VALUE, not '=1'"),
         ([""], {}, "--conf takes KEY=VALUE, not ''"),
-        (["sed=1"], {}, "unknown setting 'sed'; choose from: profile, warehouse, seed"),
+        (["sed=1"], {}, "unknown setting 'sed'; choose from: profile, warehouse, models, seed"),
         ([], {"REPRISE_SED": "1"}, "unknown setting 'sed'"),
         (["seed=many"], {}, "setting 'seed': .*integer.*, got 'many'"),
         (["seed=-1"], {}, "setting 'seed': .*greater than or equal to 0, got '-1'"),

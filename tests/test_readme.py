@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from reprise.conf import Settings
-from reprise.jobs._engine.cli import list_jobs
+from reprise.jobs._engine.cli import list_commands, list_jobs
 from reprise.lib.tables import TABLES
 
 TOP = Path(__file__).resolve().parents[1]
@@ -102,7 +102,7 @@ def test_every_target_explains_itself() -> None:
 def test_every_subcommand_named_exists(readme: str) -> None:
     named = set(re.findall(r"\breprise ([a-z][a-z-]*)", code(readme)))
     assert named >= {"ingest-msd", "ingest-annotations", "make-sample"}
-    assert named <= {*list_jobs(), "sql"}
+    assert named <= {*list_jobs(), *list_commands()}
 
 
 def test_every_job_is_named(readme: str) -> None:

@@ -1,16 +1,16 @@
 """Compute features and images for genre models from batches of audio files or track analyses."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 
+from reprise.lib.arrays import Float32Array
 from reprise.lib.errors import InputError
 from reprise.lib.features import gtzan, msd
 from reprise.lib.features.images import AUDIO_KINDS, make_audio_images, make_msd_image
-from reprise.lib.files import local_path, printable_name
 from reprise.lib.tables import (
     AUDIO_GENRE_FEATURES,
     GENRE_IMAGES,
@@ -23,17 +23,14 @@ from reprise.lib.tables import (
 from reprise.udfs.arrow import arrow_schema, to_batch, to_vectors
 from reprise.udfs.heartbeat import run_with_heartbeat
 from reprise.udfs.ingest_rows import quarantine_row
+from reprise.udfs.library_copies import read_copies
 from reprise.udfs.numba_cache import compile_lock
-from reprise.udfs.sandbox import open_audio
 
 FEATURES, MSD_IMAGE = "features", "msd"
 """Values in the column ``wanted``. ``FEATURES`` requests the features, and ``MSD_IMAGE`` the image of an analysis. A
 value from ``AUDIO_KINDS`` requests an image of the audio."""
 
 _VALUES_PER_BATCH = 1 << 20
-_COPY_FAULTS = ("unreadable", "not_a_file", "changed")
-"""Kinds of faults that affect only one copy of a track. The next copy is then tried."""
-
 _Rows = dict[str, list[dict[str, Any]]]
 
 
@@ -62,7 +59,8 @@ def extract_audio_features(
         for track in batch.to_pylist():
             common = {"track_id": track["track_id"], "sha256": track["sha256"], "run_id": run_id}
             try:
-                features, images = yield from run_with_heartbeat(empty_batch, _measure_copies, track)
+                measure = partial(_measure, wanted=track["wanted"])
+                features, images = yield from run_with_heartbeat(empty_batch, read_copies, track, measure)
             except InputError as error:
                 _add_fault(rows, LIBRARY_TRACKS.name, common, job, error)
             else:
@@ -120,32 +118,8 @@ def extract_analysis_features(
     yield from _flush(rows)
 
 
-def _measure_copies(track: Mapping[str, Any]) -> tuple[list[dict[str, float | None]], dict[str, Any]]:
-    """Return features and images of a track, from its first copy that is readable and unchanged.
-
-    Raises
-    ------
-    InputError
-        ``no_copy``: the track has no copy. Otherwise: the fault of the copy that was read last.
-    """
-    fault = InputError("no_copy", f"{track['track_id']} has no copy in any library: run ingest-library with its file")
-    for uri in track["uris"]:
-        try:
-            return _measure_copy(uri, track["sha256"], track["wanted"])
-        except InputError as error:
-            fault = error
-            if error.kind not in _COPY_FAULTS:
-                break
-    raise fault
-
-
-def _measure_copy(uri: str, sha256: str, wanted: Sequence[str]) -> tuple[list[dict[str, float | None]], dict[str, Any]]:
-    path = local_path(uri)
-    if urlsplit(uri).scheme != "file":
-        raise InputError(
-            "unreadable", f"{printable_name(path)} is not on a local disk: mount its folder and run ingest-library"
-        )
-    _, signal = open_audio(path, sha256)
+def _measure(signal: Float32Array, wanted: Sequence[str]) -> tuple[list[dict[str, float | None]], dict[str, Any]]:
+    """Return the wanted features and images of a track."""
     with compile_lock("genre_features"):
         features = gtzan.measure(signal) if FEATURES in wanted else []
         return features, make_audio_images(signal, [kind for kind in AUDIO_KINDS if kind in wanted])

@@ -92,7 +92,7 @@ def _run(args: argparse.Namespace) -> int:
     parameters = _parse_parameters(args.param)
     with tempfile.TemporaryDirectory(prefix="reprise-sql-") as folder:
         # without this setting, Spark creates a folder spark-warehouse in the current folder
-        settings = read_settings(args, ("warehouse", "log_level"), [f"spark.sql.warehouse.dir={folder}"])
+        settings = read_settings(args, [f"spark.sql.warehouse.dir={folder}"])
         sql = _read_sql(args)
         with open_engine(settings, args.engine, args.write) as engine:
             if sql is None:

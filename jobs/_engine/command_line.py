@@ -66,15 +66,22 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="recompute every row, even when inputs are unchanged")
 
 
-def read_settings(args: argparse.Namespace, names: Iterable[str], defaults: Iterable[str] = ()) -> Settings:
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Add ``--models``."""
+    parser.add_argument(
+        "--models", metavar="DIR", help="folder of external models on this machine (default: ~/.cache/reprise/models)"
+    )
+
+
+def read_settings(args: argparse.Namespace, defaults: Iterable[str] = ()) -> Settings:
     """Read the settings and set the log level.
 
     The option of a setting, e.g. ``--warehouse``, overrides ``--conf``, and ``--conf`` overrides ``defaults``.
 
     Parameters
     ----------
-    names
-        Settings that have their own option, e.g. ``warehouse``.
+    args
+        Parsed arguments. Those named as a setting set it.
     defaults
         ``KEY=VALUE`` strings that ``--conf`` and the options override. They override environment variables, too.
 
@@ -83,7 +90,7 @@ def read_settings(args: argparse.Namespace, names: Iterable[str], defaults: Iter
     reprise.conf.SettingsError
         A setting is unknown, or its value is invalid.
     """
-    options = {name: getattr(args, name) for name in names}
+    options = {name: getattr(args, name, None) for name in Settings.model_fields}
     flags = (f"{name}={value}" for name, value in options.items() if value is not None)
     settings = load([*defaults, *args.conf, *flags])
     logging.basicConfig()

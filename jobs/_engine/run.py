@@ -143,7 +143,7 @@ def run_job(job: Job, argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = make_parser(job).parse_args(argv)
-        settings = read_settings(args, ("warehouse", "max_bad", "log_level"))
+        settings = read_settings(args)
         run = Run(job.name, args, settings, Warehouse(absolute_location(settings.warehouse)))
         return _run_recorded(job, run)
     except (SettingsError, UsageError) as error:

@@ -22,6 +22,7 @@ from reprise.lib.tables.sources import (
     SONG_MISMATCHES,
     UNIQUE_TRACKS,
 )
+from reprise.lib.tables.tags import TRACK_TAGS
 from reprise.lib.tables.tastes import TASTE_PROFILES
 
 TABLES: Mapping[str, Table] = {
@@ -42,6 +43,7 @@ TABLES: Mapping[str, Table] = {
         MSD_GENRE_FEATURES,
         GENRE_IMAGES,
         GENRE_SCORES,
+        TRACK_TAGS,
         TASTE_PROFILES,
         BEAT_CHROMA,
         CHROMA_PATCHES,
@@ -79,6 +81,7 @@ __all__ = [
     "SONG_MISMATCHES",
     "TABLES",
     "TASTE_PROFILES",
+    "TRACK_TAGS",
     "UNIQUE_TRACKS",
     "UNMATCHED_PLAYS",
     "Column",

@@ -59,8 +59,8 @@ JOB_RUNS = Table(
     ),
 )
 
-COVER_EMBEDDING, GENRE = "cover_embedding", "genre"
-"""Tasks for which models are trained."""
+COVER_EMBEDDING, GENRE, TAGGING = "cover_embedding", "genre", "tags"
+"""Tasks of models."""
 
 MODELS = Table(
     name="models",
@@ -71,7 +71,7 @@ MODELS = Table(
     columns=(
         key("model_id", "kind, and a hash of data and parameters; equal inputs give the same id"),
         Column("kind", "string", "method, e.g. learned or genre/random_forest", nullable=False),
-        Column("task", "string", "task: cover_embedding or genre; NULL in rows written before 0.2", added=True),
+        Column("task", "string", "task: cover_embedding, genre or tags; NULL in rows written before 0.2", added=True),
         Column("trained_at", "timestamp", "end of the training, UTC", nullable=False),
         Column("params", "string", "parameters of the training, JSON", nullable=False),
         Column("metrics", "string", "quality metrics, JSON", nullable=False),

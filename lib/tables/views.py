@@ -7,6 +7,8 @@ A view can read tables and the views defined before it. A view with parameters i
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reprise.lib.tables.tags import TAGS
+
 
 @dataclass(frozen=True)
 class View:
@@ -209,6 +211,31 @@ FULL JOIN (SELECT genre, share FROM taste_profiles WHERE user_id = user_b) b ON 
     parameters=("user_a", "user_b"),
 )
 
+TRACK_TOP_TAGS = View(
+    name="track_top_tags",
+    doc="Tags of each library track, ranked by probability: genres, moods, instruments, decades.",
+    columns={
+        "track_id": "library track id",
+        "rank": "1 = tag with the highest probability",
+        "tag": "tag of listeners",
+        "probability": "probability of the tag; each tag has a probability of its own, so their sum is not 1",
+        "model_id": "model that predicted the tags",
+    },
+    sql="""
+WITH whole AS (
+  SELECT t.* FROM track_tags t WHERE t.window = -1
+), named AS (
+  SELECT track_id, model_id, replace(replace(column_name, 'from_', ''), '_', ' ') AS tag,
+    CAST(probability AS DOUBLE) AS probability
+  FROM whole UNPIVOT (probability FOR column_name IN (COLUMNS))
+)
+SELECT track_id,
+  CAST(row_number() OVER (PARTITION BY track_id, model_id ORDER BY probability DESC, tag) AS INT) AS rank,
+  tag, probability, model_id
+FROM named""".replace("COLUMNS", ", ".join(TAGS)),
+    example="SELECT tag, probability FROM track_top_tags WHERE track_id = :track AND rank <= 5",
+)
+
 GENRE_TEMPO = View(
     name="genre_tempo",
     doc="Tempo statistics of the tracks of each genre.",
@@ -278,6 +305,7 @@ VIEWS: Mapping[str, View] = {
         TASTE_TOP_GENRES,
         TASTE_SIMILAR_LISTENERS,
         TASTE_OVERLAP,
+        TRACK_TOP_TAGS,
         GENRE_TEMPO,
         LIBRARY_OVERVIEW,
         QUARANTINE_OVERVIEW,

@@ -48,6 +48,7 @@ from reprise.lib.tables import (
     QUARANTINE,
     SONG_MISMATCHES,
     TASTE_PROFILES,
+    TRACK_TAGS,
     UNIQUE_TRACKS,
     UNMATCHED_PLAYS,
     Table,
@@ -121,6 +122,18 @@ def damage_analysis(warehouse: Warehouse) -> None:
     (row,) = warehouse.lookup(MSD_ANALYSIS, "track_id", DAMAGED, DAMAGED).to_pylist()
     row["beats_start"] = row["beats_start"][::-1]
     warehouse.merge(MSD_ANALYSIS, pa.Table.from_pylist([row], arrow_schema(MSD_ANALYSIS)), force=True)
+
+
+GONE = "LB0000000000000000"
+"""Library track whose only file does not exist."""
+
+
+def add_track_without_file(warehouse: Warehouse) -> None:
+    """Add a track and its copy, as if its file had been deleted after it was ingested."""
+    for table in (LIBRARY_TRACKS, LIBRARY_COPIES):
+        row = warehouse.lookup(table, "track_id", *EVERYTHING).slice(0, 1).to_pylist()[0]
+        row |= {"track_id": GONE, "uri": "file:///nowhere/gone.flac"} if "uri" in row else {"track_id": GONE}
+        warehouse.merge(table, pa.Table.from_pylist([row], arrow_schema(table)))
 
 
 _INGEST = ("--source", "/nowhere"), "--source /nowhere does not exist: name an existing file or folder"
@@ -210,6 +223,16 @@ CHAIN = (
         (TASTE_PROFILES,),
         work=("users_touched",),
         says="there are no plays and no library tracks: run ingest-annotations or ingest-library first",
+    ),
+    Job(
+        "tag-tracks",
+        (TRACK_TAGS, MODELS, QUARANTINE),
+        work=("tagged",),
+        arguments=("--models", "{inputs}/models"),
+        says="there are no rows in library_tracks: run ingest-library first",
+        bad=f"library_tracks#{GONE}",
+        rows=6,
+        damage=add_track_without_file,
     ),
 )
 NUMBERS = {job.command: number for number, job in enumerate(CHAIN)}

@@ -105,6 +105,7 @@ def test_a_text_comes_through_as_it_is(spark: SparkSession, text: str) -> None:
 
 
 @pytest.mark.jvm
+@pytest.mark.exhaustive
 def test_spark_sql_sees_them(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = write_ddl(root, tmp_path / "ddl.sql", capsys)
     questions = "SHOW TABLES; SELECT genre, tracks FROM genre_tempo; DESCRIBE genre_tempo; DESCRIBE plays;"

