@@ -66,8 +66,8 @@ def _impatient(spark: Any) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("fault", "count"),
     [
-        *(("exit", 1), ("killed", 2)),
-        *(pytest.param(fault, 1, marks=pytest.mark.exhaustive) for fault in ("segmentation_fault", "hang")),
+        ("killed", 2),
+        *(pytest.param(fault, 1, marks=pytest.mark.exhaustive) for fault in ("exit", "segmentation_fault", "hang")),
     ],
 )
 def test_the_file_is_found_and_the_others_are_read(

@@ -270,7 +270,7 @@ def add_list(warehouse: Warehouse, rows_of: Rows, name: str, track_ids: list[str
     warehouse.merge(COVER_CLIQUES, pa.Table.from_pandas(rows, arrow_schema(COVER_CLIQUES), preserve_index=False))
 
 
-@pytest.mark.parametrize("present", [1, 2])
+@pytest.mark.parametrize("present", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
 def test_a_list_of_hardly_any_present_track(present: int, warehouse: Warehouse, rows_of: Rows, set_up: SetUp) -> None:
     ids = rows_of(warehouse, COVER_VECTORS)["track_id"].tolist()[:present]
     add_list(warehouse, rows_of, "few", [*ids, "TRABSEN128F0000000"])

@@ -68,7 +68,7 @@ def test_a_page_about_the_tables(warehouse: Warehouse, run_job: RunJob, tmp_path
     assert missing == pytest.approx(frame[list(SCALARS)].isna().mean().to_dict())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_page_about_a_sample_of_a_file(
     prepare: Callable[..., Any], tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,7 @@ def assert_equal(signal: Any, *, near_zero: float = 1e-9) -> None:
     assert not differences
 
 
-LONG = pytest.param("lena-orsa", marks=pytest.mark.slow)
+LONG = pytest.param("lena-orsa", marks=pytest.mark.exhaustive)
 RECORDINGS = (LONG, "Karissa", "Sugar_Plum", "Vibe_Ace", "Drum-bass", "trumpet")
 
 
