@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from functools import partial
 
 import pandas as pd
@@ -62,28 +63,43 @@ def ingest(run: Run) -> None:
     with Listing(run.spark, source, _SUFFIXES) as listing, run.progress("files") as progress:
         run.count(files=listing.count, skipped=0, rows_read=0, repeated=0, quarantined=0)
         task = progress.add_task("", total=listing.count)
+        chosen = _choose_files(run, listing)
         for files in listing.chunks(_FILES_AT_ONCE):
             pending = compare_with_manifest(run.warehouse, JOB, files, force=run.args.force)
             run.count(skipped=len(pending.done))
             _count_lines(run, pending.done)
             if len(pending.todo):
-                _ingest_files(run, listing, _mark_repeated_names(pending.todo), pending.known)
+                _ingest_files(run, listing, _mark_repeated_names(pending.todo, chosen), pending.known)
             progress.advance(task, len(files))
         delete_removed_inputs(run.warehouse, JOB, listing)
 
 
-def _mark_repeated_names(files: pa.Table) -> pa.Table:
-    """Mark each of ``files`` as faulty if an earlier one of them has the same source name.
+def _choose_files(run: Run, listing: Listing) -> dict[str, str]:
+    """Return the URI of the file to read for each source name: one that was read before, otherwise the first listed.
 
-    If both files were read, each would replace the rows of the other file.
+    If two files with the same source name were read, each would replace the rows of the other file.
     """
-    names = pd.Series([source_name(uri) for uri in files["uri"].to_pylist()])
-    first = names.map(dict(zip(names[::-1], files["uri"].to_pylist()[::-1], strict=True)))
+    first: dict[str, str] = {}
+    read_before: dict[str, str] = {}
+    for files in listing.chunks(_FILES_AT_ONCE):
+        known = compare_with_manifest(run.warehouse, JOB, files, force=False).known
+        done = set(known["uri"][known["status"] == "done"])
+        for uri in files["uri"].to_pylist():
+            first.setdefault(source_name(uri), uri)
+            if uri in done:
+                read_before.setdefault(source_name(uri), uri)
+    return first | read_before
+
+
+def _mark_repeated_names(files: pa.Table, chosen: Mapping[str, str]) -> pa.Table:
+    """Mark each of ``files`` as faulty if another file is ``chosen`` for its source name."""
+    uris = files["uri"].to_pandas()
+    others = uris.map(lambda uri: chosen[source_name(uri)])
     faults = {
-        "fault_kind": files["fault_kind"].to_pandas().where(~names.duplicated(), "not_a_file"),
+        "fault_kind": files["fault_kind"].to_pandas().where(uris == others, "not_a_file"),
         "fault": files["fault"]
         .to_pandas()
-        .where(~names.duplicated(), "has the same source name as " + first + ": rename one of them"),
+        .where(uris == others, "has the same source name as " + others + ": rename one of them"),
     }
     for name, values in faults.items():
         index = files.schema.get_field_index(name)

@@ -116,7 +116,7 @@ class Ingested(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ingests(spark: SparkSession, rows_of: Rows, tmp_path_factory: pytest.TempPathFactory) -> list[Ingested]:
-    """A folder of files, good, bad and partly bad, ingested as it is laid out and after some have changed."""
+    """A folder of files, good, bad and partly bad, ingested three times: some files change, come and go meanwhile."""
     top = tmp_path_factory.mktemp("annotations")
     folder, warehouse = top / "lists", Warehouse(str(top / "warehouse"))
     for name in ("a", "b"):
@@ -124,7 +124,9 @@ def ingests(spark: SparkSession, rows_of: Rows, tmp_path_factory: pytest.TempPat
     found: list[Ingested] = []
 
     def ingest() -> None:
-        with redirect_stdout(io.StringIO()):
+        # the folders a and b are in different chunks of the listing
+        with redirect_stdout(io.StringIO()), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ingest_annotations, "_FILES_AT_ONCE", 12)
             assert ingest_annotations.main(["--source", str(folder), "--warehouse", warehouse.root]) == 0
         tables = (GENRE_LABELS, PLAYS, QUARANTINE)
         found.append(Ingested(folder, {table.name: rows_of(warehouse, table) for table in tables}))
@@ -142,25 +144,30 @@ def ingests(spark: SparkSession, rows_of: Rows, tmp_path_factory: pytest.TempPat
     (folder / "broken.txt.gz").write_bytes(gzip.compress(many)[:-2000])
     for name, genre in (("a", "Jazz"), ("b", "Rap")):
         (folder / name / "same.cls").write_text(f"{ID}\t{genre}\n")
+    (folder / "b" / "late.cls").write_text(f"{ID}\tJazz\n")
     ingest()
 
     (folder / "genres.cls").write_text(f"{ID}\tRap\n")
     (folder / "plays.txt").write_text(f"ann\t{SONG}\t5\ncarla\t{SONG}\t1\n")
     (folder / "lines.cls").write_text(f"{ID}\tPop_Rock\n{OTHER}\tRap\n")
     os.utime(folder / "touched.cls", ns=(10**18, 10**18))
+    (folder / "a" / "late.cls").write_text(f"{ID}\tRap\n")
+    ingest()
+
+    (folder / "b" / "late.cls").unlink()
     ingest()
     return found
 
 
 def test_new_version_of_a_file_replaces_what_the_last_one_said(ingests: list[Ingested]) -> None:
-    before, after = (found.rows(GENRE_LABELS, "genres") for found in ingests)
+    before, after = (found.rows(GENRE_LABELS, "genres") for found in ingests[:2])
     assert before[["track_id", "rank", "genre"]].to_numpy().tolist() == [
         [ID, 0, "Pop_Rock"], [ID, 1, "Rap"], [OTHER, 0, "Blues"]
     ]  # fmt: skip
     assert after[["track_id", "rank", "genre"]].to_numpy().tolist() == [[ID, 0, "Rap"]]
     for found in ingests:
         assert found.rows(GENRE_LABELS, "other")["genre"].tolist() == ["Jazz"]
-    plays = [found.rows(PLAYS, "plays")[["user_id", "play_count"]].to_numpy().tolist() for found in ingests]
+    plays = [found.rows(PLAYS, "plays")[["user_id", "play_count"]].to_numpy().tolist() for found in ingests[:2]]
     assert plays == [[["ann", 3], ["bob", 1]], [["ann", 5], ["carla", 1]]]
 
 
@@ -170,7 +177,7 @@ def test_repeated_plays_keep_the_largest_count(ingests: list[Ingested]) -> None:
 
 
 def test_bad_lines_name_file_and_line_and_go_when_repaired(ingests: list[Ingested]) -> None:
-    before, after = ingests
+    before, after, _ = ingests
     rejected = before.rejected("lines.cls")
     uri = (before.folder / "lines.cls").as_uri()
     assert rejected["uri"].tolist() == [f"{uri}#L{number}" for number in (2, 3, 4)]
@@ -181,7 +188,7 @@ def test_bad_lines_name_file_and_line_and_go_when_repaired(ingests: list[Ingeste
 
 
 def test_bad_lines_of_a_file_that_is_touched_stay_in_quarantine(ingests: list[Ingested]) -> None:
-    before, after = (found.rejected("touched.cls") for found in ingests)
+    before, after = (found.rejected("touched.cls") for found in ingests[:2])
     assert before["uri"].str.endswith("#L3").tolist() == [True]
     pd.testing.assert_frame_equal(after, before)
     assert ingests[1].rows(GENRE_LABELS, "touched")["track_id"].tolist() == [ID, OTHER]
@@ -202,3 +209,11 @@ def test_second_file_of_one_name_is_refused(ingests: list[Ingested]) -> None:
     (message,) = ingests[0].rejected("b/same.cls")["message"]
     assert "a/same.cls" in message
     assert "rename" in message
+
+
+def test_a_new_file_never_replaces_one_of_the_same_name_that_was_read(ingests: list[Ingested]) -> None:
+    """Even if it comes first in the listing; when the other file is gone, it is read."""
+    assert [found.rows(GENRE_LABELS, "late")["genre"].tolist() for found in ingests] == [["Jazz"], ["Jazz"], ["Rap"]]
+    (message,) = ingests[1].rejected("a/late.cls")["message"]
+    assert "b/late.cls" in message
+    assert ingests[2].rejected("a/late.cls").empty
