@@ -39,8 +39,9 @@ def calibrate(run: Run, model: EmbeddingModel, held_out: pd.DataFrame) -> dict[s
     dict
         Maps each measure to a dictionary with the ``weights`` and the ``intercept`` of the fit, and reliability
         metrics. For the metrics, the cliques are divided into two halves, and each half is tested with a fit on the
-        other half. They are missing if the candidates in one half are all versions of their queries, or if none is. A
-        measure is missing if this applies to all candidates, or if no query has an embedding.
+        other half. The metrics are missing if a half does not contain both candidates that are versions of their query
+        and candidates that are not. A measure is missing if the candidates of both halves together do not contain both
+        kinds, or if no query has an embedding.
     """
     cliques = held_out.set_index("track_id")["clique_id"]
     chosen = sorted(np.random.default_rng(run.settings.seed).permutation(sorted(cliques.index))[:N_QUERIES])

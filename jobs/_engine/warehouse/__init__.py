@@ -1,7 +1,7 @@
 """Reader and writer of the Delta tables, used by all jobs.
 
-The command ``reprise sql`` uses it only to find the tables; its query engines then read them, and with ``--write``
-Spark can change them.
+The command ``reprise sql`` uses this package only to find the tables. DuckDB or Spark then reads the tables. With
+``--write``, Spark can also change them.
 
 The contract of a table names its writer. For the ``arrow`` writer, workers or the driver write Parquet files
 (``udfs/staging.py``), and this package adds the files to the table in one commit. For the ``spark`` writer, Delta on
