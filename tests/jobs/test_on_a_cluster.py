@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from reprise.jobs import ingest_msd
 from reprise.jobs._engine.warehouse import Warehouse
-from tests.jobs.chain import CHAIN, NUMBERS, Chain, Job, assert_same_content, damage_analysis
+from tests.jobs.chain import CHAIN, NUMBERS, Chain, Job, assert_same_content
 
 CLUSTER = "local-cluster[2,1,1024]"
 Submit = Callable[..., None]
@@ -67,18 +68,18 @@ def test_spark_submit_of_the_file_of_a_job(master: str, submit: Submit, chain: C
 @pytest.mark.jvm
 @pytest.mark.exhaustive
 def test_every_job_of_the_chain(submit: Submit, chain: Chain, tmp_path: Path) -> None:
-    """In two applications: the ingests, and the others."""
+    """A job before which a row is damaged starts another application."""
     there, script = Warehouse(str(tmp_path / "there")), tmp_path / "several.py"
     script.write_text(SEVERAL)
 
     def arguments(job: Job) -> list[str]:
         return [*chain.arguments(job), "--max-bad", "1", "--json", "--warehouse", there.root]
 
-    later = NUMBERS["extract-chroma"]
-    for jobs in (CHAIN[:later], CHAIN[later:]):
-        if jobs[0].command == "extract-chroma":
-            damage_analysis(Warehouse(there.root))
-        submit(script, json.dumps([(job.name, arguments(job)) for job in jobs]))
+    bounds = [0, *(number for number, job in enumerate(CHAIN) if job.damage), len(CHAIN)]
+    for first, last in pairwise(bounds):
+        if damage := CHAIN[first].damage:
+            damage(Warehouse(there.root))
+        submit(script, json.dumps([(job.name, arguments(job)) for job in CHAIN[first:last]]))
     here = Warehouse(str(chain.after(CHAIN[-1].command)))
     for job in CHAIN:
         assert_same_content(there, here, job.writes)
