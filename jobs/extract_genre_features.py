@@ -28,13 +28,13 @@ from reprise.jobs._engine.pending import ANALYSES, delete_removed_tracks
 from reprise.jobs._engine.quarantine import write_quarantine
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._engine.warehouse.commits import Part
+from reprise.jobs._libraries.copies import add_uris
 from reprise.lib.features.images import AUDIO_KINDS
 from reprise.lib.features.msd import ARRAYS, SCALARS
 from reprise.lib.tables import (
     AUDIO_GENRE_FEATURES,
     GENRE_IMAGES,
     LIBRARY_ANALYSIS,
-    LIBRARY_COPIES,
     LIBRARY_TRACKS,
     MSD_ANALYSIS,
     MSD_GENRE_FEATURES,
@@ -177,9 +177,7 @@ def _extract_audio(run: Run, pending: PendingFeatures, size: int) -> Iterator[in
     Each batch is one commit per table.
     """
     part, todo = pending.part, pending.todo
-    copies = run.warehouse.lookup(LIBRARY_COPIES, "track_id", part.least, part.greatest, ["track_id", "uri"])
-    uris = copies.to_pandas().sort_values("uri").groupby("track_id")["uri"].agg(list)
-    todo = todo.assign(uris=[uris.get(track_id, []) for track_id in todo["track_id"]])
+    todo = add_uris(run.warehouse, part, todo)
     step = math.ceil(size / _ANALYSES_PER_AUDIO_TRACK)
     for start in range(0, len(todo), step):
         some = todo[start : start + step]

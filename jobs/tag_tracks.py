@@ -23,10 +23,12 @@ from reprise.jobs._engine.models import Model, list_models, write_artifact, writ
 from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, find_pending
 from reprise.jobs._engine.quarantine import write_quarantine
 from reprise.jobs._engine.run import Job, Run, run_job
-from reprise.lib.tables import LIBRARY_COPIES, LIBRARY_TRACKS, QUARANTINE, TRACK_TAGS, row_uri
+from reprise.jobs._libraries.copies import add_uris
+from reprise.lib.genres.feature_sets import WHOLE_TRACK
+from reprise.lib.tables import LIBRARY_TRACKS, QUARANTINE, TRACK_TAGS, row_uri
 from reprise.lib.tables.operations import TAGGING
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.track_tags import WHOLE_TRACK, tag_tracks
+from reprise.udfs.track_tags import tag_tracks
 
 JOB = "tag_tracks"
 NETWORK = "musicnn"
@@ -47,18 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def tag(run: Run) -> None:
     """Predict the tags of new and changed tracks, one `Part` of the library at a time."""
     run.count(tagged=0, quarantined=0)
-    model_id = make_tagger_id()
+    model_id = f"{NETWORK}-{list_external_models()[NETWORK].sha256[:12]}"
     done: dict[str, str | int] = {"model_id": model_id, "window": WHOLE_TRACK}
     for pending in find_pending(
         run, [LIBRARY_TRACKS], TRACK_TAGS, target_rows=done, run_first="ingest-library", part_rows=_TRACKS_PER_COMMIT
     ):
         _tag_part(run, pending, _register(run, model_id))
     delete_removed_tracks(run.warehouse, JOB, [LIBRARY_TRACKS], [TRACK_TAGS])
-
-
-def make_tagger_id() -> str:
-    """Return the id of the tagging model in ``models``."""
-    return f"{NETWORK}-{list_external_models()[NETWORK].sha256[:12]}"
 
 
 def _register(run: Run, model_id: str) -> Model:
@@ -88,11 +85,9 @@ def _register(run: Run, model_id: str) -> Model:
 def _tag_part(run: Run, pending: PendingTracks, model: Model) -> None:
     """Tag the pending tracks in one `Part`, and write their rows in one commit."""
     part = pending.part
-    copies = run.warehouse.lookup(LIBRARY_COPIES, "track_id", part.least, part.greatest, ["track_id", "uri"])
-    uris = copies.to_pandas().sort_values("uri").groupby("track_id")["uri"].agg(list)
     tracks = run.warehouse.read_columns(LIBRARY_TRACKS, part.paths, ["track_id", "sha256"]).to_pandas()
     tracks = tracks[tracks["track_id"].isin(pending.track_ids)].sort_values("track_id")
-    todo = tracks.assign(uris=[uris.get(track_id, []) for track_id in tracks["track_id"]])
+    todo = add_uris(run.warehouse, part, tracks)
     frame = run.spark.createDataFrame(pa.Table.from_pandas(todo, _INPUTS, preserve_index=False))
     make = partial(
         tag_tracks,

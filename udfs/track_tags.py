@@ -9,6 +9,7 @@ import pyarrow as pa
 from reprise.lib.arrays import Float32Array
 from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.errors import InputError
+from reprise.lib.genres.feature_sets import WHOLE_TRACK
 from reprise.lib.nets.musicnn import WINDOW_S, Musicnn, iterate_windows, load
 from reprise.lib.tables import LIBRARY_TRACKS, QUARANTINE, TRACK_TAGS, row_uri
 from reprise.lib.tables.tags import TAGS
@@ -17,9 +18,6 @@ from reprise.udfs.heartbeat import run_with_heartbeat
 from reprise.udfs.ingest_rows import quarantine_row
 from reprise.udfs.library_copies import read_copies
 from reprise.udfs.model_cache import load_artifact
-
-WHOLE_TRACK = -1
-"""Value of ``window`` in the row of the whole track."""
 
 
 def tag_tracks(

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from reprise.jobs._engine.manifest import write_manifest
 from reprise.jobs._engine.run import Run
-from reprise.jobs._engine.warehouse import Warehouse
+from reprise.jobs._engine.warehouse import Part, Warehouse
 from reprise.lib.files import local_path
 from reprise.lib.playlists.formats import SUFFIXES
 from reprise.lib.tables import LIBRARY_ANALYSIS, LIBRARY_COPIES, LIBRARY_TRACKS, MANIFEST
@@ -65,6 +65,13 @@ def stored_tracks(warehouse: Warehouse, track_ids: Collection[str]) -> set[str]:
         return set()
     rows = warehouse.lookup(LIBRARY_TRACKS, "track_id", min(track_ids), max(track_ids), ["track_id"])["track_id"]
     return set(rows.filter(pc.is_in(rows, pa.array(sorted(track_ids)))).to_pylist())
+
+
+def add_uris(warehouse: Warehouse, part: Part, tracks: pd.DataFrame) -> pd.DataFrame:
+    """Return ``tracks``, rows of ``part`` of ``library_tracks``, with the column ``uris``: the URIs of their copies."""
+    copies = warehouse.lookup(LIBRARY_COPIES, "track_id", part.least, part.greatest, ["track_id", "uri"])
+    uris = copies.to_pandas().sort_values("uri").groupby("track_id")["uri"].agg(list)
+    return tracks.assign(uris=[uris.get(track_id, []) for track_id in tracks["track_id"]])
 
 
 def plan_copies(warehouse: Warehouse, job: str, user_id: str, folders: Collection[str]) -> CopyPlan:

@@ -10,7 +10,7 @@ from reprise.lib.arrays import Float64Array, Int64Array
 from reprise.lib.tables import AUDIO_GENRE_FEATURES, GTZAN_COLUMNS, MSD_GENRE_FEATURES, Table
 
 WHOLE_TRACK = -1
-"""Value of ``window`` in ``audio_genre_features`` for the row of the whole track."""
+"""Value of ``window`` in ``audio_genre_features`` and ``track_tags`` for the row of the whole track."""
 
 TEMPO = "tempo"
 """The only feature of ``audio_genre_features`` that is not computed for windows. A window uses its track's value."""

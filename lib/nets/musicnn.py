@@ -3,7 +3,7 @@
 It was trained on recordings of the Million Song Dataset and their tags on Last.fm. The weights are those in the package
 ``musicnn`` 0.1.0 (ISC licence), https://github.com/jordipons/musicnn. This module is a rewrite for torch.
 
-The input are mel spectra of mono audio at 16 kHz: 96 bands, windows of 512 samples, hop 256, ``log10(1 + 10000 S)``.
+The input is mel spectra of mono audio at 16 kHz: 96 bands, windows of 512 samples, hop 256, ``log10(1 + 10000 S)``.
 A window has 187 frames, which is 2.992 s.
 """
 
@@ -210,7 +210,7 @@ class Musicnn:
         return values @ self._weights[f"{name}/kernel"] + self._weights[f"{name}/bias"]
 
 
-def iterate_windows(signal: NDArray[Any], *, step: int = 1) -> Iterator[Float32Array]:
+def iterate_windows(signal: NDArray[Any]) -> Iterator[Float32Array]:
     """Yield batches of mel spectra of a track's windows. Memory does not grow with the length of the track.
 
     Parameters
@@ -218,8 +218,6 @@ def iterate_windows(signal: NDArray[Any], *, step: int = 1) -> Iterator[Float32A
     signal
         Mono samples at 22,050 Hz, float32 (n,), which are resampled to 16 kHz. A ``numpy.memmap`` is accepted. Samples
         that are not finite become zeros.
-    step
-        Use every ``step``-th window.
 
     Yields
     ------
@@ -233,7 +231,7 @@ def iterate_windows(signal: NDArray[Any], *, step: int = 1) -> Iterator[Float32A
     if len(signal) < shortest:
         signal = np.tile(signal, -(-shortest // len(signal)))[:shortest]
     n_frames = len(signal) * _RATE_OUT // _RATE_IN // HOP + 1
-    starts = range(0, n_frames - WINDOW_FRAMES + 1, WINDOW_FRAMES * step)
+    starts = range(0, n_frames - WINDOW_FRAMES + 1, WINDOW_FRAMES)
     for first in range(0, len(starts), _BATCH_WINDOWS):
         yield np.stack([_compute_mel_spectra(signal, start) for start in starts[first : first + _BATCH_WINDOWS]])
 

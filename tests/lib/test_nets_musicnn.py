@@ -59,11 +59,6 @@ def test_mel_spectra_equal_librosa(length_s: float) -> None:
     assert errors[0] < 0.1  # half of the first frame lies before the signal, where the resampling filter starts
 
 
-def test_every_second_window() -> None:
-    signal = play(2, 40)
-    np.testing.assert_array_equal(np.concatenate(list(iterate_windows(signal, step=2))), spectra(signal)[::2])
-
-
 @pytest.mark.parametrize("samples", [1, 100, 40_000, 65_000])
 def test_short_signal_is_repeated(samples: int) -> None:
     signal = play(3)[:samples]
