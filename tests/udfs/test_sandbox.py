@@ -192,11 +192,16 @@ def test_child_is_replaced_after_a_number_of_files(box: Sandbox, tone: Path, mon
 
 def test_late_answer_after_an_interrupt_is_not_read_for_the_next_file(box: Sandbox, tone: Path) -> None:
     box.decode(tone)
+    # a shell starts background jobs with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.5, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        box.decode(named(tone, "hang"))
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            box.decode(named(tone, "hang"))
+        timer.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     louder = tone.with_name("louder.wav")
     soundfile.write(louder, np.ones(22_050), 22_050)
     assert box.decode(louder).decoded.codec == "pcm_16"
