@@ -42,7 +42,8 @@ os.environ.setdefault("SPARK_SUBMIT_OPTS", f"{FAST_COMPILER} -XX:+UseSerialGC {I
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # one cache of compiled functions for all tests and jobs, kept between runs
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba"))
+# a cache for each test process: processes that compile librosa's functions into one cache at the same time can crash
+os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".cache" / "numba" / os.environ.get("PYTEST_XDIST_WORKER", "main"))
 VOLATILE = {"run_id"}
 """Columns that name the run, which differ between runs that leave the same content."""
 
