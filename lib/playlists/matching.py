@@ -117,7 +117,9 @@ def normalise(artist_name: str, title: str) -> tuple[str, str]:
     """
     artist = _LEADING_THE.sub("", _drop_featured_artists(_split_words(_TRAILING_THE.sub("", _fold(artist_name)))))
     name = _LEADING_THE.sub("", _title_words(_fold(title)))
-    return artist or " ".join(_fold(artist_name).split()), name or " ".join(_fold(title).split())
+    artist, name = artist or " ".join(_fold(artist_name).split()), name or " ".join(_fold(title).split())
+    # what was removed may have stood between a letter and its mark
+    return unicodedata.normalize("NFC", artist), unicodedata.normalize("NFC", name)
 
 
 def _fold(text: str) -> str:

@@ -108,6 +108,7 @@ TEXT = st.lists(WORDS, max_size=8).map(" ".join) | st.lists(WORDS, max_size=8).m
 
 
 @given(TEXT, TEXT)
+@example("", "かTHE:\u3099")
 @settings(max_examples=1_000, deadline=None)
 def test_normalise_is_idempotent(artist: str, title: str) -> None:
     once = normalise(artist, title)
