@@ -54,6 +54,7 @@ demo: setup ## Compose a sample with audio, ingest it, learn covers, genres and 
 		--warehouse $(WAREHOUSE)
 	@$(BIN)/reprise score-genres --warehouse $(WAREHOUSE)
 	@$(BIN)/reprise build-taste-profiles --warehouse $(WAREHOUSE)
+	@$(BIN)/reprise show-genres --warehouse $(WAREHOUSE) --truth $(SAMPLE)/annotations/truth_audio.csv
 	@$(BIN)/reprise show-tables --warehouse $(WAREHOUSE)
 	@set -- $$($(BIN)/python tests/planted.py $(SAMPLE)/annotations); \
 		echo "$$1 is a recording of a song that the model was not trained on; in the dataset there are: $${*:2}"; \

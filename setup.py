@@ -59,9 +59,8 @@ setup(
         "pyyaml",
         "rich",
         "safetensors",
-        "scikit-learn==1.9.*",  # the default genre model was saved with this version
+        "scikit-learn>=1.7",
         "scipy",
-        "skops",
         "soundfile",
         "soxr",
         "tinytag",

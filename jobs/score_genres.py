@@ -1,7 +1,9 @@
-"""Score tracks with genre models: compute the probability of each genre.
+"""Score tracks with genre models: compute the probability of each genre, and whether the model has an answer.
 
-Reads:  audio_genre_features, msd_genre_features; models and their artifacts.
-Writes: genre_scores.
+A model abstains from tracks that are unlike the music on which it was trained.
+
+Reads:  track_tags, audio_genre_features, msd_genre_features; models and their artifacts.
+Writes: genre_scores, models (the package's own models).
 Grain:  one track, model and genre. Audio is scored in windows of 3 s; a track's score is the mean over its windows.
 Rerun:  tracks that a model has scored from the same content are skipped. Scores of deleted tracks are deleted. A run
         that is killed at any point and started again writes the same rows as an uninterrupted run.
@@ -9,43 +11,33 @@ Rerun:  tracks that a model has scored from the same content are skipped. Scores
 
 import argparse
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
 from reprise.jobs._engine.command_line import UsageError, add_force
-from reprise.jobs._engine.models import list_models
-from reprise.jobs._engine.pending import delete_removed_tracks, find_pending
+from reprise.jobs._engine.external_models import TAGGER, make_external_id
+from reprise.jobs._engine.models import Model, list_models, write_artifact, write_model
+from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, find_pending
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.lib.errors import InputError, RepriseError
-from reprise.lib.genres.default_model import DEFAULT_SHA256
-from reprise.lib.genres.feature_sets import FEATURE_SETS, WHOLE_TRACK
-from reprise.lib.tables import AUDIO_GENRE_FEATURES, GENRE_SCORES, MSD_GENRE_FEATURES, Table
+from reprise.lib.genres.default_models import list_default_models, read_default_model
+from reprise.lib.genres.feature_sets import FEATURE_SETS, INPUT_AUDIO, INPUT_TAGS, WHOLE_TRACK, FeatureSet
+from reprise.lib.tables import AUDIO_GENRE_FEATURES, GENRE_SCORES, MSD_GENRE_FEATURES, TRACK_TAGS, Table
 from reprise.lib.tables.operations import GENRE
 from reprise.udfs.genre_scores import MIN_BATCH_ROWS, input_columns, load_genre_model, score_tracks
 
 JOB = "score_genres"
-_SOURCES = (AUDIO_GENRE_FEATURES, MSD_GENRE_FEATURES)
+_SOURCES = (TRACK_TAGS, AUDIO_GENRE_FEATURES, MSD_GENRE_FEATURES)
+_MADE_BY = {TRACK_TAGS.name: "tag-tracks"} | dict.fromkeys(
+    (AUDIO_GENRE_FEATURES.name, MSD_GENRE_FEATURES.name), "extract-genre-features"
+)
 _ROWS_PER_COMMIT = (
     4 * MIN_BATCH_ROWS
 )  # with fewer rows, commits take longer than scoring; with more rows, the driver has no memory for the rows' keys
-
-
-@dataclass(frozen=True)
-class Scorer:
-    """A genre model, and the table of its features.
-
-    ``artifact`` is None for the default model, which is shipped with the package. ``table`` is None if the model's
-    feature set is unknown.
-    """
-
-    model_id: str
-    artifact: str | None
-    sha256: str
-    table: Table | None
-
-
-DEFAULT = Scorer(f"embedded-gtzan-{DEFAULT_SHA256[:12]}", None, DEFAULT_SHA256, AUDIO_GENRE_FEATURES)
-"""Default model of the package. Without ``--model``, it scores audio if no model was trained on audio features."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,98 +47,162 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ID",
-        help="model to use; repeatable (default: for analyses, the model trained last; for audio, the model trained"
-        " last, or the package's default model if there is none)",
+        help="model to use; repeatable (default: the best model for audio and the best for analyses)",
     )
     add_force(parser)
 
 
 def score(run: Run) -> None:
     """Score new and changed tracks with each chosen model, and delete the scores of deleted tracks."""
-    chosen = _choose(run)
+    filled = [table for table in _SOURCES if run.warehouse.exists(table) and run.warehouse.sizes(table)[0]]
+    if not filled:
+        raise UsageError("there are no tags and no features: run tag-tracks or extract-genre-features first")
+    _register_default_models(run, filled)
+    chosen = _choose(run, filled)
     run.count(scored=0)
-    for scorer in chosen:
-        _score(run, scorer)
-    delete_removed_tracks(run.warehouse, JOB, _SOURCES, [GENRE_SCORES])
+    for model in chosen:
+        _score(run, model)
+    delete_removed_tracks(run.warehouse, JOB, filled, [GENRE_SCORES])
     if not run.args.json:
-        for scorer in chosen:
-            print(f"model: {scorer.model_id}")
+        for model in chosen:
+            print(f"model: {model.model_id}")
 
 
-def _choose(run: Run) -> list[Scorer]:
-    """Return the models that ``--model`` names.
+def _register_default_models(run: Run, filled: Sequence[Table]) -> None:
+    """Copy the package's own models into the warehouse, if there are rows for them.
 
-    Without ``--model``, return the newest model of each feature table that has rows. The default model counts as the
-    oldest model for audio features.
+    Workers then read them as they read all models, and consumers find their quality. Models that are already there are
+    copied again only with ``--force``.
     """
-    known = _list_scorers(run)
+    known = list_models(run.warehouse, GENRE)
+    for name, default in list_default_models().items():
+        if FEATURE_SETS[name].table not in filled or (default.model_id in known and not run.args.force):
+            continue
+        try:
+            artifact, sha256 = write_artifact(run.warehouse.root, read_default_model(name), ".safetensors")
+        except InputError as error:
+            raise RepriseError(str(error)) from None
+        write_model(
+            run,
+            model_id=default.model_id,
+            task=GENRE,
+            kind=default.kind,
+            params=default.params,
+            metrics=default.metrics,
+            artifact=artifact,
+            sha256=sha256,
+            trained_on=default.trained_on,
+            input_=default.input,
+            quality=default.quality,
+            domain=default.domain,
+        )
+
+
+def _choose(run: Run, filled: Sequence[Table]) -> list[Model]:
+    """Return the models that ``--model`` names; without ``--model``, the best model for each kind of music.
+
+    The kinds are listeners' audio, by tags or by features, analyses of the dataset, and analyses of listeners' audio.
+    The best model has the highest quality on music that was not used for training. Dates of training do not count.
+    """
+    known = list_models(run.warehouse, GENRE)
     if run.args.model:
         if unknown := [model_id for model_id in run.args.model if model_id not in known]:
             raise UsageError(f"there is no genre model {unknown[0]}; choose from: {', '.join(sorted(known))}")
         return [known[model_id] for model_id in dict.fromkeys(run.args.model)]
-    filled = [table for table in _SOURCES if run.warehouse.exists(table) and run.warehouse.sizes(table)[0]]
-    if not filled:
-        names = " and ".join(table.name for table in _SOURCES)
-        raise UsageError(f"there are no rows in {names}: run extract-genre-features first")
-    last = {scorer.table.name: scorer for scorer in known.values() if scorer.table}
-    if chosen := [last[table.name] for table in filled if table.name in last]:
-        return chosen
+    usable = [model for model in known.values() if model.quality is not None and _table_of(model) in filled]
+    best: dict[str | None, Model] = {}
+    for model in sorted(usable, key=lambda one: (-(one.quality or 0), one.model_id)):
+        best.setdefault(INPUT_AUDIO if model.input == INPUT_TAGS else model.input, model)
+    if best:
+        return list(best.values())
     raise UsageError(f"no genre model reads {filled[0].name}: run train-genre first")
 
 
-def _list_scorers(run: Run) -> dict[str, Scorer]:
-    """Return all genre models by id, ordered by the time of training. The default model is the first."""
-    scorers = {DEFAULT.model_id: DEFAULT}
-    for model in list_models(run.warehouse, GENRE).values():
-        features = FEATURE_SETS.get(model.params.get("features", ""))
-        table = features.table if features else None
-        scorers[model.model_id] = Scorer(model.model_id, model.artifact, model.sha256, table)
-    return scorers
+def _table_of(model: Model) -> Table | None:
+    feature_set = FEATURE_SETS.get(model.params.get("features", ""))
+    return feature_set.table if feature_set else None
 
 
-def _score(run: Run, scorer: Scorer) -> None:
+def _score(run: Run, stored: Model) -> None:
     try:
-        model = load_genre_model(scorer.artifact, scorer.sha256)
+        model = load_genre_model(stored.artifact, stored.sha256)
     except InputError as error:
-        raise RepriseError(f"{scorer.model_id} cannot be loaded: {error}") from None
-    table, columns = FEATURE_SETS[model.feature_set].table, input_columns(model)
-    _check_columns(run, table, columns)
+        raise RepriseError(f"{stored.model_id} cannot be loaded: {error}") from None
+    feature_set = FEATURE_SETS[model.feature_set]
+    domain_set = feature_set.domain_set if model.domain else feature_set
+    _check_columns(run, feature_set)
+    _check_columns(run, domain_set)
     make = partial(
         score_tracks,
-        artifact=scorer.artifact, artifact_sha256=scorer.sha256, model_id=scorer.model_id, run_id=run.run_id,
+        artifact=stored.artifact, artifact_sha256=stored.sha256, model_id=stored.model_id, run_id=run.run_id,
     )  # fmt: skip
-    source_rows, target_rows = {"window": WHOLE_TRACK} if "window" in table.key else {}, {"model_id": scorer.model_id}
-    run_first, scored = "extract-genre-features", 0
-    for pending in find_pending(
+    tagger: dict[str, str | int] = {"model_id": make_external_id(TAGGER)} if feature_set.table is TRACK_TAGS else {}
+    whole_track: dict[str, str | int] = {"window": WHOLE_TRACK} if "window" in feature_set.table.key else {}
+    scored = 0
+    for found in find_pending(
         run,
-        [table],
+        [feature_set.table],
         GENRE_SCORES,
-        source_rows=source_rows,
-        target_rows=target_rows,
-        run_first=run_first,
+        source_rows=tagger | whole_track,
+        target_rows={"model_id": stored.model_id},
+        run_first=_MADE_BY[feature_set.table.name],
         part_rows=_ROWS_PER_COMMIT,
     ):
-        rows = pending.frame(run, columns).drop("source")
+        pending = found if domain_set is feature_set else _drop_undescribed(run, found, domain_set)
+        if not pending.track_ids:
+            continue
+        rows = pending.frame(run, [*input_columns(feature_set), *tagger])
+        for column, value in tagger.items():
+            rows = rows.where(F.col(column) == value).drop(column)
+        if domain_set is not feature_set:
+            rows = rows.unionByName(_read_described(run, pending, domain_set), allowMissingColumns=True)
         # one task gets all windows of a track in order, even if the windows are in two files
         rows = rows.repartition(2 * run.spark.sparkContext.defaultParallelism, "track_id")
-        staged = run.warehouse.stage(rows.sortWithinPartitions(*table.key), make, [GENRE_SCORES], to_driver=[])
+        order = dict.fromkeys(("track_id", "source", *feature_set.table.key))
+        in_order = rows.sortWithinPartitions(*(name for name in order if name in rows.columns))
+        staged = run.warehouse.stage(in_order, make, [GENRE_SCORES], to_driver=[])
         run.warehouse.merge(GENRE_SCORES, staged.files.get(GENRE_SCORES.name, []))
         scored += len(pending.track_ids)
-    run.count(scored=scored, **{f"scored_by_{scorer.model_id}": scored})
+    run.count(scored=scored, **{f"scored_by_{stored.model_id}": scored})
 
 
-def _check_columns(run: Run, table: Table, columns: list[str]) -> None:
-    """Raise UsageError if the table lacks one of ``columns`` because an older version of reprise wrote it.
+def _drop_undescribed(run: Run, pending: PendingTracks, domain_set: FeatureSet) -> PendingTracks:
+    """Return the pending tracks that have the features of the domain. The others stay pending, and are counted."""
+    part, table = pending.part, domain_set.table
+    run_first = f"run {_MADE_BY[table.name]} first"
+    if not run.warehouse.exists(table):
+        raise UsageError(f"there are no rows in {table.name}: {run_first}")
+    described = set(
+        run.warehouse.lookup(table, "track_id", part.least, part.greatest, ["track_id"])["track_id"].to_pylist()
+    )
+    kept = [track_id for track_id in pending.track_ids if track_id in described]
+    run.count(without_features=len(pending.track_ids) - len(kept))
+    return replace(pending, track_ids=kept)
+
+
+def _read_described(run: Run, pending: PendingTracks, domain_set: FeatureSet) -> DataFrame:
+    """Return the rows of the pending tracks with the features of the domain."""
+    rows = run.warehouse.read(run.spark, domain_set.table)
+    rows = rows.where(F.col("track_id").between(pending.part.least, pending.part.greatest))
+    ids = run.spark.createDataFrame([(i,) for i in pending.track_ids], "track_id string")
+    rows = rows.select(*input_columns(domain_set)).join(F.broadcast(ids), "track_id", "left_semi")
+    named: DataFrame = rows.withColumn("source", F.lit(domain_set.table.name))
+    return named
+
+
+def _check_columns(run: Run, feature_set: FeatureSet) -> None:
+    """Raise UsageError if the table lacks a column because an older version of reprise wrote it.
 
     Spark would read the missing column as NULL.
     """
+    table = feature_set.table
     if not run.warehouse.exists(table):
         return  # a missing table has no rows to score
     stored = {field.name for field in run.warehouse.open(table).schema().fields}
-    if missing := sorted(set(columns) - stored):
+    if missing := sorted(set(input_columns(feature_set)) - stored):
         raise UsageError(
             f"{table.name} was written by an older version of reprise and has no column {missing[0]}:"
-            f" remove {run.warehouse.uri(table)} and run extract-genre-features again"
+            f" remove {run.warehouse.uri(table)} and run {_MADE_BY[table.name]} again"
         )
 
 

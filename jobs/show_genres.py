@@ -1,10 +1,11 @@
-"""Show the probability of each genre of a track, for audio also over time.
+"""Show the genres of the library, or the probability of each genre of a track, for audio also over time.
 
-Reads:  genre_scores, models, library_tracks, msd_tracks, audio_genre_features, msd_genre_features.
+Reads:  library_tracks, msd_tracks, genre_labels, genre_scores, models, audio_genre_features, msd_genre_features.
 Writes: no table except job_runs.
 """
 
 import argparse
+import csv
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from reprise.jobs._engine.command_line import UsageError
 from reprise.jobs._engine.console import print_grid
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._libraries.titles import fetch_title
+from reprise.jobs._sql.duckdb_engine import DuckDB
 from reprise.lib.genres.feature_sets import WINDOW_S
 from reprise.lib.genres.plots import draw_timeline
 from reprise.lib.tables import (
@@ -30,38 +32,98 @@ from reprise.lib.tables import (
 )
 
 _BAR_WIDTH = 40  # characters for 100 %
+_LIBRARY_SQL = """
+WITH guesses AS (
+  SELECT s.track_id, s.genre, s.probability, s.outside,
+    row_number() OVER (PARTITION BY s.track_id ORDER BY m.quality DESC, m.model_id) AS place
+  FROM genre_scores s JOIN models m ON m.model_id = s.model_id
+  WHERE s.rank = 1 AND m.input <> 'analyses'
+)
+SELECT l.track_id, l.title, g.genre, g.basis, s.genre AS guess, s.probability, s.outside
+FROM library_tracks l LEFT JOIN track_genres g ON g.track_id = l.track_id
+LEFT JOIN guesses s ON s.track_id = l.track_id AND s.place = 1
+ORDER BY l.track_id"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    parser.add_argument("--track", required=True, metavar="ID", help="id of the track to show")
+    parser.add_argument("--track", metavar="ID", help="id of the track to show (default: all tracks of the library)")
     parser.add_argument(
         "--model", metavar="ID", help="model whose scores are shown (default: all models that scored the track)"
     )
-    parser.add_argument("--plot", metavar="PNG", help="draw the genres over time")
+    parser.add_argument("--plot", metavar="PNG", help="draw the genres of the track over time")
+    parser.add_argument(
+        "--truth", metavar="FILE", help="CSV file with the columns library_id and genre, to show beside the answers"
+    )
 
 
 def show(run: Run) -> None:
-    """Print the track's scores by each model, newest model first. With ``--plot``, draw the window scores over time."""
+    """Print the genres of the library or, with ``--track``, the track's scores by each model, best model first."""
+    args = run.args
+    if args.track is None:
+        for name in ("model", "plot"):
+            if getattr(args, name) is not None:
+                raise UsageError(f"--{name} needs --track")
+        _show_library(run)
+        return
+    if args.truth is not None:
+        raise UsageError("--truth does not go together with --track")
     scores = _read_scores(run)
-    title, artist = fetch_title(run.warehouse, run.args.track)
+    title, artist = fetch_title(run.warehouse, args.track)
     run.count(models=len(scores), genres=sum(map(len, scores.values())))
-    if not run.args.json:
+    if not args.json:
         for model_id, rows in scores.items():
-            _print(rows, "  ".join(filter(None, (run.args.track, title, artist and f"({artist})"))), model_id)
-    if run.args.plot:
-        _plot(run, scores, " – ".join(filter(None, (title, artist))) or run.args.track)
+            _print(rows, "  ".join(filter(None, (args.track, title, artist and f"({artist})"))), model_id)
+    if args.plot:
+        _plot(run, scores, " – ".join(filter(None, (title, artist))) or args.track)
+
+
+def _show_library(run: Run) -> None:
+    if not (run.warehouse.exists(LIBRARY_TRACKS) and run.warehouse.sizes(LIBRARY_TRACKS)[0]):
+        raise UsageError("there are no library tracks: run ingest-library first")
+    truth = _read_truth(run.args.truth) if run.args.truth else {}
+    (reader,) = (result.read_all() for result in DuckDB(run.warehouse, write=False).query(_LIBRARY_SQL, {}))
+    rows = reader.to_pylist()
+    bases = [row["basis"] or "nothing" for row in rows]
+    run.count(tracks=len(rows), **{f"by_{basis}": bases.count(basis) for basis in ("label", "tag", "model", "nothing")})
+    if run.args.json:
+        return
+    grid = Grid(title="genres of the library", title_justify="left")
+    for name in ("track", "title", "genre", "from", "model's guess", "percent", "outside"):
+        grid.add_column(name, justify="right" if name in ("percent", "outside") else "left", no_wrap=name != "title")
+    if truth:
+        grid.add_column("truth", no_wrap=True)
+    for row in rows:
+        grid.add_row(
+            row["track_id"],
+            Text(row["title"] or ""),
+            Text(row["genre"] or "no answer"),
+            row["basis"] or "",
+            Text(row["guess"] or ""),
+            "" if row["probability"] is None else f"{100 * row['probability']:.0f}",
+            "" if row["outside"] is None else f"{row['outside']:.2f}",
+            *((Text(truth.get(row["track_id"]) or ""),) if truth else ()),
+        )
+    print_grid(grid)
+    print("outside: above 1, the track is unlike the music on which the model was trained, and the model abstains")
+
+
+def _read_truth(path: str) -> dict[str, str]:
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            return {row["library_id"]: row["genre"] for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise UsageError(
+            f"--truth {path} cannot be read ({error}): name a CSV file with library_id and genre"
+        ) from None
 
 
 def _read_scores(run: Run) -> dict[str, pd.DataFrame]:
-    """Return the scores of the track by model id, newest model first. Rows are in descending order of probability.
-
-    Models without a row in ``models``, such as the default model, come last.
-    """
+    """Return the scores of the track by model id, best model first. Rows are in descending order of probability."""
     track, model_id = run.args.track, run.args.model
     rows = run.warehouse.lookup(GENRE_SCORES, "track_id", track, track).to_pandas().sort_values("rank")
-    models = run.warehouse.lookup_all(MODELS, ["model_id", "trained_at"]).to_pandas()
-    models = models.sort_values("trained_at", ascending=False)
+    models = run.warehouse.lookup_all(MODELS, ["model_id", "quality"]).to_pandas()
+    models = models.sort_values(["quality", "model_id"], ascending=[False, True])
     scores = {str(name): some for name, some in rows.groupby("model_id")}
     if model_id is not None:
         scores = {name: some for name, some in scores.items() if name == model_id}
@@ -99,10 +161,18 @@ def _print(rows: pd.DataFrame, title: str, model_id: str) -> None:
         bar = "█" * round(_BAR_WIDTH * row["probability"])
         grid.add_row(Text(row["genre"]), f"{100 * row['probability']:.1f}", bar)
     print_grid(grid)
+    first = rows.iloc[0]
+    if first["abstains"] is True or first["abstains"] is np.True_:
+        outside = first["outside"]
+        if outside <= 1:
+            print("no answer: no genre is likely enough")
+        else:
+            how_far = "some features are missing" if pd.isna(outside) else f"{outside:.2f}; 1 is the limit"
+            print(f"no answer: unlike what {model_id} was trained on ({how_far})")
 
 
 def _plot(run: Run, scores: dict[str, pd.DataFrame], title: str) -> None:
-    """Draw the track's window scores by the newest model that has window scores."""
+    """Draw the track's window scores by the best model that has window scores."""
     over_time = [rows for rows in scores.values() if rows["window_probabilities"].notna().all()]
     if not over_time:
         raise UsageError(f"--plot: {run.args.track} has no scores over time: only audio of at least 1.5 s has them")

@@ -25,7 +25,8 @@ _BAR_WIDTH = 20  # characters for 100 %
 _MAX_NAME_LENGTH = 100  # longer names are cut
 _GENRES_SQL = """
 SELECT t.genre, t.share, t.population_share, t.confidence, t.plays, t.tracks, p.label_share, p.weight, p.tempo_mean,
-  p.tempo_std, p.loudness_mean, p.key, p.major_share, p.year_mean, p.year_std, p.decade
+  p.tempo_std, p.tag_share, p.model_share, p.unknown_share, t.evidence,
+  p.loudness_mean, p.key, p.major_share, p.year_mean, p.year_std, p.decade
 FROM taste_top_genres t JOIN taste_profiles p ON p.genre = t.genre
 WHERE t.user_id = :user AND p.user_id = :user ORDER BY t.rank"""
 _SIMILAR_LISTENERS_SQL = """
@@ -118,12 +119,28 @@ def _print(user: str, rows: Rows, similar: Rows) -> None:
         )
     print_grid(grid)
     weight = math.fsum(row["weight"] for row in rows)
-    labelled = math.fsum(row["weight"] * row["label_share"] for row in rows)
     plays, tracks = (sum(row[name] for row in rows) for name in ("plays", "tracks"))
     print(f"plays: {plays:,}; tracks: {tracks:,}; genres: {len(rows)}; confidence: {rows[0]['confidence']:.2f}")
-    print(f"{100 * labelled / weight:.0f} % of the weight is based on expert labels, the rest on a model's predictions")
+    bases = {name: _mean_share(rows, f"{name}_share", weight) for name in ("label", "tag", "model")}
+    print(
+        f"genres are based on expert labels ({bases['label']}), on tags of the files ({bases['tag']}) and on answers of"
+        f" models ({bases['model']}); {_percent(rows[0]['unknown_share'])} of all their music has no genre"
+    )
+    if rows[0]["evidence"] is not None:
+        print(f"evidence: {rows[0]['evidence']:+.2f} bits for each held-out song, beside all listeners' taste")
     names = ", ".join(f"{_shorten(row['other_user_id'])} ({row['similarity']:.2f})" for row in similar)
     print(f"most similar listeners: {names or 'none'}")
+
+
+def _mean_share(rows: Rows, name: str, weight: float) -> str:
+    """Return a mean share, weighted by the genres' weights. Profiles of older versions lack some shares."""
+    if any(row[name] is None for row in rows):
+        return "?"
+    return _percent(math.fsum(row["weight"] * row[name] for row in rows) / weight)
+
+
+def _percent(share: float | None) -> str:
+    return "?" if share is None else f"{100 * share:.0f} %"
 
 
 def _draw(rows: Rows, user: str, png: Path) -> None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from reprise.conf import list_external_models
 from reprise.jobs._engine.command_line import add_force, add_models
-from reprise.jobs._engine.external_models import load_external
+from reprise.jobs._engine.external_models import TAGGER, load_external, make_external_id
 from reprise.jobs._engine.models import Model, list_models, write_artifact, write_model
 from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, find_pending
 from reprise.jobs._engine.quarantine import write_quarantine
@@ -31,9 +31,6 @@ from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.track_tags import tag_tracks
 
 JOB = "tag_tracks"
-NETWORK = "musicnn"
-"""Name of the tagging model in ``conf/models.yaml``."""
-
 _TRACKS_PER_COMMIT = 64
 """Number of tracks between two commits. One core needs about five minutes for them."""
 
@@ -49,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def tag(run: Run) -> None:
     """Predict the tags of new and changed tracks, one `Part` of the library at a time."""
     run.count(tagged=0, quarantined=0)
-    model_id = f"{NETWORK}-{list_external_models()[NETWORK].sha256[:12]}"
+    model_id = make_external_id(TAGGER)
     done: dict[str, str | int] = {"model_id": model_id, "window": WHOLE_TRACK}
     for pending in find_pending(
         run, [LIBRARY_TRACKS], TRACK_TAGS, target_rows=done, run_first="ingest-library", part_rows=_TRACKS_PER_COMMIT
@@ -66,14 +63,14 @@ def _register(run: Run, model_id: str) -> Model:
     known = list_models(run.warehouse, TAGGING)
     if model_id in known and not run.args.force:
         return known[model_id]
-    external = list_external_models()[NETWORK]
-    data = load_external(Path(run.settings.models).expanduser(), NETWORK)
+    external = list_external_models()[TAGGER]
+    data = load_external(Path(run.settings.models).expanduser(), TAGGER)
     artifact, sha256 = write_artifact(run.warehouse.root, data, ".safetensors")
     return write_model(
         run,
         model_id=model_id,
         task=TAGGING,
-        kind=NETWORK,
+        kind=TAGGER,
         params={"package": external.package, "licence": external.licence},
         metrics=external.metrics,
         artifact=artifact,

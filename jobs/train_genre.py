@@ -43,7 +43,7 @@ from reprise.lib.errors import InputError
 from reprise.lib.files import sha256_of
 from reprise.lib.genres.cards import make_card
 from reprise.lib.genres.feature_rankings import compute_mean_shap, rank_features
-from reprise.lib.genres.feature_sets import FEATURE_SETS
+from reprise.lib.genres.feature_sets import FEATURE_SETS, name_input
 from reprise.lib.genres.gtzan_table import read_list
 from reprise.lib.genres.learners import LEARNERS, Learner, TrainingContext, with_former_names
 from reprise.lib.genres.metrics import SCALARS, summarise_metrics
@@ -101,7 +101,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reproduce",
         metavar="ID",
-        help="train this model again from its row in the table models, and compare the checksum",
+        help="train this model again from its row in the table models, and compare the checksum; with --force, replace"
+        " the stored model",
     )
     add_force(parser)
 
@@ -143,7 +144,7 @@ def _train(run: Run, model_id: str, params: dict[str, Any], labelled: Labelled) 
     data, request = labelled.take(rows.indices), _make_request(params, _list_candidates(params))
     trained = train_model(run, data, request, rows.lists)
     made = {**params, "candidate": trained.params, "genres": trained.genres, "genres_left_out": rows.genres_left_out}
-    path, sha256 = write_artifact(run.warehouse.root, trained.data, ".skops")
+    path, sha256 = write_artifact(run.warehouse.root, trained.data, ".safetensors")
     report = _report(data, rows, made, trained)
     about = _describe_data(rows, data, made, labelled.trained_on)
     with tempfile.TemporaryDirectory() as folder:
@@ -158,10 +159,14 @@ def _train(run: Run, model_id: str, params: dict[str, Any], labelled: Labelled) 
         "report": folder_below,
     }
     run.count(models_trained=1)
+    domain = load(trained.data).domain
     return write_model(
         run,
         model_id=model_id,
         task=GENRE,
+        input_=name_input(params["features"], from_library=params["labels"] == TAGS),
+        quality=trained.metrics["macro_f1"],
+        domain=domain.describe() if domain else None,
         kind=f"genre/{params['learner']}",
         params=made,
         metrics=metrics,
@@ -406,6 +411,8 @@ def _print(run: Run, model: Model) -> None:
 
 def _reproduce(run: Run, model_id: str) -> None:
     model = find_model(run, GENRE, model_id, train_with="train-genre")
+    if "lists" not in model.params:
+        raise UsageError(f"{model_id} came with the package: only models that train-genre trained can be reproduced")
     params, trained_on = model.params, model.trained_on
     for one in params["lists"]:
         if not Path(one["path"]).is_file() or sha256_of(one["path"]) != one["sha256"]:
@@ -416,8 +423,31 @@ def _reproduce(run: Run, model_id: str) -> None:
     used = _Rows(run, labelled, params)
     request = _make_request(params, [params["candidate"]])
     data = train_again(run, labelled.take(used.indices), request, used.train)
-    check_reproduced(model, data)
+    if run.args.force:
+        _replace(run, model, data)
+    else:
+        check_reproduced(model, data)
     run.count(models_reproduced=1)
+
+
+def _replace(run: Run, model: Model, data: bytes) -> None:
+    """Write a model that was trained again in the place of the stored one, e.g. of one in a former file format."""
+    artifact, sha256 = write_artifact(run.warehouse.root, data, ".safetensors")
+    domain = load(data).domain
+    write_model(
+        run,
+        model_id=model.model_id,
+        task=GENRE,
+        kind=model.kind,
+        params=model.params,
+        metrics=model.metrics,
+        artifact=artifact,
+        sha256=sha256,
+        trained_on=model.trained_on,
+        input_=name_input(model.params["features"], from_library=model.params["labels"] == TAGS),
+        quality=model.metrics["honest"]["macro_f1"],
+        domain=domain.describe() if domain else None,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -41,8 +41,8 @@ os.environ.setdefault("SPARK_SUBMIT_OPTS", f"{FAST_COMPILER} -XX:+UseSerialGC {I
 # the test processes use all cores; more threads of BLAS in each wait for each other, at twice the CPU time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# one cache of compiled functions for all tests and jobs, kept between runs
-# a cache for each test process: processes that compile librosa's functions into one cache at the same time can crash
+# compiled functions are kept between runs, in a cache for each test process: processes that compile librosa's functions
+# into one cache at the same time can crash
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".cache" / "numba" / os.environ.get("PYTEST_XDIST_WORKER", "main"))
 VOLATILE = {"run_id"}
 """Columns that name the run, which differ between runs that leave the same content."""

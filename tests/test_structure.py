@@ -45,7 +45,7 @@ ALLOWED = {
 LATE = {
     "lib": {
         *("av", "librosa", "tinytag", "torch", "tensorflow", "demucs", "ddsp", "matplotlib"),
-        *("skops", "umap", "xgboost"),
+        *("umap", "xgboost"),
     }
 }
 """Seconds to import: only inside functions, so that no command waits for what it does not use."""
@@ -57,6 +57,7 @@ LIB_ORDER = (
     "text",
     "html",
     "plotting",
+    "tensors",
     "tables",
     "msd",
     "annotations",

@@ -15,6 +15,7 @@ _SCALARS = {
     "bigint": pa.int64(),
     "float": pa.float32(),
     "double": pa.float64(),
+    "boolean": pa.bool_(),
     "timestamp": pa.timestamp("us", tz="UTC"),
 }
 

@@ -1,7 +1,7 @@
 """Fit genre models in workers, one fit per row. A Spark broadcast sends the training data to each worker once."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from reprise.lib.arrays import BoolArray, Float32Array, Int8Array, Int32Array, ObjectArray
 from reprise.lib.errors import InputError
+from reprise.lib.genres.domains import Domain, fit_domain
 from reprise.lib.genres.models import GenreModel, dump, fit_model
 from reprise.lib.genres.split_plans import TEST, TRAIN
 from reprise.lib.genres.splits import reorder_columns
@@ -44,6 +45,8 @@ class FitProblem:
         Genre names in ascending order, and for each row the index of its genre in ``genre_names``, int32 (n,).
     group_names, groups
         Group names in ascending order, and for each row the index of its group in ``group_names``, int32 (n,).
+    domain_features, domain_rows
+        Features that describe the domain of the model, e names and shape (n, e), float32.
     splits
         Role of each row in each split (``TRAIN``, ``TEST``, …; see `reprise.lib.genres.split_plans`), int8 (s, n).
     """
@@ -58,6 +61,8 @@ class FitProblem:
     genres: Int32Array
     group_names: ObjectArray
     groups: Int32Array
+    domain_features: tuple[str, ...]
+    domain_rows: Float32Array
     splits: Int8Array
 
 
@@ -123,7 +128,7 @@ def run_task(problem: FitProblem, task: FitTask) -> Any:
     roles = problem.splits[task.split]
     model = _fit(problem, roles == TRAIN, task.params)
     if task.result == MODEL:
-        return dump(model)
+        return dump(replace(model, domain=_fit_domain(problem, roles == TRAIN)))
     test = roles == TEST
     probabilities = reorder_columns(model.predict(problem.rows[test]), model.genres, problem.genre_names.tolist())
     if task.result == PROBABILITIES:
@@ -131,6 +136,11 @@ def run_task(problem: FitProblem, task: FitTask) -> Any:
     k = len(problem.genre_names)
     pairs = problem.genres[test].astype(np.int64) * k + probabilities.argmax(axis=1)
     return np.bincount(pairs, minlength=k * k)
+
+
+def _fit_domain(problem: FitProblem, train: BoolArray) -> Domain:
+    groups = problem.group_names[problem.groups[train]]
+    return fit_domain(problem.domain_rows[train], groups, problem.domain_features, seed=problem.seed)
 
 
 def _fit(problem: FitProblem, train: BoolArray, params: Mapping[str, Any]) -> GenreModel:

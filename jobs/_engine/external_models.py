@@ -15,12 +15,20 @@ from reprise.jobs._engine.command_line import UsageError
 from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.nets.published import CONVERTERS
 
+TAGGER = "musicnn"
+"""Name of the tagging model in ``conf/models.yaml``."""
+
 _FETCH_TIMEOUT_S = 600
+
+
+def make_external_id(name: str) -> str:
+    """Return the id of a model in the table ``models``. It contains the start of the checksum."""
+    return f"{name}-{list_external_models()[name].sha256[:12]}"
 
 
 def cached_path(folder: Path, name: str) -> Path:
     """Return the path of a model in the cache. The name of the file contains the checksum that it must have."""
-    return folder / f"{name}-{list_external_models()[name].sha256[:12]}.safetensors"
+    return folder / f"{make_external_id(name)}.safetensors"
 
 
 def load_external(folder: Path, name: str) -> bytes:

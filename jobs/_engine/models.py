@@ -36,6 +36,8 @@ class Model:
     artifact: str
     sha256: str
     trained_on: Mapping[str, Any]
+    input: str | None = None
+    quality: float | None = None
 
 
 def make_model_id(prefix: str, made_from: object) -> str:
@@ -85,12 +87,18 @@ def write_model(
     artifact: str,
     sha256: str,
     trained_on: Mapping[str, Any],
+    input_: str | None = None,
+    quality: float | None = None,
+    domain: Mapping[str, Any] | None = None,
 ) -> Model:
     """Write the row of a trained model and return it. ``artifact`` is the path that `write_artifact` returned."""
     row = {
         "model_id": model_id,
         "kind": kind,
         "task": task,
+        "input": input_,
+        "quality": quality,
+        "domain": None if domain is None else json.dumps(domain),
         "params": json.dumps(params, sort_keys=True),
         "metrics": json.dumps(metrics),
         "artifact": artifact,
@@ -172,4 +180,6 @@ def _to_model(warehouse: Warehouse, row: Mapping[str, Any]) -> Model:
         artifact=f"{warehouse.root}/{row['artifact']}",
         sha256=row["sha256"],
         trained_on=json.loads(row["trained_on"]),
+        input=row["input"],
+        quality=row["quality"],
     )

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from reprise.jobs._engine.command_line import UsageError
+from reprise.jobs._engine.external_models import TAGGER, make_external_id
 from reprise.jobs._engine.run import Run
 from reprise.lib.arrays import Float32Array, Int64Array, ObjectArray
 from reprise.lib.errors import InputError
@@ -18,7 +19,8 @@ from reprise.lib.files import sha256_of
 from reprise.lib.genres.feature_sets import FEATURE_SETS, TEMPO, WHOLE_TRACK, FeatureSet
 from reprise.lib.genres.gtzan_table import COLUMNS, GtzanTable, read_table, track_of
 from reprise.lib.playlists import normalise
-from reprise.lib.tables import GENRE_LABELS, LIBRARY_TRACKS, MSD_TRACKS, Table
+from reprise.lib.tables import GENRE_LABELS, LIBRARY_TRACKS, MSD_TRACKS, TRACK_TAGS, Table
+from reprise.udfs.genre_scores import POOLED_DDL, pool_tracks
 
 TAGS, TABLE = "tags", "table"
 """Values of ``--labels`` that are not a ``source`` in ``genre_labels``.
@@ -50,6 +52,9 @@ class Dataset:
         Shape (n,): group of each row. No honest split divides a group (see `SplitPlan`). The group is the artist. If
         the artist is unknown, the group is the song. If the song is unknown too, the group is the track. In a file,
         artists and songs are unknown.
+    domain_rows, domain_features
+        Shape (n, e), float32, and the names of the e columns: features that describe the domain of a model, see
+        `reprise.lib.genres.domains`. They are ``rows`` and ``features``, unless the rows are tags.
     """
 
     ids: ObjectArray
@@ -57,6 +62,8 @@ class Dataset:
     features: tuple[str, ...]
     genres: ObjectArray
     groups: ObjectArray
+    domain_rows: Float32Array
+    domain_features: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Labelled:
         Versions of the tables by name, or the SHA-256 of the file under the key `FILE_SHA256`.
     fetch
         Function that takes m ascending row indices, shape (m,), and loads the features of these rows, float32 (m, d).
+    domain_features, fetch_domain
+        The same for the features that describe the domain of a model; None if they are ``features``.
     """
 
     ids: ObjectArray
@@ -80,11 +89,16 @@ class Labelled:
     features: tuple[str, ...]
     trained_on: Mapping[str, int | str]
     fetch: Callable[[Int64Array], Float32Array]
+    domain_features: tuple[str, ...] | None = None
+    fetch_domain: Callable[[Int64Array], Float32Array] | None = None
 
     def take(self, indices: Int64Array) -> Dataset:
         """Load the features of the rows at ``indices``, which must be ascending, and return these rows."""
         rows = self.fetch(indices)
-        return Dataset(self.ids[indices], rows, self.features, self.genres[indices], self.groups[indices])
+        domain_rows = self.fetch_domain(indices) if self.fetch_domain else rows
+        domain_features = self.domain_features or self.features
+        genres, groups = self.genres[indices], self.groups[indices]
+        return Dataset(self.ids[indices], rows, self.features, genres, groups, domain_rows, domain_features)
 
 
 def name_labels(labels: str | None, table: str | None) -> str:
@@ -170,9 +184,14 @@ class _Tables:
 
 def _find_in_tables(run: Run, feature_set: FeatureSet, labels: str, versions: Mapping[str, int]) -> Labelled:
     tables = _Tables(run, versions)
-    if feature_set.table.name not in versions:
-        raise UsageError(f"the table {feature_set.table.name} does not exist: run extract-genre-features first")
+    domain_set = feature_set.domain_set
+    for table in (feature_set.table, domain_set.table):
+        if table.name not in versions:
+            run_first = "tag-tracks" if table is TRACK_TAGS else "extract-genre-features"
+            raise UsageError(f"the table {table.name} does not exist: run {run_first} first")
     keys = _read_keys(tables, feature_set)
+    if domain_set is not feature_set:
+        keys = keys.join(_read_keys(tables, domain_set), "track_id", "left_semi")
     named = _read_tags(tables) if labels == TAGS else _read_labels(tables, labels)
     found = keys.join(named, "track_id").toArrow().sort_by([(name, "ascending") for name in keys.columns])
     if not len(found):
@@ -190,17 +209,25 @@ def _find_in_tables(run: Run, feature_set: FeatureSet, labels: str, versions: Ma
         ids = (frame["track_id"] + "#" + frame["window"].astype(str)).to_numpy(dtype=object)
     read = {
         feature_set.table.name,
+        domain_set.table.name,
         *((LIBRARY_TRACKS.name,) if labels == TAGS else (GENRE_LABELS.name, MSD_TRACKS.name)),
     }
     return Labelled(
-        ids, tracks, genres.to_numpy(dtype=object), groups.to_numpy(dtype=object), feature_set.columns,
-        {name: versions[name] for name in sorted({*read, feature_set.table.name} & versions.keys())},
+        ids, tracks, genres.to_numpy(dtype=object), groups.to_numpy(dtype=object), feature_set.features,
+        {name: versions[name] for name in sorted(read & versions.keys())},
         partial(_fetch_from_tables, tables, feature_set, found.select(keys.columns)),
+        *(
+            (domain_set.features, partial(_fetch_from_tables, tables, domain_set, found.select(keys.columns)))
+            if domain_set is not feature_set
+            else ()
+        ),
     )  # fmt: skip
 
 
 def _read_keys(tables: _Tables, feature_set: FeatureSet) -> DataFrame:
     rows = tables.read(feature_set.table)
+    if feature_set.table is TRACK_TAGS:
+        rows = rows.where(F.col("model_id") == make_external_id(TAGGER))
     if "window" not in feature_set.table.key:
         return rows.select("track_id")
     if feature_set.by_window:
@@ -268,14 +295,18 @@ def _group_library(frame: pd.DataFrame) -> list[str]:
 def _fetch_from_tables(tables: _Tables, feature_set: FeatureSet, keys: pa.Table, indices: Int64Array) -> Float32Array:
     wanted = keys.take(pa.array(indices))
     rows = tables.read(feature_set.table)
-    if "window" in keys.column_names:
+    if feature_set.table is TRACK_TAGS:
+        windows = rows.where((F.col("window") != WHOLE_TRACK) & (F.col("model_id") == make_external_id(TAGGER)))
+        windows = windows.select("track_id", "window", *feature_set.columns).repartition("track_id")
+        rows = windows.sortWithinPartitions("track_id", "window").mapInArrow(pool_tracks, POOLED_DDL)
+    elif "window" in keys.column_names:
         tempo = rows.where(F.col("window") == WHOLE_TRACK).select("track_id", TEMPO)
         rows = rows.where(F.col("window") != WHOLE_TRACK).drop(TEMPO).join(tempo, "track_id", "left")
     elif "window" in feature_set.table.key:
         rows = rows.where(F.col("window") == WHOLE_TRACK)
     ids = tables.run.spark.createDataFrame(wanted)
-    rows = rows.select(*keys.column_names, *feature_set.columns).join(F.broadcast(ids), keys.column_names, "left_semi")
+    rows = rows.select(*keys.column_names, *feature_set.features).join(F.broadcast(ids), keys.column_names, "left_semi")
     found = rows.toArrow().sort_by([(name, "ascending") for name in keys.column_names])
-    return np.column_stack([found[column].to_numpy(zero_copy_only=False) for column in feature_set.columns]).astype(
+    return np.column_stack([found[column].to_numpy(zero_copy_only=False) for column in feature_set.features]).astype(
         np.float32, copy=False
     )

@@ -165,6 +165,8 @@ def make_problem(data: Dataset, request: TrainingRequest, splits: Sequence[Int8A
         genres.astype(np.int32),
         np.asarray(group_names, dtype=object),
         groups.astype(np.int32),
+        data.domain_features,
+        data.domain_rows,
         np.stack(splits),
     )
 

@@ -5,8 +5,10 @@ from pyspark.sql import functions as F
 
 from reprise.lib.tables import TASTE_PROFILES
 from reprise.lib.tables.taste_formulas import (
+    EVIDENCE_WEIGHT,
     GENRE_SUMS,
     IS_COUNTED,
+    IS_HELD_OUT,
     LISTENER_WEIGHT,
     MATCH_STATUSES,
     PROFILE_COLUMNS,
@@ -50,9 +52,9 @@ def select_facts(song_tracks: DataFrame) -> DataFrame:
     Returns
     -------
     DataFrame
-        song_id, genre (string); is_label and is_major, each 0 or 1; tempo in tenths of BPM; loudness in hundredths of
-        dB; year; key_x and key_y, the coordinates of the key on the circle of fifths, whose radius is 1024. All numbers
-        are integers. A missing or impossible value is NULL.
+        song_id, genre (string); is_label, is_tag, is_model and is_major, each 0 or 1; tempo in tenths of BPM; loudness
+        in hundredths of dB; year; key_x and key_y, the coordinates of the key on the circle of fifths, whose radius is
+        1024. All numbers are integers. A missing or impossible value is NULL.
     """
     return song_tracks.where(IS_COUNTED).selectExpr(*(f"{value} AS {name}" for name, value in SONG_FACTS.items()))
 
@@ -75,7 +77,7 @@ def compute_profiles(evidence: DataFrame, facts: DataFrame, rows: int) -> DataFr
     Parameters
     ----------
     evidence
-        Result of `gather_evidence`. Rows of songs that are not in ``facts`` are ignored.
+        Result of `gather_evidence`. Songs that are not in ``facts`` count only in ``unknown_share``.
     facts
         Result of `select_facts`, with one row per song.
     rows
@@ -90,16 +92,22 @@ def compute_profiles(evidence: DataFrame, facts: DataFrame, rows: int) -> DataFr
         evidence.repartition(1 + rows // _ROWS_PER_PARTITION, "user_id")  # the only shuffle
         .groupBy("user_id", "song_id")
         .agg(F.sum("play_count").alias("plays"))
-        .join(F.broadcast(facts), "song_id")
+        .join(F.broadcast(facts), "song_id", "left")
         .withColumn("weight", F.expr(SONG_WEIGHT))
+        .withColumn("is_held_out", F.expr(IS_HELD_OUT))
     )
     genres = songs.groupBy("user_id", "genre").agg(*(F.expr(value).alias(n) for n, value in GENRE_SUMS.items()))
     in_order = genres.sortWithinPartitions(
         *TASTE_PROFILES.key
     )  # so the window below, which needs rows sorted by user_id, adds no second sort
     listener = Window.partitionBy("user_id")
-    sums = in_order.withColumn(LISTENER_WEIGHT, F.sum("weight_sum").over(listener))
-    return sums.select(
+    sums = in_order.withColumns(
+        {
+            LISTENER_WEIGHT: F.sum(F.when(F.col("genre").isNotNull(), F.col("weight_sum"))).over(listener),
+            EVIDENCE_WEIGHT: F.sum("weight_sum").over(listener),
+        }
+    )
+    return sums.where("genre IS NOT NULL").select(
         *(
             F.expr(PROFILE_COLUMNS.get(c.name, c.name)).cast(c.type).alias(c.name)
             for c in TASTE_PROFILES.columns

@@ -1,12 +1,8 @@
 """All kinds of embedding models, and their file format: safetensors. The header contains kind and parameters."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from reprise.lib.arrays import Float32Array
@@ -14,6 +10,7 @@ from reprise.lib.detect.dictionary_lda import DictionaryLda
 from reprise.lib.detect.learned import Learned
 from reprise.lib.detect.median_pca import MedianPatch, MedianPca
 from reprise.lib.errors import InputError
+from reprise.lib.tensors import pack_tensors, unpack_tensors
 
 
 class Embedding(Protocol):
@@ -48,10 +45,7 @@ EMBEDDINGS: Mapping[str, type[Embedding]] = {
 
 def dump(embedding: Embedding, params: Mapping[str, Any]) -> bytes:
     """Serialise a trained embedding model. Equal models and parameters give equal bytes."""
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in embedding.tensors().items()}
-    # write one header entry only, because safetensors writes several entries in an arbitrary order
-    header = json.dumps({"kind": embedding.kind, "params": dict(params)}, sort_keys=True)
-    return bytes(safetensors.numpy.save(tensors, {"reprise": header}))
+    return pack_tensors(embedding.tensors(), {"kind": embedding.kind, "params": dict(params)})
 
 
 def load(data: bytes) -> Embedding:
@@ -65,10 +59,9 @@ def load(data: bytes) -> Embedding:
         ``not_a_model``: the bytes are not an embedding model, or the kind of the model is unknown.
     """
     try:
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["reprise"])
-        return EMBEDDINGS[header["kind"]].from_tensors(safetensors.numpy.load(data))
-    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        header, tensors = unpack_tensors(data)
+        return EMBEDDINGS[header["kind"]].from_tensors(tensors)
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             "not_a_model",
             f"the model file is not a trained embedding ({type(error).__name__}: {error}): train it again",

@@ -9,7 +9,7 @@ from reprise.lib.genres.metrics import SCALARS
 from reprise.lib.genres.reports import Report
 
 _COMMON_LIMITS = (
-    "The model knows only its own genres. It predicts one of them for any audio, including speech and silence.",
+    "The model knows only its own genres. Unless it abstains, it predicts one of them, also for speech and silence.",
     "Genre labels are subjective. The model reproduces the opinions and errors in the labels of its training data.",
 )
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
@@ -63,7 +63,7 @@ def make_card(
         _escape(chosen),
         _make_table(("parameter", "value"), [(name, _format_value(value)) for name, value in report.params.items()]),
         "## Metrics",
-        _escape(f"Computed on {metrics['rows']:,} rows that were not used for training or model selection."),
+        _escape(f"Computed on {metrics['rows']:,} rows that were not used for training."),
         _compare(metrics, report.leaky),
         _escape(
             "On average, the probability of the predicted genre differs from the accuracy by "

@@ -1,4 +1,7 @@
-"""Feature sets of genre models, and pooling of windows to the clip length that models are trained on."""
+"""Feature sets of genre models, and pooling of windows to the clip length that models are trained on.
+
+Models of whole tracks get one row for each window: the features of the clip around it.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from reprise.lib.arrays import Float64Array, Int64Array
-from reprise.lib.tables import AUDIO_GENRE_FEATURES, GTZAN_COLUMNS, MSD_GENRE_FEATURES, Table
+from reprise.lib.tables import AUDIO_GENRE_FEATURES, GTZAN_COLUMNS, MSD_GENRE_FEATURES, TRACK_TAGS, Table
+from reprise.lib.tables.tags import TAGS
 
 WHOLE_TRACK = -1
 """Value of ``window`` in ``audio_genre_features`` and ``track_tags`` for the row of the whole track."""
@@ -24,7 +28,7 @@ CLIP_WINDOWS = 10
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Columns that a genre model reads from a table.
+    """Columns that a genre model reads from a table, and the features that it computes from them.
 
     Parameters
     ----------
@@ -36,12 +40,52 @@ class FeatureSet:
         Names of the columns, in the order of the table's contract.
     by_window
         If True, each 3 s window is a training row, with the tempo of its track. If False, each track is a training row.
+    domain
+        Key in ``FEATURE_SETS`` of the feature set that describes the domain of a model; None for the set itself. Tags
+        do not: to a tagger, rendered music sounds like recordings of some genre.
     """
 
     name: str
     table: Table
     columns: tuple[str, ...]
     by_window: bool = False
+    domain: str | None = None
+
+    @property
+    def domain_set(self) -> "FeatureSet":
+        """The feature set that describes the domain of a model."""
+        return self if self.domain is None else FEATURE_SETS[self.domain]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features. They are those of the columns, unless the columns are tags."""
+        if self.table is not TRACK_TAGS:
+            return self.columns
+        return tuple(f"{column}_{suffix}" for suffix in _TAG_SUFFIXES for column in self.columns)
+
+    def pool_windows(self, windows: Float64Array, lengths_s: ArrayLike, starts: ArrayLike) -> Float64Array:
+        """Return the features of the clip around each window, shape (w, d); arguments as in `pool`."""
+        if self.table is TRACK_TAGS:
+            return pool_tags(windows, starts=starts)
+        return windows if self.by_window else pool(windows, lengths_s, self.columns, starts=starts)
+
+
+_TAG_SUFFIXES = ("logit_mean", "logit_std", "mean")
+
+INPUT_TAGS, INPUT_AUDIO = "track tags", "audio"
+INPUT_ANALYSES, INPUT_LIBRARY_ANALYSES = "analyses", "library analyses"
+"""Inputs of genre models: tags of audio, features of audio, analyses of the dataset, analyses of listeners' audio."""
+
+
+def name_input(feature_set: str, *, from_library: bool) -> str:
+    """Return the input of a genre model, a value of the column ``input`` of ``models``.
+
+    ``from_library`` says whether the labels were genre tags of listeners' files.
+    """
+    table = FEATURE_SETS[feature_set].table
+    if table is MSD_GENRE_FEATURES:
+        return INPUT_LIBRARY_ANALYSES if from_library else INPUT_ANALYSES
+    return INPUT_TAGS if table is TRACK_TAGS else INPUT_AUDIO
 
 
 def _feature_columns(table: Table) -> tuple[str, ...]:
@@ -66,6 +110,7 @@ FEATURE_SETS: Mapping[str, FeatureSet] = {
         ),
         FeatureSet("msd_segments", MSD_GENRE_FEATURES, _SEGMENTS),
         FeatureSet("msd", MSD_GENRE_FEATURES, _MSD),
+        FeatureSet("track_tags", TRACK_TAGS, tuple(TAGS), domain="gtzan"),
     )
 }
 """Feature sets by name. ``msd_scalars`` are the 15 features with one value per track."""
@@ -135,6 +180,40 @@ def pool(
     pooled[:, means] = centre + shift
     pooled[:, variances] = np.maximum(square - shift * shift, 0)
     return pooled
+
+
+def pool_tags(windows: ArrayLike, span: int = CLIP_WINDOWS, *, starts: ArrayLike = (0,)) -> Float64Array:
+    """Pool the tags of the ``span`` windows around each window, as `pool` does.
+
+    Parameters
+    ----------
+    windows
+        Shape (w, 50): probabilities of tags in consecutive windows of one track, or of several tracks in sequence.
+    span, starts
+        As in `pool`.
+
+    Returns
+    -------
+    ndarray, float64, shape (w, 150)
+        Mean and population standard deviation of the logits, and mean of the probabilities.
+    """
+    probabilities = np.asarray(windows, dtype=np.float64)
+    logits = compute_logits(probabilities)
+    first, stop = _find_spans(len(logits), np.asarray(starts, dtype=np.int64), span)
+    count = (stop - first)[:, None]
+    mean = _sum_ranges(logits, first, stop) / count
+    square = _sum_ranges(logits * logits, first, stop) / count
+    spread = np.sqrt(np.maximum(square - mean * mean, 0))
+    return np.hstack([mean, spread, _sum_ranges(probabilities, first, stop) / count])
+
+
+def compute_logits(probabilities: Float64Array) -> Float64Array:
+    """Return the logits of probabilities, which are limited to 1e-7 … 1 - 1e-7."""
+    limited = np.clip(probabilities, MIN_TAG_PROBABILITY, 1 - MIN_TAG_PROBABILITY)
+    return np.asarray(np.log(limited / (1 - limited)), dtype=np.float64)
+
+
+MIN_TAG_PROBABILITY = 1e-7
 
 
 def _find_spans(count: int, starts: Int64Array, span: int) -> tuple[Int64Array, Int64Array]:

@@ -10,6 +10,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 
 from reprise.lib.errors import InputError
+from reprise.lib.genres.discriminant_analysis import DiscriminantAnalysis
 from reprise.lib.genres.ensembles import Stacking, Voting
 from reprise.lib.genres.gaussians import Gaussians
 from reprise.lib.genres.neighbours import Neighbours
@@ -175,6 +176,10 @@ def _make_logistic_regression(params: Params, context: TrainingContext) -> Any:
     return LogisticRegression(C=params["c"], max_iter=3000, class_weight=_class_weight(context))
 
 
+def _make_discriminant_analysis(_: Params, context: TrainingContext) -> Any:
+    return DiscriminantAnalysis(context.balanced, context.seed)
+
+
 def _make_naive_bayes(params: Params, context: TrainingContext) -> Any:
     uniform = np.full(context.n_genres, 1 / context.n_genres)
     return GaussianNB(priors=uniform if context.balanced else None, var_smoothing=params["smoothing"])
@@ -321,6 +326,14 @@ LEARNERS: Mapping[str, Learner] = {
                 {"scaling": "power", "c": 0.1},
                 {"selection": "recursive", "kept": 0.7},
             ),
+            max_rows=200_000,
+        ),
+        Learner(
+            "discriminant_analysis",
+            "linear discriminant analysis",
+            {"scaling": "standard", **_NO_SELECTION},
+            _make_discriminant_analysis,
+            ({"scaling": "quantile"}, {"scaling": "power"}),
             max_rows=200_000,
         ),
         Learner(

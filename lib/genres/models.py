@@ -11,10 +11,16 @@ from sklearn.exceptions import ConvergenceWarning
 
 from reprise.lib.arrays import Float64Array
 from reprise.lib.errors import InputError
+from reprise.lib.genres.domains import Domain
 from reprise.lib.genres.ensembles import fit_pipeline
+from reprise.lib.genres.estimator_files import from_tree, to_tree
 from reprise.lib.genres.learners import LEARNERS, TrainingContext
-from reprise.lib.genres.skops_archives import pack, unpack
+from reprise.lib.tensors import pack_tensors, unpack_tensors
 
+MAX_BYTES = 1 << 30
+"""Maximum total size of a model's arrays in bytes."""
+
+_FORMAT = 2
 _MAX_VALUE = float(np.finfo(np.float32).max)
 
 
@@ -34,6 +40,10 @@ class GenreModel:
         The k genres in ascending order. The columns of predictions are in the same order.
     estimator
         Fitted pipeline that maps rows, which can contain NaN, to the probabilities of codes 0 to k - 1.
+    domain
+        Music on which the model was trained; None if it is not known.
+    min_probability
+        If no genre is at least this likely, the model abstains.
     """
 
     learner: str
@@ -41,6 +51,8 @@ class GenreModel:
     feature_set: str
     genres: tuple[str, ...]
     estimator: Any
+    domain: Domain | None = None
+    min_probability: float = 0.0
 
     def predict(self, rows: NDArray[np.floating[Any]]) -> Float64Array:
         """Predict the probabilities of the genres.
@@ -133,52 +145,127 @@ def fit_model(
     with threadpool_limits(1), warnings.catch_warnings():
         # a fit that stopped before convergence is evaluated on held-out rows like any other
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "n_quantiles .* is greater than the total number of samples")
+        warnings.filterwarnings("ignore", "Only one sample available")
         try:
             fit_pipeline(pipeline, cleaned, codes, group_names)
         except ValueError as error:
             raise InputError(
                 "bad_params", f"{learner} cannot be fitted with {dict(params)} ({error}): use other hyperparameters"
             ) from error
-    return GenreModel(learner, tuple(features), feature_set, tuple(names), pipeline)
+    # without what predictions do not need, and with arrays in the order of a file: the order can change the last bits
+    return GenreModel(learner, tuple(features), feature_set, tuple(names), from_tree(*to_tree(pipeline, "")))
 
 
 def dump(model: GenreModel) -> bytes:
-    """Serialise a model as a skops archive. The same model gives the same bytes.
+    """Serialise a model as safetensors. The same model gives the same bytes.
 
     Raises
     ------
     InputError
         ``too_large``: the model exceeds the size limit of `load`.
     """
-    header = {
+    tree, arrays = to_tree(model.estimator, "estimator")
+    header: dict[str, Any] = {
+        "format": _FORMAT,
         "learner": model.learner,
         "features": list(model.features),
         "feature_set": model.feature_set,
         "genres": list(model.genres),
+        "estimator": tree,
+        "min_probability": model.min_probability,
+        "domain": None,
     }
-    return pack(header, model.estimator)
+    if model.domain is not None:
+        header["domain"], of_domain = _pack_domain(model.domain)
+        arrays |= of_domain
+    if sum(array.nbytes for array in arrays.values()) > MAX_BYTES:
+        raise InputError(
+            "too_large", f"the fitted model exceeds {MAX_BYTES >> 20} MiB: use fewer trees, members or training rows"
+        )
+    return pack_tensors(arrays, header)
 
 
 def load(data: bytes) -> GenreModel:
     """Load a model from bytes that `dump` returned.
 
-    No code from the bytes runs. Only objects whose types are in an allow-list are created. The contents of these
-    objects are checked.
+    No code from the bytes runs: they name kinds of estimators and contain arrays. The indices in trees, which compiled
+    code follows, are checked.
 
     Raises
     ------
     InputError
-        ``not_a_model``: the bytes are not a genre model, or were written with another version of scikit-learn.
-        ``missing_extra``: the model is an XGBoost model, and XGBoost is not installed.
+        ``not_a_model``: the bytes are not a genre model.
     """
-    header, estimator = unpack(data)
-    return GenreModel(
+    try:
+        if data[:2] == b"PK":
+            raise InputError(
+                "not_a_model",
+                "it has the format of an older version of reprise: run train-genre --reproduce ID --force",
+            )
+        if len(data) > 2 * MAX_BYTES:
+            raise ValueError(f"it is larger than {2 * MAX_BYTES >> 20} MiB")
+        header, arrays = unpack_tensors(data)
+        model = _read_model(header, arrays)
+    except InputError:
+        raise
+    except Exception as error:  # libraries can raise any error when they predict with damaged arrays
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError("not_a_model", f"the file is not a genre model ({reason}): train the model again") from None
+    return model
+
+
+def _read_model(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> GenreModel:
+    if header["format"] != _FORMAT:
+        raise ValueError(f"unsupported format {header['format']!r}")
+    names = [header["features"], header["genres"]]
+    if not all(isinstance(one, list) and one and len(set(one)) == len(one) for one in names):
+        raise TypeError("features or genres are not a list of distinct names")
+    if not all(isinstance(one, str) for one in (header["learner"], header["feature_set"], *names[0], *names[1])):
+        raise TypeError("a name is not a string")
+    if sorted(header["genres"]) != header["genres"]:
+        raise ValueError("the genres are not sorted")
+    model = GenreModel(
         header["learner"],
         tuple(header["features"]),
         header["feature_set"],
         tuple(header["genres"]),
-        estimator,
+        from_tree(header["estimator"], arrays),
+        None if header["domain"] is None else _read_domain(header["domain"], arrays),
+        float(header["min_probability"]),
     )
+    d, k = len(model.features), len(model.genres)
+    found = np.asarray(model.estimator.predict_proba(np.vstack([np.zeros(d), np.full(d, np.nan)])))
+    if found.shape != (2, k) or not np.isfinite(found).all() or (found < 0).any() or (found.sum(axis=1) <= 0).any():
+        raise ValueError("its predictions are not probabilities")
+    return model
+
+
+def _pack_domain(domain: Domain) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the domain for the header of a file, and its arrays."""
+    arrays: dict[str, NDArray[Any]] = {"domain/quantiles": domain.quantiles}
+    trees: dict[str, Any] = {}
+    for name, pipeline in (("distances", domain.distances), ("other", domain.other)):
+        trees[name] = None
+        if pipeline is not None:
+            trees[name], more = to_tree(pipeline, f"domain/{name}")
+            arrays |= more
+    limits = {"max_distance": domain.max_distance, "max_other": domain.max_other}
+    return {"features": list(domain.features), **trees, **limits}, arrays
+
+
+def _read_domain(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Domain:
+    domain = Domain(
+        tuple(map(str, header["features"])),
+        arrays["domain/quantiles"],
+        from_tree(header["distances"], arrays),
+        float(header["max_distance"]),
+        None if header["other"] is None else from_tree(header["other"], arrays),
+        float(header["max_other"]),
+    )
+    if not (domain.measure(np.zeros((1, len(domain.features)))) >= 0).all():
+        raise ValueError("its domain cannot be measured")
+    return domain
 
 
 def _replace_unusable(rows: NDArray[np.floating[Any]], d: int) -> Float64Array:

@@ -3,8 +3,8 @@
 from typing import Self
 
 import numpy as np
-from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.neighbors import NearestNeighbors
 
 from reprise.lib.arrays import Float64Array, Int64Array
 
@@ -44,13 +44,13 @@ class Neighbours(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the probabilities of the genres, shape (n, k)."""
         count, k = min(self.neighbours, len(self.rows_)), len(self.classes_)
         queries = np.asarray(rows, dtype=np.float32)
+        search = NearestNeighbors(n_neighbors=count, algorithm="brute", metric="manhattan").fit(self.rows_)
         votes = np.full((len(rows), k), 0.5)
         for first in range(0, len(rows), _BLOCK_ROWS):
-            distances = cdist(queries[first : first + _BLOCK_ROWS], self.rows_, "cityblock")
-            nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+            distances, nearest = search.kneighbors(queries[first : first + _BLOCK_ROWS])
             weights = np.ones(nearest.shape)
             if self.weighted:
-                weights /= np.maximum(np.take_along_axis(distances, nearest, axis=1), _MIN_DISTANCE)
+                weights /= np.maximum(distances, _MIN_DISTANCE)
                 weights *= count / weights.sum(axis=1, keepdims=True)
             row = np.arange(first, first + len(nearest))[:, None]
             np.add.at(votes, (row, self.codes_[nearest]), weights)

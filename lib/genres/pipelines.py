@@ -1,10 +1,13 @@
 """Preprocessing of feature rows before a learner: imputation, scaling, feature selection."""
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.feature_selection import RFE, f_classif
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer, StandardScaler
 
@@ -42,16 +45,6 @@ class Bounds(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.clip(rows, -_MAX_DEVIATIONS, _MAX_DEVIATIONS)
 
 
-class Quantiles(QuantileTransformer):  # type: ignore[misc]
-    """Map each feature to a normal distribution by its quantiles. There are at most as many quantiles as rows."""
-
-    def fit(self, rows: Float64Array, codes: Int64Array | None = None) -> Self:  # noqa: ARG002 - the signature that scikit-learn calls
-        """Fit the quantiles."""
-        self.n_quantiles: int = min(self.n_quantiles, len(rows))
-        super().fit(rows)
-        return self
-
-
 class Selection(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Keep the features that are most informative about the genre.
 
@@ -60,7 +53,7 @@ class Selection(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     method
         ``univariate`` keeps the features with the highest F values. The F value of a feature does not depend on the
         other features. ``recursive`` is recursive feature elimination (Guyon et al. 2002): each round drops 10 % of the
-        remaining features, those with the smallest weights in a ridge regression that predicts the genres. ``embedded``
+        features, those with the smallest weights in a ridge regression that predicts the genres. ``embedded``
         keeps the features with the highest importance in a forest of extremely randomised trees.
     share
         Share of the features to keep, above 0 and at most 1. At least one feature is kept. A constant feature is kept
@@ -132,7 +125,7 @@ def make_pipeline(
         # keep columns in which all values are missing, because dropping one would shift the columns after it
         steps.append(("fill", SimpleImputer(strategy="median", keep_empty_features=True)))
     if scaling == "quantile":
-        quantiles = Quantiles(n_quantiles=_QUANTILES, output_distribution="normal", random_state=seed)
+        quantiles = QuantileTransformer(n_quantiles=_QUANTILES, output_distribution="normal", random_state=seed)
         steps.append(("scale", quantiles))
     elif scaling == "power":
         # standardise first, because the fitted powers overflow for values far from 0
@@ -150,21 +143,12 @@ def _standardise(rows: Float64Array) -> Float64Array:
 
 
 def _select_by_f_value(rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
-    sizes = np.bincount(codes)[:, None]
-    means = np.stack([np.bincount(codes, weights=column) for column in rows.T], axis=1) / np.maximum(sizes, 1)
-    between = (sizes * means**2).sum(axis=0)
-    within = np.maximum((rows**2).sum(axis=0) - between, 1e-12)
-    return np.argsort(-between / within, kind="stable")[:count]
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", UserWarning)  # features that are constant within the genres
+        scores = f_classif(rows, codes)[0]
+    return np.argsort(-np.nan_to_num(scores), kind="stable")[:count]
 
 
 def _eliminate_recursively(rows: Float64Array, codes: Int64Array, count: int) -> Int64Array:
-    targets = np.eye(codes.max() + 1)[codes]
-    targets -= targets.mean(axis=0)
-    moments, products = rows.T @ rows / len(rows), rows.T @ targets / len(rows)
-    remaining = np.arange(rows.shape[1])
-    while len(remaining) > count:
-        ridge = moments[np.ix_(remaining, remaining)] + np.eye(len(remaining)) * (_RIDGE / len(rows))
-        weight = np.linalg.norm(np.linalg.solve(ridge, products[remaining]), axis=1)
-        dropped = min(max(int(len(remaining) * _DROP_SHARE), 1), len(remaining) - count)
-        remaining = np.sort(remaining[np.argsort(weight, kind="stable")[dropped:]])
-    return remaining
+    elimination = RFE(RidgeClassifier(alpha=_RIDGE), n_features_to_select=count, step=_DROP_SHARE)
+    return np.flatnonzero(elimination.fit(rows, codes).support_)

@@ -200,7 +200,7 @@ class PairwiseSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 margins.append(_compute_margins(self._fit_svm(rows[train], codes[train]), rows[test]))
                 truth.append(codes[test])
         held_out, held_out_codes = np.concatenate(margins), np.concatenate(truth)
-        self.svm_ = self._fit_svm(rows, codes)
+        self._store(self._fit_svm(rows, codes))
         self.slope_, self.power_ = 1.0, 1.0
         if len(held_out_codes):
             weights = compute_row_weights(held_out_codes, self.balanced)
@@ -210,8 +210,11 @@ class PairwiseSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
         """Return the probabilities of the genres, shape (n, k)."""
-        margins = _compute_margins(self.svm_, rows)
-        return softmax(_sum_log_wins(margins, self.slope_, len(self.classes_)) * self.power_)
+        k = len(self.classes_)
+        margins = np.empty((len(rows), k * (k - 1) // 2))
+        for first in range(0, len(rows), _BLOCK_ROWS):
+            margins[first : first + _BLOCK_ROWS] = self._compute_margins(rows[first : first + _BLOCK_ROWS])
+        return softmax(_sum_log_wins(margins, self.slope_, k) * self.power_)
 
     def _fit_svm(self, rows: Float64Array, codes: Int64Array) -> SVC:
         return SVC(
@@ -223,35 +226,40 @@ class PairwiseSvm(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             random_state=self.seed,
         ).fit(rows, codes)
 
+    def _store(self, svm: SVC) -> None:
+        """Keep the arrays of a fitted machine that decisions need."""
+        # for two genres, a positive decision of scikit-learn means the second genre, else the first genre of the pair
+        sign = -1 if len(svm.classes_) == 2 else 1
+        self.vectors_, self.counts_ = svm.support_vectors_, svm.n_support_
+        self.dual_, self.intercepts_ = sign * svm.dual_coef_, sign * svm.intercept_
+
+    def _compute_margins(self, rows: Float64Array) -> Float64Array:
+        """Return the decision values of rows, as `_compute_margins` does for a machine of scikit-learn."""
+        kernel = np.exp(cdist(rows, self.vectors_, "sqeuclidean") * (-self.gamma / max(rows.shape[1], 1)))
+        if self.counts_.sum() != len(self.vectors_) or len(self.counts_) != len(self.classes_):
+            raise ValueError("the support vectors of a machine do not match its genres")
+        stops = np.cumsum(self.counts_)
+        of = [slice(stop - count, stop) for stop, count in zip(stops, self.counts_, strict=True)]
+        pairs = _list_pairs(len(self.classes_))
+        margins = np.empty((len(rows), len(pairs)))
+        for number, (one, other) in enumerate(pairs):
+            # dual_ has one row for each genre but the vector's own
+            margins[:, number] = (
+                kernel[:, of[one]] @ self.dual_[other - 1, of[one]]
+                + kernel[:, of[other]] @ self.dual_[one, of[other]]
+                + self.intercepts_[number]
+            )
+        return margins
+
 
 def _compute_margins(svm: SVC, rows: Float64Array) -> Float64Array:
     """Return the decision values of rows, shape (n, k (k - 1) / 2).
 
     The columns are pairs of genres. A positive value means the first genre of the pair.
     """
-    _check_svm(svm)
     values = np.asarray(svm.decision_function(rows), dtype=np.float64)
     # for two genres, scikit-learn returns one column, in which a positive value means the second genre
     return -values[:, None] if values.ndim == 1 else values
-
-
-def _check_svm(svm: SVC) -> None:
-    """Check the kernel and the array shapes of a machine: it can come from a file, and libsvm does not check shapes."""
-    k, d, s = len(svm.classes_), svm.n_features_in_, len(svm.support_)
-    counts = svm._n_support
-    if not (
-        svm.kernel == "rbf"
-        and svm._sparse is False
-        and svm.support_vectors_.shape == (s, d)
-        and svm.shape_fit_[1] == d
-        and svm._dual_coef_.shape == (k - 1, s)
-        and svm._intercept_.shape == (k * (k - 1) // 2,)
-        and counts.shape == (k,)
-        and (counts >= 0).all()
-        and int(counts.sum(dtype=np.int64)) == s
-        and len(svm._probA) == len(svm._probB) == 0
-    ):
-        raise ValueError("the support vectors and coefficients of a support vector machine do not match")
 
 
 def _sum_log_wins(margins: Float64Array, slope: float, k: int) -> Float64Array:

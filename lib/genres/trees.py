@@ -1,25 +1,27 @@
-"""Forests and gradient boosting of scikit-learn, stored as a few arrays instead of thousands of objects.
+"""Forests and gradient boosting, fitted by scikit-learn and stored as a few arrays.
 
-scikit-learn's compiled code follows the branches of a tree without bounds checks, so arrays from a file are checked
-before they become trees. Rows are float64 of shape (n, d). Codes are int64 of shape (n,) and contain every integer from
-0 to k - 1.
+Predictions need only the arrays. The compiled code that follows the branches of a tree checks no bounds, so the arrays
+of a file are checked first. Rows are float64 of shape (n, d). Codes are int64 of shape (n,) and contain every integer
+from 0 to k - 1.
 """
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
-from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-from sklearn.tree._tree import NODE_DTYPE, Tree
 
-from reprise.lib.arrays import Float64Array, Int64Array
+from reprise.lib.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from reprise.lib.genres.svm import softmax
 
 _LEAF = -1
+
+Nodes = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+"""Nodes of one tree: left and right children, features and thresholds."""
 
 
 def check_branches(
@@ -65,32 +67,54 @@ def check_branches(
     return bounds
 
 
-class _Trees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Base class that stores the nodes of all trees as arrays. The first prediction builds the trees from them.
+@njit(cache=True, nogil=True)
+def _find_leaves(
+    rows: Float64Array,
+    left: Int32Array,
+    right: Int32Array,
+    feature: Int32Array,
+    threshold: Float64Array,
+    unknown_left: BoolArray,
+) -> Int64Array:
+    """Return the leaf of a tree that each row (n, d) reaches. Rows up to a threshold go left, as in scikit-learn."""
+    leaves = np.empty(len(rows), dtype=np.int64)
+    for row in range(len(rows)):
+        node = 0
+        while left[node] != _LEAF:
+            value = rows[row, feature[node]]
+            goes_left = unknown_left[node] if np.isnan(value) else value <= threshold[node]
+            node = left[node] if goes_left else right[node]
+        leaves[row] = node
+    return leaves
 
-    The arrays are ``starts_``, ``left_``, ``right_``, ``feature_`` and ``threshold_``.
+
+class _Trees(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Base class that stores the nodes of all trees in arrays.
+
+    The arrays are ``starts_``, the first node of each tree, and for each node ``left_``, ``right_``, ``feature_`` and
+    ``threshold_``.
     """
 
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_built"}
+    def _store(self, d: int, k: int, trees: Sequence[Nodes]) -> None:
+        left, right, feature, threshold = (np.concatenate(arrays) for arrays in zip(*trees, strict=True))
+        self.starts_ = np.cumsum([0, *(len(tree[0]) for tree in trees)])[:-1].astype(np.int32)
+        self.left_, self.right_, self.feature_ = (one.astype(np.int32) for one in (left, right, feature))
+        self.threshold_ = threshold.astype(np.float64)
+        self.n_features_in_ = d
+        self.classes_ = np.arange(k)
 
-    def _store(self, left: list[Any], right: list[Any], feature: list[Any], threshold: list[Any]) -> None:
-        self.starts_ = np.cumsum([0, *map(len, left)])[:-1].astype(np.int32)
-        self.left_, self.right_ = (np.concatenate(side).astype(np.int32) for side in (left, right))
-        self.feature_ = np.concatenate(feature).astype(np.int32)
-        self.threshold_ = np.concatenate(threshold).astype(np.float64)
-
-    def _build_trees(self) -> list[Any]:
-        if getattr(self, "_built", None) is None:
-            bounds = check_branches(self.starts_, self.left_, self.right_, self.feature_, int(self.n_features_in_))
-            if len(self.threshold_) != len(self.left_):
-                raise ValueError("the trees have different numbers of thresholds and nodes")
-            self._built = [self._build_tree(slice(first, stop)) for first, stop in pairwise(bounds.tolist())]
-        return self._built
-
-    def _build_tree(self, nodes: slice) -> Any:
-        raise NotImplementedError
+    def _iterate_leaves(self, rows: Float64Array, unknown_left: BoolArray) -> Iterator[tuple[slice, Int64Array]]:
+        """Yield for each tree the slice of its nodes, and the leaf of each row, counted from the start of the tree."""
+        if rows.shape[1] != self.n_features_in_:
+            raise ValueError(f"expected rows of {self.n_features_in_} features, got {rows.shape[1]}")
+        arrays: tuple[Any, ...] = (self.left_, self.right_, self.feature_, self.threshold_, unknown_left)
+        bounds = check_branches(self.starts_, self.left_, self.right_, self.feature_, int(self.n_features_in_))
+        if not all(array.shape == self.left_.shape for array in arrays):
+            raise ValueError("the arrays of the trees have different lengths")
+        contiguous = np.ascontiguousarray(rows, dtype=np.float64)
+        for first, stop in pairwise(bounds.tolist()):
+            nodes = slice(first, stop)
+            yield nodes, _find_leaves(contiguous, *(array[nodes] for array in arrays))
 
 
 class Forest(_Trees):
@@ -135,49 +159,49 @@ class Forest(_Trees):
             self.trees,
             max_features=self.max_features,
             min_samples_leaf=self.min_leaf_rows,
-            max_leaf_nodes=2_000,  # without this, a forest fitted to 100,000 rows exceeds the size limit of an archive
+            max_leaf_nodes=2_000,  # without this, a forest fitted to 100,000 rows exceeds the size limit of a file
             class_weight="balanced" if self.balanced else None,
             random_state=self.seed,
         ).fit(rows, codes)
         trees = [member.tree_ for member in forest.estimators_]
-        self._store(*([getattr(tree, name) for tree in trees] for name in _FOREST_FIELDS))
-        self.n_features_in_ = rows.shape[1]
+        nodes = [(one.children_left, one.children_right, one.feature, one.threshold) for one in trees]
+        self._store(rows.shape[1], int(codes.max()) + 1, nodes)
         values = np.concatenate([tree.value[:, 0, :] for tree in trees])
         self.leaves_ = values[self.left_ == _LEAF].astype(np.float32)
-        self.classes_ = np.arange(int(codes.max()) + 1)
         return self
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
         """Return the probabilities of the genres, shape (n, k)."""
-        trees = self._build_trees()
-        if rows.shape[1] != self.n_features_in_:
-            raise ValueError(f"expected rows of {self.n_features_in_} features, got {rows.shape[1]}")
-        rows32 = np.ascontiguousarray(rows, dtype=np.float32)
+        leaf_of_node = np.cumsum(self.left_ == _LEAF) - 1
         total = np.zeros((len(rows), len(self.classes_)))
-        for tree in trees:
-            total += tree.predict(rows32)
+        # scikit-learn compares float32 values with the thresholds
+        rounded = rows.astype(np.float32).astype(np.float64)
+        for nodes, leaves in self._iterate_leaves(rounded, np.zeros(len(self.left_), dtype=np.bool_)):
+            total += self.leaves_[leaf_of_node[nodes][leaves]]
         return np.asarray(total / total.sum(axis=1, keepdims=True), dtype=np.float64)
 
-    def _build_tree(self, nodes: slice) -> Any:
-        left = self.left_[nodes]
-        d = int(self.n_features_in_)
-        k, n = len(self.classes_), len(left)
-        first_leaf = int(np.count_nonzero(self.left_[: nodes.start] == _LEAF))
-        leaf = left == _LEAF
-        values = np.zeros((n, 1, k))
-        values[leaf, 0] = self.leaves_[first_leaf : first_leaf + int(leaf.sum())]
-        records = np.zeros(n, dtype=NODE_DTYPE)
-        records["left_child"], records["right_child"] = left, self.right_[nodes]
-        records["feature"], records["threshold"] = self.feature_[nodes], self.threshold_[nodes]
-        tree = Tree(d, np.array([k], dtype=np.intp), 1)
-        tree.__setstate__({"max_depth": 0, "node_count": n, "nodes": records, "values": values})
-        return tree
+
+class BoostedTrees(_Trees):
+    """Base class of gradient boosting. A tree adds its values to the logits of one genre.
+
+    Further arrays are ``value_`` and, for rows whose feature is NaN, ``unknown_left_``, both for each node, and
+    ``baseline_``, the logits without trees. For two genres there is one logit, which belongs to the second genre.
+    """
+
+    def predict_proba(self, rows: Float64Array) -> Float64Array:
+        """Return the probabilities of the genres, shape (n, k)."""
+        logits = self._sum_trees(rows) + self.baseline_
+        return softmax(logits if logits.shape[1] > 1 else np.hstack([np.zeros_like(logits), logits]))
+
+    def _sum_trees(self, rows: Float64Array) -> Float64Array:
+        width = len(self.baseline_)
+        logits = np.zeros((len(rows), width))
+        for number, (nodes, leaves) in enumerate(self._iterate_leaves(rows, self.unknown_left_)):
+            logits[:, number % width] += self.value_[nodes][leaves]
+        return logits
 
 
-_FOREST_FIELDS = ("children_left", "children_right", "feature", "threshold")
-
-
-class GradientBoosting(_Trees):
+class GradientBoosting(BoostedTrees):
     """Gradient boosting on histograms (Ke et al. 2017); NaN is a missing value.
 
     Parameters
@@ -231,39 +255,14 @@ class GradientBoosting(_Trees):
             class_weight="balanced" if self.balanced else None,
             random_state=self.seed,
         ).fit(rows, codes)
-        nodes = [predictor.nodes for predictors in boosting._predictors for predictor in predictors]
+        trees = [predictor.nodes for predictors in boosting._predictors for predictor in predictors]
         # scikit-learn marks a leaf of these trees with a flag, and a leaf of a forest with the child -1
-        left = [np.where(one["is_leaf"], _LEAF, one["left"].astype(np.int64)) for one in nodes]
-        self._store(left, *([one[name] for one in nodes] for name in ("right", "feature_idx", "num_threshold")))
-        self.value_, self.unknown_left_ = (
-            np.concatenate([one[name] for one in nodes]) for name in ("value", "missing_go_to_left")
-        )
+        left = [np.where(one["is_leaf"], _LEAF, one["left"].astype(np.int64)) for one in trees]
+        nodes = [
+            (to, one["right"], one["feature_idx"], one["num_threshold"]) for to, one in zip(left, trees, strict=True)
+        ]
+        self._store(rows.shape[1], int(codes.max()) + 1, nodes)
+        self.value_ = np.concatenate([one["value"] for one in trees])
+        self.unknown_left_ = np.concatenate([one["missing_go_to_left"] for one in trees]).astype(np.bool_)
         self.baseline_ = boosting._baseline_prediction.reshape(-1)
-        self.n_features_in_ = rows.shape[1]
-        self.classes_ = np.arange(int(codes.max()) + 1)
         return self
-
-    def predict_proba(self, rows: Float64Array) -> Float64Array:
-        """Return the probabilities of the genres, shape (n, k)."""
-        trees = self._build_trees()
-        if rows.shape[1] != self.n_features_in_:
-            raise ValueError(f"expected rows of {self.n_features_in_} features, got {rows.shape[1]}")
-        rows = np.ascontiguousarray(rows, dtype=np.float64)
-        no_categories, feature_map = np.zeros((0, 8), dtype=np.uint32), np.zeros(rows.shape[1], dtype=np.uint32)
-        logits = np.tile(self.baseline_, (len(rows), 1))
-        width = logits.shape[1]
-        for number, tree in enumerate(trees):
-            logits[:, number % width] += tree.predict(rows, no_categories, feature_map, 1)
-        # for two genres there is one column of logits, which belongs to the second genre
-        return softmax(logits if width > 1 else np.hstack([np.zeros_like(logits), logits]))
-
-    def _build_tree(self, nodes: slice) -> Any:
-        left = self.left_[nodes]
-        leaf = left == _LEAF
-        records = np.zeros(len(left), dtype=PREDICTOR_RECORD_DTYPE)
-        records["left"], records["right"] = np.where(leaf, 0, left), np.where(leaf, 0, self.right_[nodes])
-        records["is_leaf"], records["feature_idx"] = leaf, self.feature_[nodes]
-        records["num_threshold"], records["value"] = self.threshold_[nodes], self.value_[nodes]
-        records["missing_go_to_left"] = self.unknown_left_[nodes]
-        no_categories = np.zeros((0, 8), dtype=np.uint32)
-        return TreePredictor(records, no_categories, no_categories)

@@ -1,18 +1,18 @@
-"""XGBoost learner. Its trees are stored as JSON, so that it can be saved without pickle."""
+"""XGBoost learner. XGBoost fits the trees; predictions do not need it."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 from reprise.lib.arrays import Float64Array, Int64Array
 from reprise.lib.errors import InputError
 from reprise.lib.genres.svm import compute_row_weights
-from reprise.lib.genres.trees import check_branches
+from reprise.lib.genres.trees import BoostedTrees, Nodes
 
 
-class XgBoost(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class XgBoost(BoostedTrees):
     """Gradient boosting by XGBoost (Chen & Guestrin 2016); NaN is a missing value.
 
     Parameters
@@ -63,43 +63,31 @@ class XgBoost(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "verbosity": 0,
         }
         booster = xgboost.train(params, data, num_boost_round=self.rounds)
-        self.trees_ = np.frombuffer(bytes(booster.save_raw("json")), dtype=np.uint8)
-        self.classes_ = np.arange(k)
+        trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
+        self._store(rows.shape[1], k, [_read_nodes(tree) for tree in trees])
+        # leaves have their values in the place of thresholds
+        self.value_ = np.concatenate([tree["split_conditions"] for tree in trees])
+        self.unknown_left_ = np.concatenate([tree["default_left"] for tree in trees]).astype(np.bool_)
+        self.baseline_ = np.zeros(k)
+        (logits,) = booster.predict(xgboost.DMatrix(rows[:1], nthread=1), output_margin=True)
+        self.baseline_ = logits - self._sum_trees(_round(rows[:1]))[0]
         return self
 
     def predict_proba(self, rows: Float64Array) -> Float64Array:
         """Return the probabilities of the genres, shape (n, k)."""
-        xgboost = _import_xgboost()
-        if getattr(self, "_booster", None) is None:
-            self._check_trees(rows.shape[1])
-            self._booster = xgboost.Booster({"nthread": 1}, model_file=bytearray(self.trees_.tobytes()))
-        data = xgboost.DMatrix(rows, nthread=1)
-        return np.asarray(self._booster.predict(data), dtype=np.float64).reshape(len(rows), len(self.classes_))
+        return super().predict_proba(_round(rows))
 
-    def _check_trees(self, d: int) -> None:
-        """Check the trees, because they can come from a file and XGBoost follows branches without bounds checks."""
-        model = json.loads(self.trees_.tobytes())["learner"]
-        trees = model["gradient_booster"]["model"]["trees"]
-        genres = model["gradient_booster"]["model"]["tree_info"]
-        k = len(self.classes_)
-        if int(model["learner_model_param"]["num_feature"]) != d or int(model["learner_model_param"]["num_class"]) != k:
-            raise ValueError("the numbers of features or genres of the XGBoost trees differ from those of the model")
-        if len(genres) != len(trees) or not all(0 <= int(genre) < k for genre in genres):
-            raise ValueError("the genre of an XGBoost tree is not in the model, or a tree has no genre")
-        for tree in trees:
-            left, right, feature = (
-                np.array(tree[name], dtype=np.int64) for name in ("left_children", "right_children", "split_indices")
-            )
-            check_branches(np.zeros(1), left, right, feature, d)
-            sizes = {len(tree[name]) for name in ("split_conditions", "split_type", "default_left", "base_weights")}
-            if sizes != {len(left)} or int(tree["tree_param"]["num_nodes"]) != len(left):
-                raise ValueError("the arrays of an XGBoost tree have different lengths")
-            if any(tree["split_type"]) or any(tree["categories_nodes"]):
-                raise ValueError("an XGBoost tree has categorical splits")
 
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_booster"}
+def _read_nodes(tree: Mapping[str, Any]) -> Nodes:
+    threshold = np.array(tree["split_conditions"], dtype=np.float32)
+    # XGBoost sends rows below a threshold to the left, our trees also rows equal to it
+    below = np.nextafter(threshold, np.float32(-np.inf))
+    return np.array(tree["left_children"]), np.array(tree["right_children"]), np.array(tree["split_indices"]), below
+
+
+def _round(rows: Float64Array) -> Float64Array:
+    """Round rows to float32, as XGBoost does."""
+    return rows.astype(np.float32).astype(np.float64)
 
 
 def _import_xgboost() -> Any:

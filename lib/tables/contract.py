@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Type = Literal["string", "int", "bigint", "float", "double", "timestamp", "array<string>", "array<int>", "array<float>"]
+Type = Literal[
+    "string", "int", "bigint", "float", "double", "boolean", "timestamp", "array<string>", "array<int>", "array<float>"
+]
 
 
 @dataclass(frozen=True)

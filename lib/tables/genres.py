@@ -18,6 +18,19 @@ GENRE_SCORES = Table(
             "probability of the genre; sum over the genres of a track and model is 1; for audio, mean over windows",
             nullable=False,
         ),
+        Column(
+            "outside",
+            "double",
+            "how far the track lies outside the music on which the model was trained; 1 = limit; NULL = cannot be told",
+            added=True,
+        ),
+        Column(
+            "abstains",
+            "boolean",
+            "true if the model has no answer: outside its domain, where its probabilities are averaged with a guess, or"
+            " with all probabilities too low; NULL in rows written before 0.2",
+            added=True,
+        ),
         Column("rank", "int", "1 = most likely genre of the track by this model", nullable=False),
         Column("sha256", "string", "SHA-256 of the input file of the features", nullable=False),
         RUN_ID,

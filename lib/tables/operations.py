@@ -72,6 +72,16 @@ MODELS = Table(
         key("model_id", "kind, and a hash of data and parameters; equal inputs give the same id"),
         Column("kind", "string", "method, e.g. learned or genre/random_forest", nullable=False),
         Column("task", "string", "task: cover_embedding, genre or tags; NULL in rows written before 0.2", added=True),
+        Column(
+            "input",
+            "string",
+            "input of genre models: track tags, audio, analyses or library analyses; else NULL",
+            added=True,
+        ),
+        Column(
+            "quality", "double", "quality on music that was not used for training: macro F1 of genre models", added=True
+        ),
+        Column("domain", "string", "music on which the model was trained: quantiles of its features, JSON", added=True),
         Column("trained_at", "timestamp", "end of the training, UTC", nullable=False),
         Column("params", "string", "parameters of the training, JSON", nullable=False),
         Column("metrics", "string", "quality metrics, JSON", nullable=False),

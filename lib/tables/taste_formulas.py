@@ -31,7 +31,7 @@ The conditions apply to evidence rows after a left join with ``song_tracks``.
 SONG_FACTS: Mapping[str, str] = {
     "song_id": "song_id",
     "genre": "genre",
-    "is_label": "CAST(is_label AS INT)",
+    **{f"is_{basis}": f"CAST(basis = '{basis}' AS INT)" for basis in ("label", "tag", "model")},
     "tempo": f"CAST(round({TEMPO_UNIT} * CASE WHEN tempo BETWEEN 0 AND 1000 THEN tempo END) AS BIGINT)",
     "loudness": f"CAST(round({LOUDNESS_UNIT} * CASE WHEN loudness BETWEEN -200 AND 200 THEN loudness END) AS BIGINT)",
     # one step on the circle of fifths is 7 semitones
@@ -62,7 +62,9 @@ GENRE_SUMS: Mapping[str, str] = {
     "weight_sum": "sum(weight)",
     "plays": "sum(plays)",
     "tracks": "sum(1)",
-    "label_weight": "sum(weight * is_label)",
+    **{f"{basis}_weight": f"sum(weight * is_{basis})" for basis in ("label", "tag", "model")},
+    "kept_weight_sum": "sum(CASE WHEN is_held_out THEN 0 ELSE weight END)",
+    "held_out_tracks": "sum(CASE WHEN is_held_out THEN 1 ELSE 0 END)",
     **{
         name: value
         for fact in _MEASURED
@@ -83,6 +85,12 @@ GENRE_SUMS: Mapping[str, str] = {
 LISTENER_WEIGHT = "listener_weight"
 """Name of the column with the sum of ``weight_sum`` over all genres of a listener."""
 
+EVIDENCE_WEIGHT = "evidence_weight"
+"""Name of the column with the same sum, songs without a genre included."""
+
+IS_HELD_OUT = "crc32(CAST(song_id AS BINARY)) % 5 = 0"
+"""SQL condition on a song: it is held out to measure how well a profile predicts, see the view ``taste_evidence``."""
+
 
 def _profile_columns() -> dict[str, str]:
     fifths = "atan2(key_y_sum, key_x_sum) * 6 / pi()"
@@ -92,7 +100,9 @@ def _profile_columns() -> dict[str, str]:
         "share": f"weight_sum / {LISTENER_WEIGHT}",
         "weight": f"weight_sum / {WEIGHT_UNIT}",
         "confidence": f"{LISTENER_WEIGHT} / ({LISTENER_WEIGHT} + {WEIGHT_UNIT * HALF_CONFIDENCE_WEIGHT})",
-        "label_share": "label_weight / weight_sum",
+        **{f"{basis}_share": f"{basis}_weight / weight_sum" for basis in ("label", "tag", "model")},
+        "unknown_share": f"1 - {LISTENER_WEIGHT} / {EVIDENCE_WEIGHT}",
+        "kept_weight": f"kept_weight_sum / {WEIGHT_UNIT}",
         # without 1e-9, the last bit of the arc tangent would decide the rounding of a value halfway between two keys
         "key": f"CASE WHEN key_x_sum <> 0 OR key_y_sum <> 0"
         f" THEN pmod(7 * CAST(floor({fifths} + 0.5 + 1e-9) AS INT), 12) END",

@@ -14,7 +14,7 @@ TASTE_PROFILES = Table(
     },
     columns=(
         key("user_id", "listener id, as in plays and library_copies"),
-        key("genre", "genre of the tracks: expert label or most likely genre of the scores, see track_genres"),
+        key("genre", "genre of the tracks, see track_genres"),
         Column(
             "share",
             "double",
@@ -31,6 +31,18 @@ TASTE_PROFILES = Table(
             nullable=False,
         ),
         Column("label_share", "double", "share of the weight from songs with an expert label", nullable=False),
+        Column("tag_share", "double", "share of the weight from songs whose genre is a tag of the file", added=True),
+        Column(
+            "model_share", "double", "share of the weight from songs whose genre is an answer of a model", added=True
+        ),
+        Column(
+            "unknown_share",
+            "double",
+            "share of songs without a genre in the weight of all songs of the listener; no other column counts them",
+            added=True,
+        ),
+        Column("kept_weight", "double", "weight of the songs that are not held out, see taste_evidence", added=True),
+        Column("held_out_tracks", "bigint", "number of songs of the genre that are held out", added=True),
         Column(
             "tempo_mean",
             "double",

@@ -7,7 +7,9 @@ A view can read tables and the views defined before it. A view with parameters i
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reprise.lib.tables.genre_names import map_genre_sql
 from reprise.lib.tables.tags import TAGS
+from reprise.lib.tables.taste_formulas import HALF_CONFIDENCE_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ _TRACK = {
     "loudness": "overall loudness in dB",
 }
 _GENRE = {
-    "genre": "expert label; without one, the most likely genre of the model trained last",
-    "source": "annotation or model from which the genre comes",
-    "is_label": "true for an expert label, false for a prediction",
+    "genre": "common name of the genre: of an expert label, else of the file's genre tag, else of a model's answer",
+    "source": "annotation, genre_tags for a tag of the file, or model from which the genre comes",
+    "basis": "label, tag or model",
+    "is_label": "true for an expert label",
 }
 
 ALL_TRACKS = View(
@@ -73,20 +76,45 @@ FROM library_tracks""",
 
 TRACK_GENRES = View(
     name="track_genres",
-    doc="Genre of each track with an expert label or a prediction.",
-    columns={"track_id": _TRACK["track_id"], **_GENRE},
+    doc="Genre of each track that has an expert label, a genre tag, or an answer of a model.",
+    columns={
+        "track_id": _TRACK["track_id"],
+        "genre": _GENRE["genre"],
+        "source_genre": "the genre in the words of its source",
+        "source": _GENRE["source"],
+        "basis": _GENRE["basis"],
+        "is_label": _GENRE["is_label"],
+    },
+    # The text of a list of tags is the same in both engines but for quotes. A comma in a tag divides it.
+    # Of several models, the one with the highest quality speaks among those whose domain has the track. A model of
+    # the dataset's analyses does not speak for listeners' audio. If the model that speaks abstains, there is no genre.
     sql="""
 WITH said AS (
-  SELECT track_id, genre, source, 0 AS place, NULL AS trained_at FROM genre_labels WHERE rank = 0
+  SELECT track_id, genre AS name, source, 'label' AS basis, 0 AS place, CAST(1 AS DOUBLE) AS quality, FALSE AS abstains
+  FROM genre_labels WHERE rank = 0
   UNION ALL
-  SELECT s.track_id, s.genre, s.model_id AS source, 1 AS place, m.trained_at
-  FROM genre_scores s LEFT JOIN models m ON m.model_id = s.model_id
-  WHERE s.rank = 1
+  SELECT t.track_id, split_part(
+      translate(CAST(t.genre_tags AS STRING), concat('[]"', chr(39), chr(92)), '    '), ',', p.place
+    ) AS name,
+    'genre_tags' AS source, 'tag' AS basis, p.place, CAST(1 AS DOUBLE) AS quality, FALSE AS abstains
+  FROM library_tracks t CROSS JOIN (VALUES (1), (2), (3)) AS p(place)
+  WHERE t.genre_tags IS NOT NULL
+  UNION ALL
+  SELECT s.track_id, s.genre AS name, s.model_id AS source, 'model' AS basis, 4 AS place, m.quality, s.abstains
+  FROM genre_scores s JOIN models m ON m.model_id = s.model_id LEFT JOIN library_tracks l ON l.track_id = s.track_id
+  WHERE s.rank = 1 AND (s.outside <= 1 OR NOT s.abstains) AND m.quality IS NOT NULL
+    AND (m.input = 'analyses') = (l.track_id IS NULL)
+), names AS (
+  SELECT name, COMMON_NAME AS common FROM (SELECT DISTINCT name FROM said) d
 ), ordered AS (
-  SELECT *, row_number() OVER (PARTITION BY track_id ORDER BY place, trained_at DESC NULLS LAST, source) AS choice
-  FROM said
+  SELECT s.*, n.common,
+    row_number() OVER (PARTITION BY s.track_id ORDER BY s.place, s.quality DESC, s.source) AS choice
+  FROM said s JOIN names n ON n.name = s.name
+  WHERE s.basis <> 'tag' OR n.common IS NOT NULL
 )
-SELECT track_id, genre, source, place = 0 AS is_label FROM ordered WHERE choice = 1""",
+SELECT track_id, coalesce(common, name) AS genre, trim(name) AS source_genre, source, basis,
+  basis = 'label' AS is_label
+FROM ordered WHERE choice = 1 AND NOT abstains""".replace("COMMON_NAME", map_genre_sql("name")),
     example="SELECT genre, count(*) AS tracks FROM track_genres GROUP BY genre ORDER BY tracks DESC",
 )
 
@@ -98,7 +126,7 @@ SONG_TRACKS = View(
         "track_id": "track; of several tracks of a song, a correct one if possible, with the most reliable genre",
         "is_mismatch": "true when all tracks of the song are known to belong to other songs; exclude the song",
         **_GENRE,
-        "genre": f"{_GENRE['genre']}; NULL without label and prediction",
+        "genre": f"{_GENRE['genre']}; NULL without any of them",
         **{name: _TRACK[name] for name in ("year", "tempo", "key", "mode", "loudness")},
     },
     sql="""
@@ -107,16 +135,16 @@ WITH pairs AS (
   UNION SELECT song_id, track_id FROM unique_tracks
   UNION SELECT track_id AS song_id, track_id FROM library_tracks
 ), ordered AS (
-  SELECT p.song_id, p.track_id, m.track_id IS NOT NULL AS is_mismatch, g.genre, g.source, g.is_label,
+  SELECT p.song_id, p.track_id, m.track_id IS NOT NULL AS is_mismatch, g.genre, g.source, g.basis, g.is_label,
     row_number() OVER (
       PARTITION BY p.song_id
-      ORDER BY m.track_id IS NOT NULL, g.genre IS NULL, g.is_label DESC NULLS LAST, p.track_id
+      ORDER BY m.track_id IS NOT NULL, g.is_label DESC NULLS LAST, g.basis DESC NULLS LAST, p.track_id
     ) AS choice
   FROM pairs p
   LEFT JOIN song_mismatches m ON m.song_id = p.song_id AND m.track_id = p.track_id
   LEFT JOIN track_genres g ON g.track_id = p.track_id
 )
-SELECT o.song_id, o.track_id, o.is_mismatch, o.genre, o.source, o.is_label,
+SELECT o.song_id, o.track_id, o.is_mismatch, o.genre, o.source, o.basis, o.is_label,
   t.year, t.tempo, t.key, t.mode, t.loudness
 FROM ordered o LEFT JOIN all_tracks t ON t.track_id = o.track_id
 WHERE o.choice = 1""",
@@ -140,6 +168,33 @@ FROM taste_profiles GROUP BY genre""",
     example="SELECT * FROM taste_population ORDER BY share DESC",
 )
 
+TASTE_EVIDENCE = View(
+    name="taste_evidence",
+    doc="How well the profile of each listener predicts songs of the listener that were held out from it.",
+    columns={
+        "user_id": "listener",
+        "held_out_tracks": "songs held out: about a fifth, chosen by a hash of the song",
+        "evidence": "bits by which the other songs predict the genre of a held-out one better than all listeners' do",
+    },
+    # (kept + c x prior) / (total + c) is the probability of a genre for the listener, where c is the weight at which
+    # the confidence of a profile is 0.5; the formula is divided by the prior
+    sql="""
+WITH prior AS (
+  SELECT genre, sum(kept_weight) / nullif(sum(sum(kept_weight)) OVER (), 0) AS share FROM taste_profiles GROUP BY genre
+), totals AS (
+  SELECT user_id, sum(kept_weight) AS weight FROM taste_profiles GROUP BY user_id
+)
+SELECT p.user_id, CAST(sum(p.held_out_tracks) AS BIGINT) AS held_out_tracks,
+  round(sum(p.held_out_tracks * log2(
+    (CASE WHEN q.share > 0 THEN p.kept_weight / q.share ELSE 0 END + HALF_WEIGHT)
+    / (t.weight + HALF_WEIGHT)
+  )) / sum(p.held_out_tracks), 9) AS evidence
+FROM taste_profiles p JOIN prior q ON q.genre = p.genre JOIN totals t ON t.user_id = p.user_id
+WHERE p.held_out_tracks > 0
+GROUP BY p.user_id""".replace("HALF_WEIGHT", str(HALF_CONFIDENCE_WEIGHT)),
+    example="SELECT count_if(evidence > 0) / count(*) AS better FROM taste_evidence WHERE held_out_tracks >= 4",
+)
+
 TASTE_TOP_GENRES = View(
     name="taste_top_genres",
     doc="Genres of each listener, ranked; shrunk towards the population when there are few plays.",
@@ -153,15 +208,17 @@ TASTE_TOP_GENRES = View(
         "confidence": "confidence of the listener's shares, 0 to 1",
         "plays": "plays of tracks of the genre",
         "tracks": "number of different songs of the genre",
+        "evidence": "see taste_evidence; NULL without held-out songs",
     },
     sql="""
 WITH shrunk AS (
   SELECT p.user_id, p.genre, round(p.confidence * p.share + (1 - p.confidence) * q.share, 9) AS taste, p.share,
-    q.share AS population_share, p.confidence, p.plays, p.tracks
+    q.share AS population_share, p.confidence, p.plays, p.tracks, e.evidence
   FROM taste_profiles p JOIN taste_population q ON q.genre = p.genre
+  LEFT JOIN taste_evidence e ON e.user_id = p.user_id
 )
 SELECT user_id, CAST(row_number() OVER (PARTITION BY user_id ORDER BY taste DESC, genre) AS INT) AS rank, genre, taste,
-  share, population_share, confidence, plays, tracks
+  share, population_share, confidence, plays, tracks, evidence
 FROM shrunk""",
     example="SELECT genre, taste, share, population_share FROM taste_top_genres WHERE user_id = :user ORDER BY rank",
 )
@@ -302,6 +359,7 @@ VIEWS: Mapping[str, View] = {
         TRACK_GENRES,
         SONG_TRACKS,
         TASTE_POPULATION,
+        TASTE_EVIDENCE,
         TASTE_TOP_GENRES,
         TASTE_SIMILAR_LISTENERS,
         TASTE_OVERLAP,

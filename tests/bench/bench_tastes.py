@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,23 +34,29 @@ def listener_names(least: int, most: int) -> list[str]:
 
 
 def write_songs(path: Path, count: int, rng: np.random.Generator) -> None:
-    """What is known of songs: of 99 % anything, of 85 % the genre, some of another track."""
+    """What is known of songs: of 99 % anything, of 85 % the genre, some of another track.
+
+    Which songs are held out stands there for the other tools, which have no CRC.
+    """
     here = np.flatnonzero(rng.random(count) < 0.99)
     n = len(here)
     weights = 1 / np.arange(1, GENRES + 1)
     genre = rng.choice(GENRES, n, p=weights / weights.sum())
     has_genre = rng.random(n) < 0.85
     names = np.array([f"genre {number:02}" for number in range(GENRES)])
+    bases = np.array(["label", "tag", "model"])
+    song_ids = np.array(song_names(count))[here]
 
     def some(values: np.ndarray, share: float, type_: pa.DataType) -> pa.Array:
         return pa.array(values, type_, mask=rng.random(n) > share)
 
     table = pa.table(
         {
-            "song_id": pa.array(np.array(song_names(count))[here]),
+            "song_id": pa.array(song_ids),
+            "is_held_out": pa.array([zlib.crc32(song_id.encode()) % 5 == 0 for song_id in song_ids]),
             "is_mismatch": rng.random(n) < 0.01,
             "genre": pa.array(names[genre], mask=~has_genre),
-            "is_label": pa.array(rng.random(n) < 0.6, mask=~has_genre),
+            "basis": pa.array(bases[rng.choice(3, n, p=(0.6, 0.1, 0.3))], mask=~has_genre),
             "tempo": some(rng.normal(123, 35, n).clip(30, 260), 0.97, pa.float64()),
             "loudness": some(rng.normal(-10, 5, n), 1.0, pa.float64()),
             "key": some(rng.integers(0, 12, n), 0.98, pa.int32()),
@@ -137,7 +144,9 @@ _MEASURED = {"tempo": 10, "loudness": 100, "year": 1}
 
 def duckdb_query(plays: str, songs: str) -> str:
     """The same profiles in DuckDB's SQL."""
-    sums = {"w": "w", "plays": "plays", "tracks": "1", "label": "w * is_label", "key_1": "w * key_x"}
+    sums = {"w": "w", "plays": "plays", "tracks": "1", "key_1": "w * key_x"}
+    sums |= {basis: f"w * CAST(basis = '{basis}' AS INT)" for basis in ("label", "tag", "model")}
+    sums |= {"kept": "w * CAST(NOT is_held_out AS INT)", "held_out": "CAST(is_held_out AS INT)"}
     sums |= {"key_2": "w * key_y", "key_w": "CASE WHEN key_x IS NOT NULL THEN w END", "major": "w * is_major"}
     sums |= {"mode_w": "CASE WHEN is_major IS NOT NULL THEN w END"}
     means = []
@@ -150,7 +159,7 @@ def duckdb_query(plays: str, songs: str) -> str:
     tempo, loudness, year = (", ".join(means[at : at + 2]) for at in (0, 2, 4))
     return f"""
         WITH facts AS (
-          SELECT song_id, genre, CAST(is_label AS INT) AS is_label, CAST(round(10 * tempo) AS BIGINT) AS tempo,
+          SELECT song_id, genre, basis, is_held_out, CAST(round(10 * tempo) AS BIGINT) AS tempo,
             CAST(round(100 * loudness) AS BIGINT) AS loudness, CAST(year AS BIGINT) AS year, mode AS is_major,
             CAST(round(1024 * cos(7 * key * pi() / 6)) AS BIGINT) AS key_x,
             CAST(round(1024 * sin(7 * key * pi() / 6)) AS BIGINT) AS key_y
@@ -158,22 +167,25 @@ def duckdb_query(plays: str, songs: str) -> str:
         ), played AS (
           SELECT user_id, song_id, CAST(sum(play_count) AS BIGINT) AS plays FROM '{plays}' GROUP BY ALL
         ), weighed AS (
-          SELECT *, CAST(floor(4096 * log2(1 + plays) + 0.5) AS BIGINT) AS w FROM played JOIN facts USING (song_id)
+          SELECT *, CAST(floor(4096 * log2(1 + plays) + 0.5) AS BIGINT) AS w FROM played LEFT JOIN facts USING (song_id)
         ), genres AS (
           SELECT user_id, genre, {", ".join(f"CAST(sum({value}) AS BIGINT) AS {name}" for name, value in sums.items())}
           FROM weighed GROUP BY user_id, genre
         ), listeners AS (
-          SELECT user_id, CAST(sum(w) AS BIGINT) AS whole FROM genres GROUP BY user_id
+          SELECT user_id, CAST(sum(w) FILTER (genre IS NOT NULL) AS BIGINT) AS whole, CAST(sum(w) AS BIGINT) AS heard
+          FROM genres GROUP BY user_id
         )
         SELECT user_id, genre, w / whole AS share, w / 4096 AS weight, plays, tracks,
-          whole / (whole + 40960) AS confidence, label / w AS label_share, {tempo}, {loudness},
+          whole / (whole + 40960) AS confidence, label / w AS label_share, tag / w AS tag_share,
+          model / w AS model_share, 1 - whole / heard AS unknown_share, kept / 4096 AS kept_weight,
+          held_out AS held_out_tracks, {tempo}, {loudness},
           CASE WHEN key_1 <> 0 OR key_2 <> 0 THEN CAST(
             (7 * CAST(floor(atan2(key_2, key_1) * 6 / pi() + 0.5 + 1e-9) AS INT) % 12 + 12) % 12 AS INT) END AS key,
           CASE WHEN key_w > 0 THEN
             least(sqrt(CAST(key_1 AS DOUBLE) * key_1 + CAST(key_2 AS DOUBLE) * key_2) / (1024 * key_w), 1)
           END AS key_concentration,
           major / mode_w AS major_share, {year}, CAST(year_1 // (10 * year_w) * 10 AS INT) AS decade, 'bench' AS run_id
-        FROM genres JOIN listeners USING (user_id)"""
+        FROM genres JOIN listeners USING (user_id) WHERE genre IS NOT NULL"""
 
 
 def aggregate_in_duckdb(folder: Path, out: Path) -> None:
@@ -196,13 +208,15 @@ def aggregate_in_polars(folder: Path, out: Path) -> None:
         .select(
             "song_id",
             "genre",
-            col("is_label").cast(pl.Int64),
+            "basis",
+            "is_held_out",
             col("mode").cast(pl.Int64).alias("is_major"),
             (1024 * angle.cos()).round().cast(pl.Int64).alias("key_x"),
             (1024 * angle.sin()).round().cast(pl.Int64).alias("key_y"),
             *((units * col(name)).round().cast(pl.Int64).alias(name) for name, units in _MEASURED.items()),
         )
     )
+    bases = ("label", "tag", "model")
     measured = [
         sum_
         for name in _MEASURED
@@ -216,14 +230,16 @@ def aggregate_in_polars(folder: Path, out: Path) -> None:
         pl.scan_parquet(f"{folder}/warehouse/plays/*.parquet")
         .group_by("user_id", "song_id")
         .agg(plays=col("play_count").cast(pl.Int64).sum())
-        .join(facts, on="song_id")
+        .join(facts, on="song_id", how="left")
         .with_columns(w=(4096 * (1 + col("plays")).log(2) + 0.5).floor().cast(pl.Int64))
         .group_by("user_id", "genre")
         .agg(
             w.sum(),
             col("plays").sum(),
             pl.len().cast(pl.Int64).alias("tracks"),
-            (w * col("is_label")).sum().alias("label"),
+            *(w.filter(col("basis") == basis).sum().alias(basis) for basis in bases),
+            w.filter(~col("is_held_out")).sum().alias("kept"),
+            col("is_held_out").sum().cast(pl.Int64).alias("held_out"),
             *measured,
             w.filter(col("key_x").is_not_null()).sum().alias("key_w"),
             (w * col("key_x")).sum().alias("key_1"),
@@ -232,7 +248,8 @@ def aggregate_in_polars(folder: Path, out: Path) -> None:
             (w * col("is_major")).sum().alias("major"),
         )
     )
-    whole = col("whole")
+    whole, heard = col("whole"), col("heard")
+    listeners = genres.group_by("user_id").agg(whole=w.filter(col("genre").is_not_null()).sum(), heard=w.sum())
     steps = (pl.arctan2("key_2", "key_1") * 6 / np.pi + 0.5 + 1e-9).floor().cast(pl.Int32)
     x, y = col("key_1").cast(pl.Float64), col("key_2").cast(pl.Float64)
     described = [
@@ -241,7 +258,7 @@ def aggregate_in_polars(folder: Path, out: Path) -> None:
         for value in _describe(col(f"{name}_w"), col(f"{name}_1"), col(f"{name}_2"), name, units)
     ]
     has_key, year_w = col("key_w") > 0, col("year_w")
-    profiles = genres.join(genres.group_by("user_id").agg(whole=w.sum()), on="user_id").select(
+    profiles = genres.filter(col("genre").is_not_null()).join(listeners, on="user_id").select(
         "user_id",
         "genre",
         (w / whole).alias("share"),
@@ -249,7 +266,10 @@ def aggregate_in_polars(folder: Path, out: Path) -> None:
         "plays",
         "tracks",
         (whole / (whole + 40960)).alias("confidence"),
-        (col("label") / w).alias("label_share"),
+        *((col(basis) / w).alias(f"{basis}_share") for basis in bases),
+        (1 - whole / heard).alias("unknown_share"),
+        (col("kept") / 4096).alias("kept_weight"),
+        col("held_out").alias("held_out_tracks"),
         *described,
         pl.when((x != 0) | (y != 0)).then((7 * steps) % 12).alias("key"),
         pl.when(has_key).then(pl.min_horizontal((x * x + y * y).sqrt() / (1024 * col("key_w")), 1.0))

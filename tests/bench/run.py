@@ -24,6 +24,7 @@ import bench_genre_scores
 import bench_genres
 import bench_ingest
 import bench_library
+import bench_prediction
 import bench_tastes
 import psutil
 from measuring import Row
@@ -58,6 +59,7 @@ SECTIONS: Mapping[str, Section] = {
     "genre_features": Section("Genres of analyses", bench_genre_features.measure_feature_sets, _LEARNING),
     "scores": Section("Scoring genres", bench_genre_scores.measure_scores, (*_LEARNING, "pyarrow")),
     "tastes": Section("Taste profiles", bench_tastes.measure_tastes, ("pyspark", "delta-spark", "duckdb", "polars")),
+    "prediction": Section("Held-out songs of composed listeners", bench_prediction.measure_prediction, ("numpy",)),
     "search": Section("Searching covers", bench_cover_search.measure_search, (*_NUMBERS, "faiss-cpu")),
     "rerank": Section("Aligning pairs", bench_chroma.measure_alignments, _NUMBERS),
     "hardness": Section(

@@ -189,6 +189,16 @@ CHAIN = (
         rows=82,
     ),
     Job(
+        "tag-tracks",
+        (TRACK_TAGS, MODELS, QUARANTINE),
+        work=("tagged",),
+        arguments=("--models", "{inputs}/models"),
+        says="there are no rows in library_tracks: run ingest-library first",
+        bad=f"library_tracks#{GONE}",
+        rows=6,
+        damage=add_track_without_file,
+    ),
+    Job(
         "train-cover-index",
         (COVER_VECTORS, MODELS),
         work=("models_trained", "embedded"),
@@ -214,25 +224,15 @@ CHAIN = (
     ),
     Job(
         "score-genres",
-        (GENRE_SCORES,),
+        (GENRE_SCORES, MODELS),
         work=("scored",),
-        says="there are no rows in audio_genre_features and msd_genre_features: run extract-genre-features first",
+        says="there are no tags and no features: run tag-tracks or extract-genre-features first",
     ),
     Job(
         "build-taste-profiles",
         (TASTE_PROFILES,),
         work=("users_touched",),
         says="there are no plays and no library tracks: run ingest-annotations or ingest-library first",
-    ),
-    Job(
-        "tag-tracks",
-        (TRACK_TAGS, MODELS, QUARANTINE),
-        work=("tagged",),
-        arguments=("--models", "{inputs}/models"),
-        says="there are no rows in library_tracks: run ingest-library first",
-        bad=f"library_tracks#{GONE}",
-        rows=6,
-        damage=add_track_without_file,
     ),
 )
 NUMBERS = {job.command: number for number, job in enumerate(CHAIN)}

@@ -3,6 +3,7 @@
 import cmath
 import csv
 import math
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
@@ -43,7 +44,7 @@ Profile = dict[tuple[str, str], dict[str, Any]]
 
 USERS = ("'; DROP TABLE taste_profiles; --", "🎧 ünï", "مستمع", "u" * 10_000, "a\tb", "0")
 SONG_SCHEMA = (
-    "song_id string, track_id string, is_mismatch boolean, genre string, is_label boolean, tempo double, key int,"
+    "song_id string, track_id string, is_mismatch boolean, genre string, basis string, tempo double, key int,"
     " mode int, loudness double, year int"
 )
 NAN = float("nan")
@@ -51,9 +52,9 @@ NAN = float("nan")
 
 def song(song_id: str, genre: str | None = "Rock", **facts: Any) -> Song:
     rest = dict.fromkeys(("tempo", "key", "mode", "loudness", "year"))
-    label = None if genre is None else True
+    basis = None if genre is None else "label"
     return {
-        "song_id": song_id, "track_id": "T", "is_mismatch": False, "genre": genre, "is_label": label, **rest, **facts,
+        "song_id": song_id, "track_id": "T", "is_mismatch": False, "genre": genre, "basis": basis, **rest, **facts,
     }  # fmt: skip
 
 
@@ -81,9 +82,12 @@ def by_hand(plays: Sequence[Play], songs: Sequence[Song]) -> Profile:
         counts[user, song_id] += count
     facts = {one["song_id"]: one for one in songs if one["genre"] is not None and not one["is_mismatch"]}
     heard: dict[str, dict[str, list[tuple[int, int, Song]]]] = defaultdict(lambda: defaultdict(list))
+    unknown: Counter[str] = Counter()
     for (user, song_id), count in counts.items():
-        if song_id in facts:
-            weight = round(4096 * math.log2(1 + count))
+        weight = round(4096 * math.log2(1 + count))
+        if song_id not in facts:
+            unknown[user] += weight
+        else:
             heard[user][facts[song_id]["genre"]].append((weight, count, facts[song_id]))
     profiles = {}
     for user, genres in heard.items():
@@ -98,10 +102,20 @@ def by_hand(plays: Sequence[Play], songs: Sequence[Song]) -> Profile:
                 "plays": sum(n for _, n, _ in entries),
                 "tracks": len(entries),
                 "confidence": everything / 4096 / (everything / 4096 + 10),
-                "label_share": sum(w for w, _, f in entries if f["is_label"]) / weight,
+                **{
+                    f"{basis}_share": sum(w for w, _, f in entries if f["basis"] == basis) / weight
+                    for basis in ("label", "tag", "model")
+                },
+                "unknown_share": unknown[user] / (unknown[user] + everything),
+                "kept_weight": sum(w for w, _, f in entries if not is_held_out(f["song_id"])) / 4096,
+                "held_out_tracks": sum(is_held_out(f["song_id"]) for _, _, f in entries),
                 **describe(entries),
             }
     return profiles
+
+
+def is_held_out(song_id: str) -> bool:
+    return zlib.crc32(song_id.encode()) % 5 == 0
 
 
 def describe(entries: Sequence[tuple[int, int, Song]]) -> dict[str, Any]:
@@ -162,7 +176,7 @@ SONGS = st.lists(
         {
             "genre": st.sampled_from(["Rock", "Pop", "صوت", None]),
             "is_mismatch": st.sampled_from([False, False, False, True]),
-            "is_label": st.booleans(),
+            "basis": st.sampled_from(["label", "tag", "model"]),
             "tempo": some(st.floats(40, 300) | st.sampled_from([0.05, 1000.0, 1000.1, -3.0, NAN, math.inf])),
             "key": some(st.integers(-1, 12)),
             "mode": some(st.integers(-1, 2)),
@@ -207,6 +221,9 @@ def test_profiles_are_as_counted_by_hand(
         if rows := of(f"drawn {n}"):
             assert sum(row["share"] for row in rows.values()) == pytest.approx(1, abs=1e-12)
             assert all(0 < row["share"] <= 1 and 0 < row["confidence"] < 1 for row in rows.values())
+            assert all(0 <= row["unknown_share"] < 1 and row["kept_weight"] <= row["weight"] for row in rows.values())
+            bases = [[row[f"{basis}_share"] for basis in ("label", "tag", "model")] for row in rows.values()]
+            assert [sum(shares) for shares in bases] == pytest.approx([1] * len(rows), abs=1e-12)
     for user, genre in more:
         before = found.get((user.replace("more", "drawn"), genre), {"share": 0.0})["share"]
         assert found.get((user, genre), {"share": 0.0})["share"] >= before
@@ -232,6 +249,27 @@ def test_a_song_on_repeat_is_not_a_taste(spark: Any) -> None:
     found = profiles_of(spark, [("ann", "S0", 500), *(("ann", f"S{n}", 1) for n in range(1, 21))], songs)
     assert found["ann", "Rock"]["share"] > 2 * found["ann", "Pop"]["share"]
     assert found["ann", "Pop"]["plays"] == 500
+
+
+def test_what_is_not_known_and_what_is_held_out(spark: Any) -> None:
+    """Songs without a genre, of other tracks and of no track are unknown; a hash says which songs are held out."""
+    songs = [
+        *(song(f"S{n}", ("Rock", "Pop")[n % 2], basis=("label", "tag", "model")[n % 3]) for n in range(60)),
+        song("none", None), song("wrong", is_mismatch=True), song("صوت"), song("🎷"),
+    ]  # fmt: skip
+    plays = [("ann", one["song_id"], 3) for one in songs] + [("ann", "absent", 1), ("ann", "none", 12)]
+    plays += [("bob", "none", 3), ("bob", "absent", 3), ("eve", "S1", 1)]
+    found = profiles_of(spark, plays, songs)
+    assert_equal(found, by_hand(plays, songs))
+    rock, pop = found["ann", "Rock"], found["ann", "Pop"]
+    assert {user for user, _ in found} == {"ann", "eve"}
+    # of weight 2: 62 songs and the wrong one; 4 for the one of 15 plays without a genre, and 1 for the absent one
+    assert rock["unknown_share"] == pop["unknown_share"] == pytest.approx(7 / 131, abs=1e-12)
+    assert found["eve", "Pop"]["unknown_share"] == 0.0
+    assert pop["label_share"] == pop["tag_share"] == pop["model_share"] == pytest.approx(1 / 3)
+    for row in (rock, pop):
+        assert 2 < row["held_out_tracks"] < row["tracks"] / 2
+        assert row["kept_weight"] == row["weight"] - 2 * row["held_out_tracks"]
 
 
 def test_no_evidence_and_no_songs(spark: Any) -> None:
@@ -277,6 +315,9 @@ def test_strange_listeners_and_tracks_of_their_own(
     assert set(rows.index) == {*((u, "'); DROP") for u in USERS), ("0", "🎷"), ("owner", "🎷")}
     assert rows.loc[("0", "🎷")][["plays", "tracks", "weight", "share"]].tolist() == [3, 1, 2.0, 0.5]
     assert rows.loc[("owner", "🎷")][["plays", "tempo_mean", "confidence"]].tolist() == [1, 140.0, 1 / 11]
+    bases = ["label_share", "tag_share", "model_share"]
+    assert rows.loc[("0", "🎷")][[*bases, "unknown_share"]].tolist() == [1, 0, 0, pytest.approx(0.2, abs=1e-12)]
+    assert rows.loc[("owner", "🎷")]["unknown_share"] == 0
 
 
 def test_tables_without_a_row_are_nothing_to_build_from(refusal: Callable[..., str], warehouse: Warehouse) -> None:

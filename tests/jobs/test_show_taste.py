@@ -31,6 +31,14 @@ def profile(user: str, genre: str, share: float, weight: float, **told: Any) -> 
     return {**row, "plays": 3, "tracks": 2, **told}
 
 
+def based(label: float, tag: float, model: float) -> dict[str, float]:
+    return {"label_share": label, "tag_share": tag, "model_share": model, "unknown_share": 0.25}
+
+
+def held_out(kept_weight: float, tracks: int) -> dict[str, float]:
+    return {"kept_weight": kept_weight, "held_out_tracks": tracks}
+
+
 @pytest.fixture
 def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     """Profiles of some listeners with names of all kinds; without Spark, which the job can do without."""
@@ -45,11 +53,11 @@ def warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     put(
         warehouse,
         TASTE_PROFILES,
-        profile(ANNA, "Jazz [b]", 0.75, 30.0, **known, plays=1234, label_share=0.5),
-        profile(ANNA, "音楽", 0.25, 10.0),
+        profile(ANNA, "Jazz [b]", 0.75, 30.0, **known, plays=1234, **based(0.5, 0.25, 0.25), **held_out(30.0, 2)),
+        profile(ANNA, "音楽", 0.25, 10.0, **based(1.0, 0.0, 0.0), **held_out(0.0, 0)),
         profile(BORIS, "Jazz [b]", 0.7, 14.0),
         profile(BORIS, "Rock", 0.3, 6.0),
-        profile(HOSTILE, "Rock", 1.0, 20.0),
+        profile(HOSTILE, "Rock", 1.0, 20.0, **based(0.0, 0.0, 1.0), **held_out(30.0, 0)),
         profile(EMOJI, "Rock", 0.5, 10.0),
         profile(EMOJI, "Jazz [b]", 0.5, 10.0),
         profile("x" * 10_000, "Folk", 1.0, 1.0),
@@ -77,7 +85,23 @@ def test_a_person_sees_genres_beside_those_of_all(show: Show) -> None:
         ["音楽", "25.0", "█" * 5, "9.9", "3", "2", "", "", "", "", ""],
     ]
     assert "plays: 1,237; tracks: 4; genres: 2; confidence: 0.90" in printed
-    assert "62 % of the weight is based on expert labels" in printed  # half of 30 of 40, and all of 10
+    # labels: half of 30 of 40, and all of 10; the others: a quarter of 30 of 40
+    assert (
+        "genres are based on expert labels (62 %), on tags of the files (19 %) and on answers of models (19 %); 25 % of"
+        " all their music has no genre\n"
+    ) in printed
+    # the kept songs of all make Jazz as likely as Rock: (30 + 10 / 2) / (30 + 10) is 7 / 4 of that
+    assert "evidence: +0.81 bits for each held-out song, beside all listeners' taste\n" in printed
+
+
+def test_what_is_not_known_of_a_profile_is_said(show: Show) -> None:
+    """Profiles of older versions have no shares of tags and models; and without held-out songs there is no evidence."""
+    printed = show("--user", BORIS)
+    assert "expert labels (100 %), on tags of the files (?) and on answers of models (?); ? of all" in printed
+    assert "evidence" not in printed
+    printed = show("--user", HOSTILE)
+    assert "expert labels (0 %), on tags of the files (0 %) and on answers of models (100 %); 25 % of all" in printed
+    assert "evidence" not in printed
 
 
 def test_nearest_listeners_are_named_the_nearest_first(show: Show) -> None:

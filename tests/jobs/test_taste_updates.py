@@ -105,6 +105,37 @@ def warehouse(spark: Any, tmp_path: Path) -> Warehouse:
     return warehouse
 
 
+def add_scores(warehouse: Warehouse, rng: Random, number: int) -> None:
+    """Scores of models that are better than those before them, and are sure of most tracks."""
+    scored = {"analyses": [track(n) for n in range(6, 16, 3)], "audio": [f"LB{n:016d}" for n in range(4)]}
+    for heard, tracks in scored.items():
+        model = f"{heard} {number}"
+        put(warehouse, MODELS, {"model_id": model, "input": heard, "quality": 0.5 + number / 100})
+        drawn = zip(
+            tracks, rng.choice(GENRES, len(tracks)).tolist(), (rng.random(len(tracks)) < 0.2).tolist(), strict=True
+        )
+        told = {"model_id": model, "rank": 1, "outside": 0.5}
+        put(warehouse, GENRE_SCORES, *({"track_id": t, "genre": g, "abstains": a, **told} for t, g, a in drawn))
+
+
+def add_worse_scores(warehouse: Warehouse, rng: Random, number: int) -> None:
+    """Scores that count where no other model knows the track."""
+    put(warehouse, MODELS, {"model_id": "worse", "input": "analyses", "quality": 0.1 + number / 100})
+    told = {"model_id": "worse", "genre": "Folk", "rank": 1, "outside": 0.5, "abstains": False}
+    put(warehouse, GENRE_SCORES, *({"track_id": track(n), **told} for n in rng.permutation(16)[:4]))
+
+
+def add_genre_tags(warehouse: Warehouse, rng: Random, number: int) -> None:
+    tags = [[], ["Other", "hip-hop"], ["Jazz"]]
+    drawn = ((n, tags[rng.integers(3)]) for n in range(4))
+    rows = ({"track_id": f"LB{n:016d}", "tempo": 100.0 + n, "genre_tags": drawn_tags} for n, drawn_tags in drawn)
+    put(warehouse, LIBRARY_TRACKS, *rows)
+
+
+CLAIMS = {"scores": add_scores, "worse scores": add_worse_scores, "genre tags": add_genre_tags}
+"""Changes of what is said of a track's genre beside its labels."""
+
+
 def update(warehouse: Warehouse, kind: str, rng: Random, number: int) -> None:
     """Change the tables as ``kind`` says."""
     user, song = f"u{rng.integers(12)}", f"SO{rng.integers(16)}"
@@ -121,13 +152,8 @@ def update(warehouse: Warehouse, kind: str, rng: Random, number: int) -> None:
         plays.delete(f"user_id = '{user}'")
     elif kind == "labels":
         put(warehouse, GENRE_LABELS, *(label(n, "Blues" if number % 2 else "Soul") for n in rng.integers(16, size=2)))
-    elif kind == "scores":
-        model = f"m{number}"
-        put(warehouse, MODELS, {"model_id": model, "trained_at": datetime(2026, 2, 1 + number, tzinfo=UTC)})
-        scored = [track(n) for n in range(6, 16, 3)] + [f"LB{n:016d}" for n in range(4)]
-        genres = rng.choice(GENRES, len(scored))
-        rows = zip(scored, genres.tolist(), strict=True)
-        put(warehouse, GENRE_SCORES, *({"track_id": t, "model_id": model, "genre": g, "rank": 1} for t, g in rows))
+    elif kind in CLAIMS:
+        CLAIMS[kind](warehouse, rng, number)
     elif kind == "mismatches":
         put(warehouse, SONG_MISMATCHES, {"song_id": song, "track_id": track(int(song[2:]))})
     elif kind == "copies":
@@ -141,7 +167,7 @@ def update(warehouse: Warehouse, kind: str, rng: Random, number: int) -> None:
 
 KINDS = (
     *("new plays", "deletions", "corrected counts", "new users", "users that vanish"),
-    *("labels", "scores", "mismatches", "copies", "copies removed"),
+    *("labels", *CLAIMS, "mismatches", "copies", "copies removed"),
 )
 
 
@@ -173,7 +199,7 @@ def as_dict(rows: pd.DataFrame) -> dict[tuple[str, str], list[Any]]:
 
 
 @pytest.mark.parametrize(
-    "sizes", [(20,), pytest.param((4, 16), marks=MORE), pytest.param((1,) * 20, marks=MORE)], ids=len
+    "sizes", [(24,), pytest.param((4, 20), marks=MORE), pytest.param((1,) * 24, marks=MORE)], ids=len
 )
 def test_updates_end_in_the_rows_of_a_full_build_and_touch_no_other(
     sizes: tuple[int, ...], spark: Any, warehouse: Warehouse, run_job: Run, rows_of: Rows

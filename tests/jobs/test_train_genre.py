@@ -23,6 +23,7 @@ from reprise.jobs._engine.command_line import UsageError
 from reprise.jobs._engine.run import Run
 from reprise.jobs._engine.warehouse import Warehouse
 from reprise.jobs._genres.datasets import Dataset, find_labelled
+from reprise.lib.errors import InputError
 from reprise.lib.genres.feature_sets import FEATURE_SETS
 from reprise.lib.genres.gtzan_table import COLUMNS, read_table
 from reprise.lib.genres.learners import LEARNERS
@@ -37,6 +38,7 @@ from reprise.lib.tables import (
     Table,
 )
 from reprise.udfs.arrow import arrow_schema
+from reprise.udfs.genre_scores import load_genre_model
 from tests.jobs.chain import CHAIN, LEARNED, NUMBERS, ONE_CANDIDATE, Chain, copy_warehouse, versions
 
 RunJob = Callable[..., dict[str, Any]]
@@ -96,8 +98,12 @@ def test_model_row_says_what_was_trained_on_what(chain: Chain, trained: Warehous
     }  # fmt: skip
     artifact = Path(warehouse.root, row["artifact"])
     assert hashlib.sha256(artifact.read_bytes()).hexdigest() == row["sha256"]
-    assert artifact.name == f"{row['sha256']}.skops"
+    assert artifact.name == f"{row['sha256']}.safetensors"
     model = load(artifact.read_bytes())
+    assert row["input"] == "analyses"
+    assert row["quality"] == row["metrics"]["honest"]["macro_f1"]
+    assert model.domain is not None
+    assert list(json.loads(row["domain"])) == list(model.domain.features) == list(model.features)
     assert model.features == FEATURE_SETS["msd_scalars"].columns
     assert list(model.genres) == row["params"]["genres"]
     report = Path(warehouse.root, row["metrics"]["report"])
@@ -123,6 +129,23 @@ def test_a_model_is_made_again_from_its_row(trained: Warehouse, prepare: Prepare
     run.warehouse = trained
     job.body(run)
     assert run.counts["models_reproduced"] == 1
+
+
+def test_a_model_in_a_former_format_is_replaced(trained: Warehouse, tmp_path: Path, prepare: Prepare) -> None:
+    warehouse = copy_warehouse(Path(trained.root), tmp_path / "with a former model")
+    row = the_model(warehouse)
+    former = row | {name: json.dumps(row[name]) for name in ("params", "metrics", "trained_on")}
+    former |= {"artifact": "_artifacts/former.skops", "sha256": hashlib.sha256(b"PK").hexdigest(), "quality": None}
+    Path(warehouse.root, former["artifact"]).write_bytes(b"PK")
+    put(warehouse, MODELS, [former])
+    with pytest.raises(InputError, match="train-genre --reproduce ID --force"):
+        load_genre_model(f"{warehouse.root}/{former['artifact']}", former["sha256"])
+    job, run = prepare(train_genre, "--reproduce", row["model_id"], "--force")
+    run.warehouse = warehouse
+    job.body(run)
+    replaced = the_model(warehouse)
+    for name in ("sha256", "quality", "input", "domain", "params", "metrics"):
+        assert replaced[name] == row[name]
 
 
 def test_a_model_that_is_not_known_is_not_made_again(

@@ -97,7 +97,7 @@ def make_dataset(genres: list[int], groups: list[int]) -> Dataset:
     rows[:, 0] += genres
     ids = np.array([f"{i:04}" for i in range(n)], dtype=object)
     names = [np.array([f"{word}{i}" for i in some], dtype=object) for word, some in (("g", genres), ("a", groups))]
-    return Dataset(ids, rows, ("a", "b"), *names)
+    return Dataset(ids, rows, ("a", "b"), names[0], names[1], rows, ("a", "b"))
 
 
 @settings(max_examples=15, deadline=None)

@@ -1,9 +1,9 @@
 """The views on rows made by hand: which genre, which track, who is alike, and what two listeners share."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -24,60 +24,114 @@ Ask = Callable[..., Rows]
 InDuckdb = Callable[[Data], AbstractContextManager[Ask]]
 
 LABEL = {"track_id": "t", "rank": 0}
-SCORE = {"track_id": "t", "rank": 1}
-OLD, NEW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
+SCORE = {"track_id": "t", "rank": 1, "outside": 0.5, "abstains": False}
+GOOD, BETTER = {"quality": 0.5, "input": "analyses"}, {"quality": 0.6, "input": "analyses"}
+IN_LIBRARY = {"library_tracks": [{"track_id": "t"}]}
+
+
+def tagged(*tags: str | None) -> Data:
+    return {"library_tracks": [{"track_id": "t", "genre_tags": list(tags)}]}
+
+
+def scored(*models: tuple[str, Mapping[str, Any], Mapping[str, Any]]) -> Data:
+    """Scores of models, each with what is told of the model and of its answer, which is its name."""
+    return {
+        "models": [{"model_id": name, **model} for name, model, _ in models],
+        "genre_scores": [{**SCORE, "model_id": name, "genre": name, **score} for name, _, score in models],
+    }
+
+
+AUDIO = scored(("audio", {"quality": 0.5, "input": "audio"}, {}))
+FROM_LABEL = ("label", "label", "z", "label", True)
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
         (
-            {
-                "genre_labels": [{**LABEL, "source": "z", "genre": "label"}],
-                "genre_scores": [{**SCORE, "model_id": "a", "genre": "score"}],
-                "models": [{"model_id": "a", "trained_at": NEW}],
-            },
-            ("label", "z", True),
-        ),
-        ({"genre_labels": [{**LABEL, "source": s, "genre": s * 2} for s in ("b", "a", "B")]}, ("BB", "B", True)),
-        (
-            {
-                "genre_labels": [{**LABEL, "source": "a", "genre": "second", "rank": 1}],
-                "genre_scores": [{**SCORE, "model_id": "m", "genre": "score"}],
-            },
-            ("score", "m", False),
+            {"genre_labels": [{**LABEL, "source": "z", "genre": "label"}], **tagged("Jazz"), **AUDIO},
+            FROM_LABEL,
         ),
         (
-            {
-                "genre_scores": [{**SCORE, "model_id": m, "genre": m} for m in ("a-old", "new", "builtin")],
-                "models": [{"model_id": "a-old", "trained_at": OLD}, {"model_id": "new", "trained_at": NEW}],
-            },
-            ("new", "new", False),
+            {"genre_labels": [{**LABEL, "source": "z", "genre": "label"}], **scored(("a", GOOD, {"abstains": True}))},
+            FROM_LABEL,
         ),
         (
-            {
-                "genre_scores": [{**SCORE, "model_id": m, "genre": m} for m in ("y", "x")],
-                "models": [{"model_id": m, "trained_at": OLD} for m in ("x", "y")],
-            },
-            ("x", "x", False),
+            {"genre_labels": [{**LABEL, "source": s, "genre": s * 2} for s in ("b", "a", "B")]},
+            ("BB", "BB", "B", "label", True),
         ),
-        ({"genre_scores": [{**SCORE, "model_id": m, "genre": m} for m in ("b", "a")]}, ("a", "a", False)),
-        ({"genre_scores": [{**SCORE, "model_id": "a", "genre": "likely second", "rank": 2}]}, None),
+        (
+            {"genre_labels": [{**LABEL, "source": "s", "genre": " Hip-Hop "}]},
+            ("Rap", "Hip-Hop", "s", "label", True),
+        ),
+        (
+            {"genre_labels": [{**LABEL, "source": "a", "genre": "second", "rank": 1}], **scored(("m", GOOD, {}))},
+            ("m", "m", "m", "model", False),
+        ),
+        ({**tagged("Deep House"), **AUDIO}, ("Electronic", "Deep House", "genre_tags", "tag", False)),
+        ({**tagged("90s", "Other", "hip hop"), **AUDIO}, ("Rap", "hip hop", "genre_tags", "tag", False)),
+        ({**tagged("Soul", "Jazz", "Rock"), **AUDIO}, ("Soul", "Soul", "genre_tags", "tag", False)),
+        ({**tagged("90s", "Other", "live", "hip hop"), **AUDIO}, ("audio", "audio", "audio", "model", False)),
+        ({**tagged("Soundtrack"), **AUDIO}, ("audio", "audio", "audio", "model", False)),
+        ({**tagged(), **AUDIO}, ("audio", "audio", "audio", "model", False)),
+        (tagged("90s"), None),
+        (tagged("", None, "[Jazz]"), ("Jazz", "Jazz", "genre_tags", "tag", False)),
+        (tagged("live, Jazz"), ("Jazz", "Jazz", "genre_tags", "tag", False)),
+        (tagged("'; DROP TABLE plays; -- rock"), ("Rock", "; DROP TABLE plays; -- rock", "genre_tags", "tag", False)),
+        (scored(("new", BETTER, {}), ("a-worse", GOOD, {})), ("new", "new", "new", "model", False)),
+        (
+            scored(("new", BETTER, {"outside": 1.5, "abstains": True}), ("a-worse", GOOD, {})),
+            ("a-worse", "a-worse", "a-worse", "model", False),
+        ),
+        (scored(("new", BETTER, {"outside": 1.0, "abstains": True}), ("a-worse", GOOD, {})), None),
+        (scored(("m", GOOD, {"outside": 1.5, "abstains": True})), None),
+        (scored(("m", GOOD, {"outside": None})), ("m", "m", "m", "model", False)),
+        (scored(("m", GOOD, {"outside": None, "abstains": None})), None),
+        (
+            scored(("new", BETTER, {"outside": None, "abstains": None}), ("a", GOOD, {})),
+            ("a", "a", "a", "model", False),
+        ),
+        (scored(("y", GOOD, {}), ("x", GOOD, {})), ("x", "x", "x", "model", False)),
+        (scored(("m", {**GOOD, "quality": None}, {})), None),
+        ({**scored(("m", GOOD, {})), "models": []}, None),
+        ({**AUDIO, **IN_LIBRARY}, ("audio", "audio", "audio", "model", False)),
+        (AUDIO, None),
+        ({**scored(("m", GOOD, {})), **IN_LIBRARY}, None),
+        (
+            {**scored(("m", BETTER, {}), ("a", {"quality": 0.1, "input": "library analyses"}, {})), **IN_LIBRARY},
+            ("a", "a", "a", "model", False),
+        ),
+        (scored(("m", GOOD, {"genre": "hiphop"})), ("Rap", "hiphop", "m", "model", False)),
+        (scored(("m", GOOD, {"rank": 2, "genre": "likely second"})), None),
+        ({"genre_scores": [{**SCORE, "model_id": "a", "genre": "a"}]}, None),
     ],
     ids=[
-        "label first",
-        "first source",
-        "second label is none",
-        "last trained",
-        "trained at once",
-        "unknown models",
-        "none",
+        *("label first", "label although a model abstains", "first source", "label by its common name"),
+        *("second label is none", "tag before model", "third tag", "first tag", "fourth tag is none"),
+        *("a soundtrack is no genre", "no tags", "unknown tag alone", "empty tags", "comma in a tag", "hostile tag"),
+        *("best model", "best is outside", "best abstains", "all outside", "no domain", "old rows"),
+        *("old rows of the best", "equally good", "quality unknown", "no models", "audio of the library"),
+        *("audio of the dataset", "analyses do not speak for the library", "library analyses"),
+        *("model by its common name", "second answer", "unknown model"),
     ],
 )
-def test_genre_of_a_track(in_duckdb: InDuckdb, data: Data, expected: tuple[str, str, bool] | None) -> None:
+def test_genre_of_a_track(in_duckdb: InDuckdb, data: Data, expected: tuple[str, str, str, str, bool] | None) -> None:
     with in_duckdb(data) as ask:
-        rows = ask("SELECT genre, source, is_label FROM track_genres")
+        rows = ask("SELECT genre, source_genre, source, basis, is_label FROM track_genres")
     assert [tuple(row.values()) for row in rows] == ([expected] if expected else [])
+
+
+def test_quotes_and_backslashes_in_tags_are_the_same_in_both_engines(
+    in_duckdb: InDuckdb, ask_spark: Callable[[Data], Ask]
+) -> None:
+    """DuckDB writes quotes and backslashes around and before what stands in a list, Spark does not."""
+    tags = ["R'n'B", "rock \\ punk", 'say "soul"', "it's jazz, too", "\\' funk \\\\'", "Drum & Bass", "[a] 'b' \"rap\""]
+    data = {"library_tracks": [{"track_id": f"t{n}", "genre_tags": [tag]} for n, tag in enumerate(tags)]}
+    query = "SELECT track_id, genre, source_genre FROM track_genres ORDER BY track_id"
+    with in_duckdb(data) as duckdb:
+        found = duckdb(query)
+    assert [row["genre"] for row in found] == ["RnB", "Punk", "Soul", "Jazz", "Funk", "Electronic", "Rap"]
+    assert found == ask_spark(data)(query)
 
 
 def test_track_of_a_song(in_duckdb: InDuckdb) -> None:
@@ -94,23 +148,68 @@ def test_track_of_a_song(in_duckdb: InDuckdb) -> None:
                 ("C", "6"),
                 ("D", "8"),
                 ("D", "7"),
+                ("E", "10"),
+                ("E", "11"),
+                ("E", "12"),
+                ("F", "10"),
+                ("F", "11"),
             ]
         ],
         "song_mismatches": [{"song_id": s, "track_id": t} for s, t in [("A", "1"), ("C", "6"), ("X", "7"), ("D", "9")]],
-        "genre_labels": [{"track_id": t, "source": "s", "rank": 0, "genre": "label"} for t in ("1", "3", "6")],
-        "genre_scores": [{"track_id": t, "model_id": "m", "rank": 1, "genre": "score"} for t in ("2", "5")],
-        "library_tracks": [{"track_id": "LB", "tempo": 99.0}],
+        "genre_labels": [{"track_id": t, "source": "s", "rank": 0, "genre": "label"} for t in ("1", "3", "6", "12")],
+        "genre_scores": [{**SCORE, "track_id": t, "model_id": "m", "genre": "score"} for t in ("2", "5", "10")],
+        "models": [{"model_id": "m", **GOOD}],
+        "library_tracks": [{"track_id": "LB", "tempo": 99.0}, {"track_id": "11", "genre_tags": ["Jazz"]}],
         "msd_tracks": [{"track_id": "5", "song_id": "B", "year": 1999}, {"track_id": "0", "song_id": None}],
     }
     with in_duckdb(data) as ask:
-        rows = ask("SELECT song_id, track_id, is_mismatch, genre, year, tempo FROM song_tracks")
+        rows = ask("SELECT song_id, track_id, is_mismatch, genre, basis, year, tempo FROM song_tracks")
     assert sorted(tuple(row.values()) for row in rows) == [
-        ("A", "3", False, "label", None, None),
-        ("B", "5", False, "score", 1999, None),
-        ("C", "6", True, "label", None, None),
-        ("D", "7", False, None, None, None),
-        ("LB", "LB", False, None, None, 99.0),
+        ("11", "11", False, "Jazz", "tag", None, None),
+        ("A", "3", False, "label", "label", None, None),
+        ("B", "5", False, "score", "model", 1999, None),
+        ("C", "6", True, "label", "label", None, None),
+        ("D", "7", False, None, None, None, None),
+        ("E", "12", False, "label", "label", None, None),
+        ("F", "11", False, "Jazz", "tag", None, None),
+        ("LB", "LB", False, None, None, None, 99.0),
     ]
+
+
+def held_out(user: str, genre: str, kept: float, tracks: int) -> dict[str, Any]:
+    return {"user_id": user, "genre": genre, "share": 1.0, "kept_weight": kept, "held_out_tracks": tracks}
+
+
+def test_evidence_is_in_bits_and_those_of_no_taste_have_none(in_duckdb: InDuckdb) -> None:
+    """The kept songs of both make rap and pop as likely as each other."""
+    profiles = [
+        held_out("fan", "rap", 30.0, 3),
+        held_out("fan", "pop", 0.0, 0),
+        held_out("fickle", "rap", 0.0, 2),
+        held_out("fickle", "pop", 30.0, 0),
+        held_out("both", "rap", 10.0, 1),
+        held_out("both", "pop", 10.0, 1),
+        held_out("none held out", "pop", 0.0, 0),
+        {"user_id": "old", "genre": "pop", "share": 1.0},
+    ]
+    with in_duckdb({"taste_profiles": profiles}) as ask:
+        found = {
+            row["user_id"]: (row["held_out_tracks"], row["evidence"]) for row in ask("SELECT * FROM taste_evidence")
+        }
+        shown = {row["user_id"]: row["evidence"] for row in ask("SELECT user_id, evidence FROM taste_top_genres")}
+    # (30 + 10 / 2) / (30 + 10) is 7 / 4 of one half, (0 + 10 / 2) / (30 + 10) is 1 / 4 of it
+    assert found == {"fan": (3, pytest.approx(math.log2(7 / 4))), "fickle": (2, -2.0), "both": (2, 0.0)}
+    assert shown == {user: found.get(user, (0, None))[1] for user in ("fan", "fickle", "both", "none held out", "old")}
+
+
+@pytest.mark.parametrize("kept", [0.0, 30.0])
+def test_evidence_where_little_is_kept(in_duckdb: InDuckdb, ask_spark: Callable[[Data], Ask], kept: float) -> None:
+    """All songs of all listeners are held out, or all of a genre."""
+    data = {"taste_profiles": [held_out("ann", "rap", 0.0, 3), held_out("ann", "pop", kept, 0)]}
+    expected = [{"user_id": "ann", "held_out_tracks": 3, "evidence": -2.0 if kept else 0.0}]
+    with in_duckdb(data) as duckdb:
+        assert duckdb("SELECT * FROM taste_evidence") == expected
+    assert ask_spark(data)("SELECT * FROM taste_evidence") == expected
 
 
 def test_few_plays_are_drawn_towards_what_all_like(in_duckdb: InDuckdb) -> None:

@@ -1,18 +1,37 @@
 """Feature sets are columns of their tables, and pooling equals statistics over all frames."""
 
 import csv
+import math
+import statistics
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.features.gtzan import WINDOW_SAMPLES, measure
-from reprise.lib.genres.feature_sets import CLIP_WINDOWS, FEATURE_SETS, TEMPO, WINDOW_S, FeatureSet, pool
+from reprise.lib.genres.feature_sets import (
+    CLIP_WINDOWS,
+    FEATURE_SETS,
+    INPUT_ANALYSES,
+    INPUT_AUDIO,
+    INPUT_LIBRARY_ANALYSES,
+    INPUT_TAGS,
+    MIN_TAG_PROBABILITY,
+    TEMPO,
+    WINDOW_S,
+    FeatureSet,
+    compute_logits,
+    name_input,
+    pool,
+    pool_tags,
+)
 from reprise.lib.music import sample
 from reprise.lib.music.render import render
+from reprise.lib.tables import AUDIO_GENRE_FEATURES, MSD_GENRE_FEATURES, TRACK_TAGS
+from reprise.lib.tables.tags import TAGS
 
 PAIR = ("level_mean", "level_var")
 SETS = pytest.mark.parametrize("one", FEATURE_SETS.values(), ids=FEATURE_SETS.keys())
@@ -56,11 +75,46 @@ def test_sizes_of_the_sets() -> None:
         "msd_scalars": 15,
         "msd_segments": 58,
         "msd": 15 + 58 + 1,
+        "track_tags": 50,
     }
     assert set(FEATURE_SETS["msd"].columns) - set(FEATURE_SETS["msd_scalars"].columns) - set(
         FEATURE_SETS["msd_segments"].columns
     ) == {"beats_period_cv"}
     assert [name for name, one in FEATURE_SETS.items() if one.by_window] == ["gtzan_windows"]
+
+
+def test_features_are_the_columns_but_for_tags() -> None:
+    for name, one in FEATURE_SETS.items():
+        assert one.features == one.columns or name == "track_tags"
+    tags = FEATURE_SETS["track_tags"]
+    assert (tags.table, tags.columns) == (TRACK_TAGS, tuple(TAGS))
+    assert len(set(tags.features)) == len(tags.features) == 3 * len(TAGS)
+    first, last = tags.columns[0], tags.columns[-1]
+    assert tags.features[0] == f"{first}_logit_mean"
+    assert tags.features[49:51] == (f"{last}_logit_mean", f"{first}_logit_std")
+    assert tags.features[99:101] == (f"{last}_logit_std", f"{first}_mean")
+
+
+def test_a_set_describes_its_own_domain_but_for_tags() -> None:
+    for name, one in FEATURE_SETS.items():
+        assert one.domain_set is FEATURE_SETS["gtzan" if name == "track_tags" else name]
+        assert one.domain_set.domain_set is one.domain_set
+
+
+def test_inputs_of_models() -> None:
+    names = {
+        (name, library): name_input(name, from_library=library) for name in FEATURE_SETS for library in (False, True)
+    }
+    inputs = {
+        AUDIO_GENRE_FEATURES.name: (INPUT_AUDIO, INPUT_AUDIO),
+        TRACK_TAGS.name: (INPUT_TAGS, INPUT_TAGS),
+        MSD_GENRE_FEATURES.name: (INPUT_ANALYSES, INPUT_LIBRARY_ANALYSES),
+    }
+    for (name, library), found in names.items():
+        assert found == inputs[FEATURE_SETS[name].table.name][library]
+    assert set(names.values()) == {"audio", "track tags", "analyses", "library analyses"}
+    with pytest.raises(KeyError):
+        name_input("future", from_library=False)
 
 
 def test_window_length_equals_that_of_the_features() -> None:
@@ -134,6 +188,71 @@ def test_the_input_is_not_modified() -> None:
     windows = np.array([[1.0, 0.0], [2.0, 0.0]])
     pool(windows, [3.0, 3.0], PAIR)
     assert windows.tolist() == [[1, 0], [2, 0]]
+
+
+def pool_one_clip(windows: np.ndarray) -> list[float]:
+    """Pool the tags of some windows in a straightforward way."""
+    limited = [[min(max(value, 1e-7), 1 - 1e-7) for value in column] for column in windows.T]
+    logits = [[math.log(value / (1 - value)) for value in column] for column in limited]
+    return [
+        *(statistics.fmean(column) for column in logits),
+        *(statistics.pstdev(column) for column in logits),
+        *(statistics.fmean(column) for column in windows.T),
+    ]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 24), min_size=1, max_size=4),
+    span=st.integers(1, 12),
+    seed=st.integers(0, 2**32 - 1),
+    sure=st.floats(0, 1),
+)
+@settings(max_examples=30, deadline=None)
+def test_pooled_tags_equal_those_of_a_plain_loop(lengths: list[int], span: int, seed: int, sure: float) -> None:
+    """Several tracks in sequence; some probabilities are 0 or 1, of which the logits are limited."""
+    rng = np.random.default_rng(seed)
+    tracks = [rng.random((length, len(TAGS))) for length in lengths]
+    for track in tracks:
+        track[rng.random(track.shape) < sure] = rng.choice([0.0, 1.0, 1e-9])
+    expected = [
+        pool_one_clip(track[list(pooled_windows(window, len(track), span))])
+        for track in tracks
+        for window in range(len(track))
+    ]
+    starts = np.cumsum([0, *lengths[:-1]])
+    pooled = pool_tags(np.concatenate(tracks), span, starts=starts)
+    # the square root of the last bits of a variance of 0 is about 1e-7
+    np.testing.assert_allclose(pooled, expected, rtol=1e-9, atol=1e-6)
+    np.testing.assert_array_equal(np.concatenate([pool_tags(track, span) for track in tracks]), pooled)
+
+
+def test_pooled_tags_of_float32_have_the_digits_of_float64() -> None:
+    windows = np.random.default_rng(3).random((15, len(TAGS))).astype(np.float32)
+    pooled = pool_tags(windows)
+    assert pooled.dtype == np.float64
+    np.testing.assert_allclose(pooled[7], pool_one_clip(windows[2:12].astype(np.float64)), rtol=1e-9)
+
+
+def test_logits_of_sure_tags_are_limited() -> None:
+    limit = math.log((1 - MIN_TAG_PROBABILITY) / MIN_TAG_PROBABILITY)
+    found = compute_logits(np.array([0, 1e-30, 0.5, 0.75, 1 - 1e-12, 1]))
+    np.testing.assert_allclose(found, [-limit, -limit, 0, math.log(3), limit, limit], rtol=1e-9)
+
+
+def test_each_set_pools_its_own_way() -> None:
+    rng = np.random.default_rng(4)
+    lengths_s, starts = np.full(14, 3.0), [0, 12]
+    for name in ("gtzan", "gtzan_windows", "audio", "track_tags"):
+        one = FEATURE_SETS[name]
+        windows = rng.random((14, len(one.columns)))
+        clips = one.pool_windows(windows, lengths_s, starts)
+        assert clips.shape == (14, len(one.features))
+        if name == "gtzan_windows":
+            np.testing.assert_array_equal(clips, windows)
+        elif name == "track_tags":
+            np.testing.assert_array_equal(clips, pool_tags(windows, starts=starts))
+        else:
+            np.testing.assert_array_equal(clips, pool(windows, lengths_s, one.columns, starts=starts))
 
 
 @pytest.mark.slow

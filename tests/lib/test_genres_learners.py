@@ -10,6 +10,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.metrics.pairwise import laplacian_kernel
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 
 from reprise.lib.errors import InputError
 from reprise.lib.genres import pipelines
@@ -20,6 +21,7 @@ from reprise.lib.genres.neighbours import Neighbours
 from reprise.lib.genres.pipelines import SCALINGS, SELECTIONS, Selection
 from reprise.lib.genres.svm import LeastSquares, PairwiseSvm, fit_temperature, split_inner_folds
 from reprise.lib.genres.trees import Forest, GradientBoosting, check_branches
+from reprise.lib.genres.xgboosting import XgBoost
 
 RNG = np.random.default_rng(5)
 N, D = 120, 6
@@ -53,7 +55,7 @@ def fit(learner: str, rows: Any, genres: Any, groups: Any = None, **more: Any) -
 
 def test_candidates_are_json_and_start_with_the_default() -> None:
     assert list(LEARNERS) == [
-        *("knn", "svm", "random_forest", "logistic_regression", "naive_bayes"),
+        *("knn", "svm", "random_forest", "logistic_regression", "discriminant_analysis", "naive_bayes"),
         *("gradient_boosting", "xgboost", "voting", "stacking"),
     ]
     for name, learner in LEARNERS.items():
@@ -164,7 +166,8 @@ def test_whitening_equalises_the_variance_within_genres() -> None:
 def test_probabilities_of_the_pairwise_svm_agree_with_its_decisions() -> None:
     machine = PairwiseSvm(3.0, 1.0, False, 3).fit(ROWS, CODES, GROUPS)
     found = machine.predict_proba(ROWS)
-    assert (found.argmax(axis=1) == machine.svm_.predict(ROWS)).mean() > 0.95
+    reference = SVC(C=3.0, gamma=1 / D, random_state=3).fit(ROWS, CODES)
+    assert (found.argmax(axis=1) == reference.predict(ROWS)).mean() > 0.95
     held_out = PairwiseSvm(3.0, 1.0, False, 3).fit(ROWS[::2], CODES[::2], GROUPS[::2]).predict_proba(ROWS[1::2])
     confidence, accuracy = held_out.max(axis=1).mean(), (held_out.argmax(axis=1) == CODES[1::2]).mean()
     assert abs(confidence - accuracy) < 0.15
@@ -196,6 +199,40 @@ def test_stored_trees_predict_like_the_original_ones() -> None:
         ).fit(ROWS, codes)  # fmt: skip
         stored = GradientBoosting(6, 0.1, 4, 1.0, 1.0, False, 3).fit(ROWS, codes)
         np.testing.assert_allclose(stored.predict_proba(gaps), boosting.predict_proba(gaps), atol=1e-12)
+
+
+def test_stored_trees_predict_like_xgboost() -> None:
+    xgboost = pytest.importorskip("xgboost")
+    gaps = np.where(RNG.random(OTHERS.shape) < 0.3, np.nan, OTHERS)
+    params = {
+        "objective": "multi:softprob",
+        "num_class": 3,
+        "eta": 0.1,
+        "max_depth": 3,
+        "tree_method": "hist",
+        "subsample": 0.5,
+        "colsample_bytree": 0.5,
+        "seed": 3,
+        "nthread": 1,
+    }
+    # steps make many rows equal to a threshold
+    rows: Any = np.round(ROWS, 1)
+    booster = xgboost.train(params, xgboost.DMatrix(rows, label=CODES), num_boost_round=20)
+    stored = XgBoost(20, 0.1, 3, 0.5, False, 3).fit(rows, CODES)
+    for queries in (rows, np.round(gaps, 1), gaps):
+        expected = booster.predict(xgboost.DMatrix(queries))
+        np.testing.assert_allclose(stored.predict_proba(np.asarray(queries)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_stored_machines_decide_like_scikit_learn(k: int) -> None:
+    codes = np.arange(N) % k
+    stored = PairwiseSvm(3.0, 1.0, False, 3).fit(ROWS, codes, GROUPS)
+    expected = SVC(C=3.0, gamma=1 / D, decision_function_shape="ovo", random_state=3).fit(ROWS, codes)
+    decisions = expected.decision_function(OTHERS)
+    if k == 2:  # a positive decision means the second genre
+        decisions = -decisions[:, None]
+    np.testing.assert_allclose(stored._compute_margins(OTHERS), decisions, atol=1e-9)
 
 
 @pytest.mark.parametrize(

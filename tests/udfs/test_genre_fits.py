@@ -36,7 +36,8 @@ def problem() -> FitProblem:
     splits[3] = TRAIN
     names = np.array([f"artist {n:02}" for n in range(groups.max() + 1)], dtype=object)
     return FitProblem(
-        "naive_bayes", FEATURES, "gtzan", False, 5, rows, np.array(GENRES, dtype=object), genres, names, groups, splits
+        "naive_bayes", FEATURES, "gtzan", False, 5, rows, np.array(GENRES, dtype=object), genres, names, groups,
+        FEATURES, rows, splits,
     )  # fmt: skip
 
 
