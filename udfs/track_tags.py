@@ -21,7 +21,14 @@ from reprise.udfs.model_cache import load_artifact
 
 
 def tag_tracks(
-    batches: Iterable[pa.RecordBatch], *, artifact: str, artifact_sha256: str, model_id: str, job: str, run_id: str
+    batches: Iterable[pa.RecordBatch],
+    *,
+    artifact: str,
+    artifact_sha256: str,
+    every: int,
+    model_id: str,
+    job: str,
+    run_id: str,
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
     """Predict the tags of library tracks from their audio files.
 
@@ -31,6 +38,8 @@ def tag_tracks(
         Columns ``track_id``, ``sha256`` and ``uris`` (the URIs of the track's copies).
     artifact, artifact_sha256
         URI and checksum of the network's weights, see `reprise.lib.nets.musicnn.load`.
+    every
+        Only every so many windows of a track get tags.
     model_id, job, run_id
         Values of the columns ``model_id``, ``stage`` and ``run_id``.
 
@@ -45,20 +54,20 @@ def tag_tracks(
     for batch in batches:
         for track in batch.to_pylist():
             try:
-                length_s, tags = yield from run_with_heartbeat(empty_batch, _tag_track, network, track)
+                length_s, tags = yield from run_with_heartbeat(empty_batch, _tag_track, network, track, every)
             except InputError as error:
                 uri = row_uri(LIBRARY_TRACKS.name, track["track_id"])
                 row = quarantine_row(uri, error, job=job, run_id=run_id, sha256=track["sha256"])
                 yield QUARANTINE.name, to_batch(arrow_schema(QUARANTINE), {name: [row[name]] for name in row})
             else:
-                yield TRACK_TAGS.name, _to_rows(track, length_s, tags, model_id, run_id)
+                yield TRACK_TAGS.name, _to_rows(track, length_s, tags, every, model_id, run_id)
 
 
-def _tag_track(network: Musicnn, track: Mapping[str, Any]) -> tuple[float, Float32Array]:
+def _tag_track(network: Musicnn, track: Mapping[str, Any], every: int) -> tuple[float, Float32Array]:
     """Return the length of a track in s, and the probabilities in its windows, float32 (windows, 50)."""
 
     def tag(signal: Float32Array) -> tuple[float, Float32Array]:
-        tags = [network.predict(windows) for windows in iterate_windows(signal)]
+        tags = [network.predict(windows) for windows in iterate_windows(signal, every=every)]
         if not tags:
             raise InputError("no_samples", f"{track['track_id']} has no samples: replace its file")
         return len(signal) / SAMPLE_RATE, np.concatenate(tags)
@@ -67,16 +76,17 @@ def _tag_track(network: Musicnn, track: Mapping[str, Any]) -> tuple[float, Float
 
 
 def _to_rows(
-    track: Mapping[str, Any], length_s: float, tags: Float32Array, model_id: str, run_id: str
+    track: Mapping[str, Any], length_s: float, tags: Float32Array, every: int, model_id: str, run_id: str
 ) -> pa.RecordBatch:
     """Return rows of ``track_tags``: the whole track, then its windows."""
     n = len(tags)
     values = np.concatenate([tags.mean(axis=0, dtype=np.float64, keepdims=True), tags]).astype(np.float32)
-    starts = WINDOW_S * np.arange(n)
+    windows = every * np.arange(n)
+    starts = WINDOW_S * windows
     columns = {
         "track_id": pa.repeat(track["track_id"], n + 1),
         "model_id": pa.repeat(model_id, n + 1),
-        "window": np.arange(WHOLE_TRACK, n),
+        "window": np.append(WHOLE_TRACK, windows),
         "start_s": np.append(0, starts),
         "length_s": np.append(length_s, np.minimum(WINDOW_S, length_s - starts)),
         "sha256": pa.repeat(track["sha256"], n + 1),

@@ -210,7 +210,7 @@ class Musicnn:
         return values @ self._weights[f"{name}/kernel"] + self._weights[f"{name}/bias"]
 
 
-def iterate_windows(signal: NDArray[Any]) -> Iterator[Float32Array]:
+def iterate_windows(signal: NDArray[Any], *, every: int = 1) -> Iterator[Float32Array]:
     """Yield batches of mel spectra of a track's windows. Memory does not grow with the length of the track.
 
     Parameters
@@ -218,6 +218,8 @@ def iterate_windows(signal: NDArray[Any]) -> Iterator[Float32Array]:
     signal
         Mono samples at 22,050 Hz, float32 (n,), which are resampled to 16 kHz. A ``numpy.memmap`` is accepted. Samples
         that are not finite become zeros.
+    every
+        Only every so many windows, from the first one on, are computed.
 
     Yields
     ------
@@ -231,7 +233,7 @@ def iterate_windows(signal: NDArray[Any]) -> Iterator[Float32Array]:
     if len(signal) < shortest:
         signal = np.tile(signal, -(-shortest // len(signal)))[:shortest]
     n_frames = len(signal) * _RATE_OUT // _RATE_IN // HOP + 1
-    starts = range(0, n_frames - WINDOW_FRAMES + 1, WINDOW_FRAMES)
+    starts = range(0, n_frames - WINDOW_FRAMES + 1, WINDOW_FRAMES * every)
     for first in range(0, len(starts), _BATCH_WINDOWS):
         yield np.stack([_compute_mel_spectra(signal, start) for start in starts[first : first + _BATCH_WINDOWS]])
 

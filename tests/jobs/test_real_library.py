@@ -27,6 +27,7 @@ KNOWN = {"ragtime": "Jazz", "Sugar_Plum": "Classical"}
 
 
 @pytest.mark.exhaustive
+@pytest.mark.usefixtures("spark")
 @pytest.mark.skipif(not SHARED.exists(), reason=f"needs the folder {SHARED}, which is not in the repository")
 def test_no_recording_gets_its_genre_from_a_model_of_analyses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -345,7 +345,7 @@ def test_only_what_a_query_names_is_opened() -> None:
     assert find_names("SELECT * FROM plays") == ["plays"]
     found = set(find_names("SELECT * FROM Taste_Top_Genres"))
     # a column of theirs is called plays
-    assert found == {"taste_top_genres", "taste_population", "taste_profiles", "plays"}
+    assert found == {"taste_top_genres", "taste_population", "taste_evidence", "taste_profiles", "plays"}
     assert find_names("SHOW TABLES") == [*TABLES, *VIEWS]
     order = find_names("SELECT * FROM song_tracks")
     assert order.index("all_tracks") < order.index("song_tracks")

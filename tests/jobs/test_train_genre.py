@@ -131,6 +131,7 @@ def test_a_model_is_made_again_from_its_row(trained: Warehouse, prepare: Prepare
     assert run.counts["models_reproduced"] == 1
 
 
+@pytest.mark.usefixtures("spark")
 def test_a_model_in_a_former_format_is_replaced(trained: Warehouse, tmp_path: Path, prepare: Prepare) -> None:
     warehouse = copy_warehouse(Path(trained.root), tmp_path / "with a former model")
     row = the_model(warehouse)

@@ -164,7 +164,7 @@ def test_nan_is_stored_as_null() -> None:
 
 def test_nan_in_a_required_column_is_an_error(tmp_path: Path) -> None:
     table = TABLES["genre_scores"]
-    fill: dict[str, Any] = {"double": math.nan, "int": 1}
+    fill: dict[str, Any] = {"double": math.nan, "int": 1, "boolean": True}
     values = {c.name: fill.get(c.type, "x") for c in table.columns}
     values |= {c.name: None for c in table.columns if c.type.startswith("array")}
     with pytest.raises(ValueError, match="column probability must not be NaN"):
@@ -176,6 +176,7 @@ def test_nan_in_a_required_column_is_an_error(tmp_path: Path) -> None:
 def test_all_scalar_columns_that_readers_filter_by_have_statistics(table: Table, tmp_path: Path) -> None:
     """Where bounds are missing in an indexed column, a filter of the deltalake package finds no row at all."""
     values: dict[str, Any] = {"string": "x", "int": 1, "bigint": 1, "float": 1.0, "double": 1.0}
+    values |= {"boolean": True}
     values |= {"timestamp": datetime(2026, 1, 1, tzinfo=UTC)}
     row = {c.name: values.get(c.type, []) for c in table.columns}
     delta = DeltaTable.create(str(tmp_path), arrow_schema(table))

@@ -32,12 +32,12 @@ def write_audio(path: Path, seconds: float) -> dict[str, Any]:
     return {"track_id": f"LB{sha256[:16]}", "sha256": sha256, "uris": [path.as_uri()]}
 
 
-def run(model: Path, *tracks: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def run(model: Path, *tracks: dict[str, Any], every: int = 1) -> dict[str, list[dict[str, Any]]]:
     batch = pa.RecordBatch.from_pylist(list(tracks), SCHEMA)
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     rows: dict[str, list[dict[str, Any]]] = {}
     for name, made in tag_tracks(
-        [batch], artifact=str(model), artifact_sha256=sha256, model_id="m", job="s", run_id="r"
+        [batch], artifact=str(model), artifact_sha256=sha256, every=every, model_id="m", job="s", run_id="r"
     ):
         rows.setdefault(name, []).extend(made.to_pylist())
     return rows
@@ -63,6 +63,21 @@ def test_rows_equal_direct_calls(seconds: float, model: Path, tmp_path: Path) ->
             *(track["track_id"], track["sha256"]),
             *("m", "r"),
         )
+
+
+@pytest.mark.parametrize(("seconds", "every"), [(0.5, 2), (31.0, 2), (31.0, 3), (31.0, 100)])
+def test_every_nth_window_has_the_tags_that_it_has_among_all(
+    seconds: float, every: int, model: Path, tmp_path: Path
+) -> None:
+    track = write_audio(tmp_path / "song.flac", seconds)
+    whole, *windows = run(model, track)["track_tags"]
+    of_some, *some = run(model, track, every=every)["track_tags"]
+    for row, same in zip(some, windows[::every], strict=True):
+        assert row == pytest.approx(same, abs=1e-6)
+    assert of_some["window"] == -1
+    assert of_some["length_s"] == whole["length_s"]
+    for column in TAGS:
+        assert of_some[column] == pytest.approx(np.mean([row[column] for row in some]), abs=1e-6)
 
 
 def test_a_bad_track_is_one_row_of_quarantine_and_the_others_are_tagged(model: Path, tmp_path: Path) -> None:
