@@ -18,7 +18,7 @@ from reprise.lib.tables.contract import key
 from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.staging import Stager
 
-TYPES: tuple[Type, ...] = ("string", "int", "bigint", "float", "double", "timestamp")
+TYPES: tuple[Type, ...] = ("string", "int", "bigint", "float", "double", "boolean", "timestamp")
 TABLE = Table(
     name="things",
     doc="Things.",
@@ -60,6 +60,7 @@ def test_filters_find_all_rows_of_a_full_scan(spark: SparkSession, tmp_path: Pat
         "a_bigint": [-(2**63), None, 2**63 - 1, 0],
         "a_float": [0.1, math.nan, math.inf, None],
         "a_double": [math.nan, -math.inf, 1e-300, None],
+        "a_boolean": [True, None, False, True],
         "a_timestamp": [moment, None, moment + timedelta(microseconds=1), datetime(1960, 1, 1, 0, 0, 0, 1, tzinfo=UTC)],
     }
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
