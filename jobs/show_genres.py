@@ -162,7 +162,7 @@ def _print(rows: pd.DataFrame, title: str, model_id: str) -> None:
         grid.add_row(Text(row["genre"]), f"{100 * row['probability']:.1f}", bar)
     print_grid(grid)
     first = rows.iloc[0]
-    if first["abstains"] is True or first["abstains"] is np.True_:
+    if pd.notna(first["abstains"]) and first["abstains"]:
         outside = first["outside"]
         if outside <= 1:
             print("no answer: no genre is likely enough")

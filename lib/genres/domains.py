@@ -88,7 +88,7 @@ class Domain:
         Parameters
         ----------
         rows
-            Shape (n, d). NaN is a missing value.
+            Shape (n, d). Values that are not finite are missing values.
 
         Returns
         -------
@@ -98,6 +98,7 @@ class Domain:
         values = np.asarray(rows, dtype=np.float64)
         if not len(values):
             return np.zeros(0)
+        values = np.where(np.isfinite(values), values, np.nan)
         outside = self.distances.transform(values)[:, 0] / self.max_distance
         if self.other is not None:
             outside = np.maximum(outside, self.other.predict_proba(values)[:, 1] / self.max_other)

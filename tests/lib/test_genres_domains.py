@@ -139,6 +139,15 @@ def test_rows_with_more_than_half_of_the_values_missing_are_not_measured() -> No
         np.testing.assert_allclose(measured[1], fitted(other).measure(filled[None])[0], rtol=1e-9)
 
 
+@pytest.mark.parametrize("other", [False, True])
+def test_values_that_are_not_finite_count_as_missing_and_huge_ones_lie_outside(other: bool) -> None:
+    rows = draw(3, 9)
+    rows[0, 1], rows[1, 1], rows[2, 1] = np.inf, -np.inf, np.nan
+    missing = np.where(np.isfinite(rows), rows, np.nan)
+    np.testing.assert_array_equal(fitted(other).measure(rows), fitted(other).measure(missing))
+    assert (fitted(other).measure(np.full((1, D), 3e38)) > 1).all()
+
+
 def test_no_rows_give_no_measures() -> None:
     assert fitted(other=True).measure(np.empty((0, D))).shape == (0,)
 
