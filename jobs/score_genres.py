@@ -66,6 +66,11 @@ def score(run: Run) -> None:
     if not run.args.json:
         for model in chosen:
             print(f"model: {model.model_id}")
+        for model_id in _list_former_models(run):
+            print(
+                f"not used, because an older version of reprise trained it: {model_id}: run train-genre"
+                f" --reproduce {model_id} --force, then score-genres --force"
+            )
 
 
 def _register_default_models(run: Run, filled: Sequence[Table]) -> None:
@@ -116,6 +121,11 @@ def _choose(run: Run, filled: Sequence[Table]) -> list[Model]:
     if best:
         return list(best.values())
     raise UsageError(f"no genre model reads {filled[0].name}: run train-genre first")
+
+
+def _list_former_models(run: Run) -> list[str]:
+    """Return the ids of models whose quality is not known, because older versions of reprise did not write it."""
+    return [model.model_id for model in list_models(run.warehouse, GENRE).values() if model.quality is None]
 
 
 def _table_of(model: Model) -> Table | None:

@@ -201,7 +201,8 @@ def load(data: bytes) -> GenreModel:
         if data[:2] == b"PK":
             raise InputError(
                 "not_a_model",
-                "it has the format of an older version of reprise: run train-genre --reproduce ID --force",
+                "it has the format of an older version of reprise: run train-genre --reproduce ID --force, then"
+                " score-genres --force",
             )
         if len(data) > 2 * MAX_BYTES:
             raise ValueError(f"it is larger than {2 * MAX_BYTES >> 20} MiB")

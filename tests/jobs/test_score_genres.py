@@ -359,6 +359,12 @@ def test_the_best_for_each_kind_of_music_score_and_what_is_missing_is_scored_alo
     pd.testing.assert_frame_equal(rows_of(warehouse, GENRE_SCORES), stored, rtol=1e-9)
 
 
+def test_models_of_older_versions_are_named(warehouse: Warehouse, prepare: Prepare) -> None:
+    add_model(warehouse, "former", "msd", 1, quality=None)
+    add_model(warehouse, "genre-m", "msd", 2)
+    assert score_genres._list_former_models(prepare(score_genres)[1]) == ["former"]
+
+
 def test_new_content_replaces_and_what_is_gone_is_forgotten(
     warehouse: Warehouse, run_job: RunJob, rows_of: Rows
 ) -> None:
