@@ -189,16 +189,6 @@ CHAIN = (
         rows=82,
     ),
     Job(
-        "tag-tracks",
-        (TRACK_TAGS, MODELS, QUARANTINE),
-        work=("tagged",),
-        arguments=("--models", "{inputs}/models"),
-        says="there are no rows in library_tracks: run ingest-library first",
-        bad=f"library_tracks#{GONE}",
-        rows=6,
-        damage=add_track_without_file,
-    ),
-    Job(
         "train-cover-index",
         (COVER_VECTORS, MODELS),
         work=("models_trained", "embedded"),
@@ -221,6 +211,16 @@ CHAIN = (
         arguments=(*LEARNED, *ONE_CANDIDATE),
         refused=LEARNED,
         says="the table msd_genre_features does not exist: run extract-genre-features first",
+    ),
+    Job(
+        "tag-tracks",
+        (TRACK_TAGS, MODELS, QUARANTINE),
+        work=("tagged",),
+        arguments=("--models", "{inputs}/models"),
+        says="there are no rows in library_tracks: run ingest-library first",
+        bad=f"library_tracks#{GONE}",
+        rows=6,
+        damage=add_track_without_file,
     ),
     Job(
         "score-genres",
