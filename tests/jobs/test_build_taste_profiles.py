@@ -145,7 +145,10 @@ def mean_key(known: Sequence[tuple[int, int]]) -> dict[str, Any]:
     weights = Counter[int]()
     for weight, pitch in known:
         weights[FIFTHS.index(pitch)] += weight
-    mean = sum(w * cmath.rect(1, math.tau * place / 12) for place, w in weights.items()) / sum(weights.values())
+    # the circle has whole numbers: they decide between two keys that are equally near
+    points = {place: cmath.rect(1024, math.tau * place / 12) for place in weights}
+    rounded = {place: complex(round(point.real), round(point.imag)) / 1024 for place, point in points.items()}
+    mean = sum(w * rounded[place] for place, w in weights.items()) / sum(weights.values())
     if abs(mean) < 1e-9:
         return {"key": None, "key_concentration": 0.0}
     place = math.floor(cmath.phase(mean) / math.tau * 12 + 0.5 + 1e-9)
