@@ -23,6 +23,7 @@ from reprise.jobs._engine.external_models import TAGGER, make_external_id
 from reprise.jobs._engine.models import Model, list_models, write_artifact, write_model
 from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, find_pending
 from reprise.jobs._engine.run import Job, Run, run_job
+from reprise.jobs._genres.datasets import MADE_BY
 from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.genres.default_models import list_default_models, read_default_model
 from reprise.lib.genres.feature_sets import FEATURE_SETS, INPUT_AUDIO, INPUT_TAGS, WHOLE_TRACK, FeatureSet
@@ -32,9 +33,6 @@ from reprise.udfs.genre_scores import MIN_BATCH_ROWS, input_columns, load_genre_
 
 JOB = "score_genres"
 _SOURCES = (TRACK_TAGS, AUDIO_GENRE_FEATURES, MSD_GENRE_FEATURES)
-_MADE_BY = {TRACK_TAGS.name: "tag-tracks"} | dict.fromkeys(
-    (AUDIO_GENRE_FEATURES.name, MSD_GENRE_FEATURES.name), "extract-genre-features"
-)
 _ROWS_PER_COMMIT = (
     4 * MIN_BATCH_ROWS
 )  # with fewer rows, commits take longer than scoring; with more rows, the driver has no memory for the rows' keys
@@ -155,7 +153,7 @@ def _score(run: Run, stored: Model) -> None:
         GENRE_SCORES,
         source_rows=tagger | whole_track,
         target_rows={"model_id": stored.model_id},
-        run_first=_MADE_BY[feature_set.table.name],
+        run_first=MADE_BY[feature_set.table.name],
         part_rows=_ROWS_PER_COMMIT,
     ):
         pending = found if domain_set is feature_set else _drop_undescribed(run, found, domain_set)
@@ -179,7 +177,7 @@ def _score(run: Run, stored: Model) -> None:
 def _drop_undescribed(run: Run, pending: PendingTracks, domain_set: FeatureSet) -> PendingTracks:
     """Return the pending tracks that have the features of the domain. The others stay pending, and are counted."""
     part, table = pending.part, domain_set.table
-    run_first = f"run {_MADE_BY[table.name]} first"
+    run_first = f"run {MADE_BY[table.name]} first"
     if not run.warehouse.exists(table):
         raise UsageError(f"there are no rows in {table.name}: {run_first}")
     described = set(
@@ -212,7 +210,7 @@ def _check_columns(run: Run, feature_set: FeatureSet) -> None:
     if missing := sorted(set(input_columns(feature_set)) - stored):
         raise UsageError(
             f"{table.name} was written by an older version of reprise and has no column {missing[0]}:"
-            f" remove {run.warehouse.uri(table)} and run {_MADE_BY[table.name]} again"
+            f" remove {run.warehouse.uri(table)} and run {MADE_BY[table.name]} again"
         )
 
 

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="tag every Nth window of 3 s; 2 takes little more than half of the time (default: %(default)s)",
+        help="tag every Nth window of 3 s, for less computation (default: %(default)s)",
     )
     add_force(parser)
     add_models(parser)

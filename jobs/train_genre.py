@@ -159,20 +159,36 @@ def _train(run: Run, model_id: str, params: dict[str, Any], labelled: Labelled) 
         "report": folder_below,
     }
     run.count(models_trained=1)
-    domain = load(trained.data).domain
+    kind = f"genre/{params['learner']}"
+    return _write_row(run, model_id, kind, made, metrics, path, sha256, trained.data, labelled.trained_on)
+
+
+def _write_row(
+    run: Run,
+    model_id: str,
+    kind: str,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    artifact: str,
+    sha256: str,
+    data: bytes,
+    trained_on: Mapping[str, Any],
+) -> Model:
+    """Write the row of a model. ``data`` is the content of its file."""
+    domain = load(data).domain
     return write_model(
         run,
         model_id=model_id,
         task=GENRE,
-        input_=name_input(params["features"], from_library=params["labels"] == TAGS),
-        quality=trained.metrics["macro_f1"],
-        domain=domain.describe() if domain else None,
-        kind=f"genre/{params['learner']}",
-        params=made,
+        kind=kind,
+        params=params,
         metrics=metrics,
-        artifact=path,
+        artifact=artifact,
         sha256=sha256,
-        trained_on=labelled.trained_on,
+        trained_on=trained_on,
+        input_=name_input(params["features"], from_library=params["labels"] == TAGS),
+        quality=metrics["honest"]["macro_f1"],
+        domain=domain.describe() if domain else None,
     )
 
 
@@ -432,22 +448,8 @@ def _reproduce(run: Run, model_id: str) -> None:
 
 def _replace(run: Run, model: Model, data: bytes) -> None:
     """Write a model that was trained again in the place of the stored one, e.g. of one in a former file format."""
-    artifact, sha256 = write_artifact(run.warehouse.root, data, ".safetensors")
-    domain = load(data).domain
-    write_model(
-        run,
-        model_id=model.model_id,
-        task=GENRE,
-        kind=model.kind,
-        params=model.params,
-        metrics=model.metrics,
-        artifact=artifact,
-        sha256=sha256,
-        trained_on=model.trained_on,
-        input_=name_input(model.params["features"], from_library=model.params["labels"] == TAGS),
-        quality=model.metrics["honest"]["macro_f1"],
-        domain=domain.describe() if domain else None,
-    )
+    path, sha256 = write_artifact(run.warehouse.root, data, ".safetensors")
+    _write_row(run, model.model_id, model.kind, model.params, model.metrics, path, sha256, data, model.trained_on)
 
 
 def main(argv: list[str] | None = None) -> int:

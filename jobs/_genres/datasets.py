@@ -19,7 +19,15 @@ from reprise.lib.files import sha256_of
 from reprise.lib.genres.feature_sets import FEATURE_SETS, TEMPO, WHOLE_TRACK, FeatureSet
 from reprise.lib.genres.gtzan_table import COLUMNS, GtzanTable, read_table, track_of
 from reprise.lib.playlists import normalise
-from reprise.lib.tables import GENRE_LABELS, LIBRARY_TRACKS, MSD_TRACKS, TRACK_TAGS, Table
+from reprise.lib.tables import (
+    AUDIO_GENRE_FEATURES,
+    GENRE_LABELS,
+    LIBRARY_TRACKS,
+    MSD_GENRE_FEATURES,
+    MSD_TRACKS,
+    TRACK_TAGS,
+    Table,
+)
 from reprise.udfs.genre_scores import POOLED_DDL, pool_tracks
 
 TAGS, TABLE = "tags", "table"
@@ -27,6 +35,13 @@ TAGS, TABLE = "tags", "table"
 
 ``TAGS`` selects the genre tags of library tracks. ``TABLE`` selects the labels in a file.
 """
+
+MADE_BY = {
+    TRACK_TAGS.name: "tag-tracks",
+    AUDIO_GENRE_FEATURES.name: "extract-genre-features",
+    MSD_GENRE_FEATURES.name: "extract-genre-features",
+}
+"""Commands that fill the tables of feature sets, for messages."""
 
 FILE_SHA256 = "table_sha256"
 """Key in ``trained_on`` of a model that was trained on a file instead of tables."""
@@ -187,8 +202,7 @@ def _find_in_tables(run: Run, feature_set: FeatureSet, labels: str, versions: Ma
     domain_set = feature_set.domain_set
     for table in (feature_set.table, domain_set.table):
         if table.name not in versions:
-            run_first = "tag-tracks" if table is TRACK_TAGS else "extract-genre-features"
-            raise UsageError(f"the table {table.name} does not exist: run {run_first} first")
+            raise UsageError(f"the table {table.name} does not exist: run {MADE_BY[table.name]} first")
     keys = _read_keys(tables, feature_set)
     if domain_set is not feature_set:
         keys = keys.join(_read_keys(tables, domain_set), "track_id", "left_semi")
@@ -197,7 +211,7 @@ def _find_in_tables(run: Run, feature_set: FeatureSet, labels: str, versions: Ma
     if not len(found):
         raise UsageError(
             f"no track with a label of {labels} has a row in {feature_set.table.name}:"
-            " run extract-genre-features on those tracks first"
+            f" run {MADE_BY[feature_set.table.name]} on those tracks first"
         )
     frame = found.to_pandas()
     genres, groups = frame["genre"], frame["group"]

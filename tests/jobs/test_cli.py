@@ -94,6 +94,11 @@ def test_a_missing_argument(name: str, argument: str, tmp_path: Path, capsys: py
     assert not (tmp_path / "w").exists()
 
 
+def test_no_window_cannot_be_tagged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = mistake(capsys, "tag-tracks", "--every", "0", "--warehouse", str(tmp_path / "w"))
+    assert said == "reprise tag-tracks: --every must be at least 1, not 0\n"
+
+
 @EACH_JOB
 def test_bad_usage_of_every_job(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two of the mistakes that all jobs share: their one parser and their settings are tested with ``run_job``."""
