@@ -34,7 +34,7 @@ _N_FFT = 512
 _RATE_IN, _RATE_OUT = 441, 320  # 22,050 Hz to 16,000 Hz, in lowest terms
 _MARGIN = 8  # periods of 441 samples, longer than the resampling filter
 _EPSILON = 1e-3  # of the batch normalisations
-_BATCH_WINDOWS = 8
+_BATCH_WINDOWS = 2  # their intermediate values fit into the processor's caches
 _CONVOLUTIONS = ("conv2d", *(f"conv2d_{i}" for i in range(1, 8)))
 """Layers of the network: two over time and bands, three over time, and three over the features of the first five."""
 
@@ -175,16 +175,26 @@ class Musicnn:
         function of the convolution's maximum or, where the scale is negative, of its minimum. With the kernels of these
         channels negated, the minimum is the negative maximum. So only the maximum of the convolution is needed.
         """
+        import torch
+
         kernel = self._weights[f"{_CONVOLUTIONS[i]}/kernel"].permute(3, 2, 0, 1)
         signs = self._weights[f"batch_normalization_{i + 1}/gamma"].sign()
-        return (kernel * signs[:, None, None, None]).contiguous(), signs
+        kernel = kernel * signs[:, None, None, None]
+        return kernel.contiguous(memory_format=torch.channels_last), signs
 
     def _find_strongest(self, values: Any, i: int) -> Any:
-        """Return the maximum over the bands of a layer of the front end, (n, channels, time)."""
+        """Return the maximum over the bands of a layer of the front end, (n, channels, time).
+
+        With the channels last in memory, the convolutions take 0.6 of the time, and only ``max_pool2d`` is fast then.
+        """
         import torch
 
         kernel, signs = self._fronts[i]
-        strongest = torch.conv2d(values, kernel).amax(dim=3) * signs[:, None]
+        height, width = values.shape[2:]
+        # for one channel both layouts are the same bytes; torch tells them apart by the strides
+        channels_last = values.as_strided(values.shape, (height * width, 1, width, 1))
+        found = torch.conv2d(channels_last, kernel)
+        strongest = torch.max_pool2d(found, (1, found.shape[3]))[..., 0] * signs[:, None]
         bias = self._weights[f"{_CONVOLUTIONS[i]}/bias"]
         return self._normalise(torch.relu(strongest + bias[:, None]), f"_{i + 1}")
 
@@ -224,7 +234,7 @@ def iterate_windows(signal: NDArray[Any], *, every: int = 1) -> Iterator[Float32
     Yields
     ------
     numpy.ndarray
-        float32 (k, 187, 96), k at most eight. Frames that do not fill a window are dropped. A signal shorter than a
+        float32 (k, 187, 96), k at most two. Frames that do not fill a window are dropped. A signal shorter than a
         window is repeated until it fills one. A signal without samples has no windows.
     """
     if not len(signal):
