@@ -93,7 +93,7 @@ def suite(tmp_path: Path) -> Path:
 
 def run(folder: Path, *arguments: str) -> list[str]:
     command = [sys.executable, "-m", "pytest", "-p", "tests.tiers", "-p", "tests.durations", *arguments]
-    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "JAVA_HOME": ""}
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "JAVA_HOME": "", "PYTEST_ADDOPTS": ""}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     return done.stdout.splitlines()
 
