@@ -10,10 +10,11 @@ addition, this analyser differs from the Echo Nest's in the following points:
 * **Pitches** are the strengths of notes without their overtones, raised to a power. The power is chosen so that the
   average strength of weak pitch classes, relative to the strongest pitch class, is the same as in the dataset.
 * **Timbre**: coefficient 1 is the mean loudness above -60 dB, as in the dataset. Coefficients 2 to 12 are inner
-  products of the levels with fixed patterns, minus an offset per coefficient. A pattern is the product of a cosine over
-  time and a cosine over the critical bands. The Echo Nest used other patterns. Coefficient 2 is lower for brighter
-  sounds, and coefficient 4 is higher for a sudden attack. Means and standard deviations are similar to those in the
-  dataset, but the two kinds of timbre are not interchangeable.
+  products of the levels with fixed patterns, times a factor and minus an offset per coefficient. A pattern is the
+  product of a cosine over time and a cosine over the critical bands. The Echo Nest used other patterns. Coefficient 2
+  is lower for brighter sounds, and coefficient 4 is higher for a sudden attack. Factors and offsets are such that over
+  many recordings the means and the standard deviations are those of the dataset. But the two kinds of timbre are not
+  interchangeable.
 * **Tempo** is one value per track, 50 to 220 BPM. Beats follow a slow change of tempo, but not a sudden change.
 * **Key** is one value per track, major or minor. If the key is wrong, it is most often the relative key, which has the
   same notes.
@@ -21,8 +22,9 @@ addition, this analyser differs from the Echo Nest's in the following points:
   beats.
 * **Tatums** divide every interval between two beats equally. The number of tatums per beat is the same in the whole
   track: two, three or four.
-* ``tempo_confidence`` does not exist in the dataset. Confidences are from 0 to 1. They are not comparable with those in
-  the dataset.
+* **Confidences** of key, mode, time signature and segments have, over many recordings, the distribution that they have
+  in the dataset: a table for each of them keeps their order. The confidences of beats, bars, tatums and sections are
+  not comparable with those in the dataset. ``tempo_confidence`` does not exist there. All are from 0 to 1.
 * **Silence**: all pitches are 1, as in the dataset. There are no beats, bars, tatums or sections.
 """
 
@@ -30,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from reprise.lib.analysis import dataset_scale
 from reprise.lib.analysis.beats import choose_beats, find_beat_candidates, prepare_onsets
 from reprise.lib.analysis.frames import FLOOR_DB, FRAME_RATE, HOP, Frames, check_signal, measure_frames
 from reprise.lib.analysis.key import compute_key_features, find_key
@@ -82,6 +85,11 @@ def analyse(signal: Float32Array) -> dict[str, Any]:
         ``not_a_signal``: the array is not one channel of float samples, or it is empty. ``not_finite``: it contains NaN
         or infinite samples.
     """
+    return _scale_to_dataset(measure(signal))
+
+
+def measure(signal: Float32Array) -> dict[str, Any]:
+    """Analyse a recording like `analyse`, but keep the timbre and the confidences as they are measured."""
     check_signal(signal)
     duration = len(signal) / SAMPLE_RATE
     frames = measure_frames(signal)
@@ -121,6 +129,17 @@ def analyse(signal: Float32Array) -> dict[str, Any]:
         "segments_loudness_max": segments.loudness_max,
         "segments_loudness_max_time": segments.loudness_max_time / FRAME_RATE,
     }
+
+
+def _scale_to_dataset(measured: dict[str, Any]) -> dict[str, Any]:
+    """Replace the measured timbre and confidences by values that are distributed as in the dataset."""
+    scaled = dict(measured)
+    for name, (from_values, to_values) in dataset_scale.CONFIDENCES.items():
+        values = np.interp(measured[name], from_values, to_values)
+        scaled[name] = values if np.ndim(measured[name]) else float(values)
+    timbre = measured["segments_timbre"]
+    scaled["segments_timbre"] = timbre * dataset_scale.TIMBRE_FACTORS - dataset_scale.TIMBRE_OFFSETS
+    return scaled
 
 
 def _scale_pitches(strength: Float32Array, loudness_max: Float64Array) -> Float64Array:

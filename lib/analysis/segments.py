@@ -16,12 +16,8 @@ _MAX_FRAMES_EARLIER = 4  # a segment starts at the quietest of these frames: the
 _RANGE_WEIGHTS = np.array([0.6, 1.0, 0.8])
 
 _TIMES = 12  # number of times within a segment at which the levels for the timbre are read
-# For each of the coefficients 2 to 12: the orders of the cosines over time and over the critical bands; a factor that
-# makes the standard deviation similar to that in the Million Song Dataset; an offset to subtract, because the means in
-# the dataset are near 0.
+# For each of the coefficients 2 to 12: the orders of the cosines over time and over the critical bands.
 _BASIS_ORDERS = ((0, 1), (0, 2), (1, 0), (0, 3), (1, 1), (0, 4), (0, 5), (1, 2), (2, 0), (0, 6), (2, 1))
-_SCALE = (30.0, 35.0, 42.0, 34.0, 61.0, 38.0, 37.0, 60.0, 31.0, 30.0, 52.0)
-_OFFSET = (122.0, 21.0, 33.0, 54.0, -10.0, -5.0, 13.0, 12.0, -12.0, 2.0, -1.0)
 _BATCH_SEGMENTS = 4096
 
 
@@ -87,8 +83,8 @@ def compute_timbre(frames: Frames, start: Int64Array) -> Float64Array:
     """Compute the timbre of segments, float64 (n, 12).
 
     Coefficient 1 is the mean loudness in dB above the floor of -60 dB. Coefficients 2 to 12 are inner products of the
-    segment's levels with fixed patterns, minus an offset per coefficient. The levels are those of the critical bands. A
-    pattern is the product of a cosine over time and a cosine over the critical bands.
+    segment's levels above the floor with fixed patterns. The levels are those of the critical bands. A pattern is the
+    product of a cosine over time and a cosine over the critical bands.
 
     Parameters
     ----------
@@ -107,17 +103,17 @@ def compute_timbre(frames: Frames, start: Int64Array) -> Float64Array:
         high = np.minimum(low + 1, len(frames) - 1)
         rest = (position - low).astype(np.float32)[..., None]
         levels = frames.bark_db[low] * (1 - rest) + frames.bark_db[high] * rest - np.float32(FLOOR_DB)
-        timbre[batch, 1:] = levels.reshape(len(levels), -1).astype(np.float64) @ basis - _OFFSET
+        timbre[batch, 1:] = levels.reshape(len(levels), -1).astype(np.float64) @ basis
         timbre[batch, 0] = np.maximum(frames.level_db[low].mean(axis=1) - np.float32(FLOOR_DB), 0)
     return timbre
 
 
 @lru_cache(maxsize=1)
 def _timbre_basis() -> Float64Array:
-    """Return the scaled cosine patterns of coefficients 2 to 12, (276, 11).
+    """Return the cosine patterns of coefficients 2 to 12, (276, 11).
 
     Each row belongs to one of 12 times and one of 23 bands. The 23 rows of a time are consecutive.
     """
     time, band = (np.arange(_TIMES) + 0.5) / _TIMES, (np.arange(N_BARK) + 0.5) / N_BARK
     patterns = [np.outer(np.cos(np.pi * a * time), np.cos(np.pi * b * band)) for a, b in _BASIS_ORDERS]
-    return np.stack([f * p.ravel() / p.size for f, p in zip(_SCALE, patterns, strict=True)], axis=1)
+    return np.stack([pattern.ravel() / pattern.size for pattern in patterns], axis=1)

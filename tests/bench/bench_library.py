@@ -10,22 +10,27 @@ import soundfile
 from measuring import PeakMemory, Row
 
 from reprise import conf
-from reprise.jobs import extract_genre_features, ingest_library, make_sample
+from reprise.jobs import extract_genre_features, ingest_library, make_sample, tag_tracks
 from reprise.jobs._engine.session import get_session
 from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.tables import LIBRARY_TRACKS
 
 RECORDINGS = 40
 LONG_S = 3 * 3600
-JOBS: tuple[tuple[str, Callable[[list[str]], int], bool], ...] = (
-    ("ingest_library: decoding, tags, analysis, commits", ingest_library.main, True),
-    ("extract_genre_features: GTZAN columns and ours, whole track and windows", extract_genre_features.main, False),
+Main = Callable[[list[str]], int]
+INGEST = "ingest_library: decoding, tags, analysis, commits"
+JOBS: tuple[tuple[str, Main, tuple[str, ...]], ...] = (
+    (INGEST, ingest_library.main, ()),
+    ("extract_genre_features: GTZAN columns and ours, whole track and windows", extract_genre_features.main, ()),
+    ("tag_tracks: decoding, 50 tags of every window of 3 s", tag_tracks.main, ()),
+    ("tag_tracks --every 2", tag_tracks.main, ("--every", "2", "--force")),
 )
 
 
-def run(main: Callable[[list[str]], int], source: Path | None, warehouse: Path) -> tuple[float, float]:
+def run(main: Main, arguments: tuple[str, ...], source: Path, warehouse: Path) -> tuple[float, float]:
     """Seconds of a job, Spark's start not counted, and its peak memory in MiB."""
-    arguments = [] if source is None else ["--source", str(source)]
+    if main is ingest_library.main:
+        arguments = ("--source", str(source), *arguments)
     with PeakMemory() as peak:
         start = time.perf_counter()
         assert main([*arguments, "--warehouse", str(warehouse), "--json", "--max-bad", "0"]) == 0
@@ -43,7 +48,7 @@ def write_long(song: Path, path: Path) -> None:
 
 
 def measure_library() -> list[Row]:
-    """Both jobs on a composed library, and on one file of three hours."""
+    """Each job on a composed library, and on one file of three hours."""
     rows: list[Row] = []
     cores = get_session(conf.load()).sparkContext.defaultParallelism
     with tempfile.TemporaryDirectory() as name:
@@ -55,19 +60,26 @@ def measure_library() -> list[Row]:
         (folder / "one" / "a").mkdir(parents=True)
         shutil.copy(song, folder / "one" / "a")
         write_long(song, folder / "long" / "a" / "long.flac")
-        for what, main, reads in JOBS:
-            run(main, folder / "one" if reads else None, folder / "one_warehouse")  # what is compiled once
-            seconds, mib = run(main, library if reads else None, folder / "warehouse")
-            _, of_one = run(main, folder / "one" if reads else None, folder / "again")
-            long_s, of_long = run(main, folder / "long" if reads else None, folder / "long_warehouse")
+        per_hour: dict[str, float] = {}
+        for what, main, options in JOBS:
+            run(main, options, folder / "one", folder / "one_warehouse")  # what is compiled once
+            seconds, mib = run(main, options, library, folder / "warehouse")
+            _, of_one = run(main, options, folder / "one", folder / "again")
+            long_s, of_long = run(main, options, folder / "long", folder / "long_warehouse")
             tracks = Warehouse(str(folder / "warehouse")).lookup(LIBRARY_TRACKS, "track_id", "", "~", ["duration"])
             hours = sum(tracks["duration"].to_pylist()) / 3600
+            per_hour[what] = seconds * cores / 3600 / hours
             rows += [
                 {
                     "what": what,
-                    "measured": f"{hours / (seconds * cores / 3600):,.0f} hours of audio a core-hour",
+                    "measured": f"{1 / per_hour[what]:,.0f} hours of audio a core-hour",
                     "beside": f"{len(tracks)} recordings, {hours:.1f} h in {seconds:.0f} s on {cores} cores,"
-                    f" peak {mib:,.0f} MiB",
+                    f" peak {mib:,.0f} MiB"
+                    + (
+                        f"; with ingest {1 / (per_hour[what] + per_hour[INGEST]):,.0f}"
+                        if main is tag_tracks.main
+                        else ""
+                    ),
                 },
                 {
                     "what": "… of one file of 3 hours",
