@@ -33,7 +33,7 @@ from reprise.udfs.track_tags import tag_tracks
 
 JOB = "tag_tracks"
 _TRACKS_PER_COMMIT = 64
-"""Number of tracks between two commits. One core needs about five minutes for them."""
+"""Number of tracks between two commits. One core needs about four minutes for them."""
 
 _INPUTS = pa.schema([("track_id", pa.string()), ("sha256", pa.string()), ("uris", pa.list_(pa.string()))])
 

@@ -1,6 +1,6 @@
 """Fit the scale of the analysis to the dataset, or compare the two.
 
-Usage: ``python -m reprise.jobs._shipped_models.fit_analysis_scale fit MSD DIR... > …/dataset_scale.py``, or
+Usage: ``python -m reprise.jobs._shipped_models.fit_analysis_scale fit MSD DIR... > scale.py``, or
 ``… fit_analysis_scale compare MSD DIR...``. MSD is a folder with files of the Million Song Dataset. Every DIR is a
 folder with audio files of one source: a label, a band, a game, a soundfont. A source counts as much as any other one,
 however many files it has.
@@ -31,7 +31,7 @@ CONFIDENCES = ("key_confidence", "mode_confidence", "time_signature_confidence",
 PROBABILITIES = np.linspace(0.05, 0.95, 10)
 SHOWN = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
 _FIELDS = (*CONFIDENCES, "loudness", "segments_timbre")
-HEAD = '''"""Fitted numbers that give timbre and confidences of the analysis the distributions in the dataset.
+HEAD = '''"""Fitted numbers that scale timbre and confidences of the analysis to those of the Million Song Dataset.
 
 `reprise.jobs._shipped_models.fit_analysis_scale` fits them to recordings: do not edit them by hand.
 """
@@ -50,8 +50,8 @@ def read_dataset(folder: Path) -> list[Analysis]:
     return analyses
 
 
-def analyse_source(folder: Path, analyse: Callable[[Any], Analysis]) -> list[Analysis]:
-    """Analyse the audio files of one source. A file that is not audio is skipped."""
+def analyse_source(folder: Path, analyser: Callable[[Any], Analysis]) -> list[Analysis]:
+    """Analyse the audio files of one source with `analyse` or `measure`. Files that cannot be decoded are skipped."""
     analyses: list[Analysis] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with tempfile.NamedTemporaryFile() as samples:
@@ -59,7 +59,7 @@ def analyse_source(folder: Path, analyse: Callable[[Any], Analysis]) -> list[Ana
                 decode(path, samples.name)
             except InputError:
                 continue
-            found = analyse(np.memmap(samples.name, np.float32, "r"))
+            found = analyser(np.memmap(samples.name, np.float32, "r"))
             analyses.append({name: found[name] for name in _FIELDS})
         print(f"\r{folder.name}: {len(analyses)} files", end="", file=sys.stderr)
     print(file=sys.stderr)
@@ -90,9 +90,9 @@ def describe_timbre(sources: Sequence[Sequence[Analysis]]) -> tuple[Float64Array
 
 
 def fit(dataset: list[Analysis], sources: list[list[Analysis]]) -> Iterator[str]:
-    """Yield the lines of the module with the fitted numbers."""
+    """Yield the lines of the module with the fitted numbers. ``sources`` are results of `measure`."""
     yield HEAD
-    yield "# measured values, and the values in the dataset that stand for them"
+    yield "# quantiles of the measured values, and the same quantiles in the dataset"
     yield "CONFIDENCES = {"
     for name in CONFIDENCES:
         ours, theirs = (
@@ -114,7 +114,8 @@ def fit(dataset: list[Analysis], sources: list[list[Analysis]]) -> Iterator[str]
 def compare(dataset: list[Analysis], sources: list[list[Analysis]]) -> Iterator[str]:
     """Yield lines with the quantiles of the dataset and of some sources side by side.
 
-    For a coefficient of the timbre, they are those of the means and of the standard deviations within a file.
+    ``sources`` are results of `analyse`. For a coefficient of the timbre, the quantiles are those of its mean and its
+    standard deviation in each file.
     """
     groups = {"dataset": [[one] for one in dataset], "here": sources}
     yield f"{'':35}" + " ".join(f"{100 * probability:6.0f}%" for probability in SHOWN)
@@ -122,16 +123,13 @@ def compare(dataset: list[Analysis], sources: list[list[Analysis]]) -> Iterator[
         for group, of_group in groups.items():
             yield f"{name:26} {group:8} {_show_quantiles(of_group, name)}"
     for i in range(12):
-        for statistic in ("mean", "std"):
+        for name, compute in (("mean", np.mean), ("std", np.std)):
             for group, of_group in groups.items():
-                measured = [
-                    [
-                        {statistic: getattr(np.reshape(one["segments_timbre"], (-1, 12))[:, i], statistic)()}
-                        for one in source
-                    ]
+                values = [
+                    [{name: compute(np.reshape(one["segments_timbre"], (-1, 12))[:, i])} for one in source]
                     for source in of_group
                 ]
-                yield f"{f'timbre {i + 1}, {statistic}':26} {group:8} {_show_quantiles(measured, statistic)}"
+                yield f"{f'timbre {i + 1}, {name}':26} {group:8} {_show_quantiles(values, name)}"
 
 
 def _show_quantiles(sources: Sequence[Sequence[Analysis]], name: str) -> str:
@@ -145,9 +143,9 @@ def main() -> int:
     parser.add_argument("msd", type=Path, help="folder with files of the dataset")
     parser.add_argument("sources", type=Path, nargs="+", help="folders with audio, one for each source")
     args = parser.parse_args()
-    do, analyser = (fit, measure) if args.task == "fit" else (compare, analyse)
+    make_lines, analyser = (fit, measure) if args.task == "fit" else (compare, analyse)
     sources = [analyse_source(folder, analyser) for folder in args.sources]
-    print("\n".join(do(read_dataset(args.msd), sources)))
+    print("\n".join(make_lines(read_dataset(args.msd), sources)))
     return 0
 
 

@@ -12,9 +12,9 @@ addition, this analyser differs from the Echo Nest's in the following points:
 * **Timbre**: coefficient 1 is the mean loudness above -60 dB, as in the dataset. Coefficients 2 to 12 are inner
   products of the levels with fixed patterns, times a factor and minus an offset per coefficient. A pattern is the
   product of a cosine over time and a cosine over the critical bands. The Echo Nest used other patterns. Coefficient 2
-  is lower for brighter sounds, and coefficient 4 is higher for a sudden attack. Factors and offsets are such that over
-  many recordings the means and the standard deviations are those of the dataset. But the two kinds of timbre are not
-  interchangeable.
+  is lower for brighter sounds, and coefficient 4 is higher for a sudden attack. Over many
+  recordings, means and standard deviations are similar to those in the dataset. But the two kinds of timbre are not
+  interchangeable, and the means differ more between tracks.
 * **Tempo** is one value per track, 50 to 220 BPM. Beats follow a slow change of tempo, but not a sudden change.
 * **Key** is one value per track, major or minor. If the key is wrong, it is most often the relative key, which has the
   same notes.
@@ -22,9 +22,9 @@ addition, this analyser differs from the Echo Nest's in the following points:
   beats.
 * **Tatums** divide every interval between two beats equally. The number of tatums per beat is the same in the whole
   track: two, three or four.
-* **Confidences** of key, mode, time signature and segments have, over many recordings, the distribution that they have
-  in the dataset: a table for each of them keeps their order. The confidences of beats, bars, tatums and sections are
-  not comparable with those in the dataset. ``tempo_confidence`` does not exist there. All are from 0 to 1.
+* **Confidences** are from 0 to 1. Over many recordings, those of key, mode, time signature and segments have the same
+  distribution as in the dataset. Those of beats, bars, tatums and sections are not comparable with the dataset's.
+  ``tempo_confidence`` does not exist in the dataset.
 * **Silence**: all pitches are 1, as in the dataset. There are no beats, bars, tatums or sections.
 """
 
@@ -89,7 +89,7 @@ def analyse(signal: Float32Array) -> dict[str, Any]:
 
 
 def measure(signal: Float32Array) -> dict[str, Any]:
-    """Analyse a recording like `analyse`, but keep the timbre and the confidences as they are measured."""
+    """Analyse a recording like `analyse`, but without scaling timbre and confidences to the dataset."""
     check_signal(signal)
     duration = len(signal) / SAMPLE_RATE
     frames = measure_frames(signal)
@@ -132,7 +132,7 @@ def measure(signal: Float32Array) -> dict[str, Any]:
 
 
 def _scale_to_dataset(measured: dict[str, Any]) -> dict[str, Any]:
-    """Replace the measured timbre and confidences by values that are distributed as in the dataset."""
+    """Scale timbre and confidences so that, over many recordings, they are distributed as in the dataset."""
     scaled = dict(measured)
     for name, (from_values, to_values) in dataset_scale.CONFIDENCES.items():
         values = np.interp(measured[name], from_values, to_values)

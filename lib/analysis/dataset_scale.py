@@ -1,11 +1,11 @@
-"""Fitted numbers that give timbre and confidences of the analysis the distributions in the dataset.
+"""Fitted numbers that scale timbre and confidences of the analysis to those of the Million Song Dataset.
 
 `reprise.jobs._shipped_models.fit_analysis_scale` fits them to recordings: do not edit them by hand.
 """
 
 import numpy as np
 
-# measured values, and the values in the dataset that stand for them
+# quantiles of the measured values, and the same quantiles in the dataset
 CONFIDENCES = {
     "key_confidence": (
         (0, 0.211764, 0.269795, 0.352901, 0.418356, 0.452899, 0.556996, 0.653844, 0.728764, 0.795157, 0.868721, 1),

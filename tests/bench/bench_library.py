@@ -69,17 +69,13 @@ def measure_library() -> list[Row]:
             tracks = Warehouse(str(folder / "warehouse")).lookup(LIBRARY_TRACKS, "track_id", "", "~", ["duration"])
             hours = sum(tracks["duration"].to_pylist()) / 3600
             per_hour[what] = seconds * cores / 3600 / hours
+            with_ingest = f"; with ingest {1 / (per_hour[what] + per_hour[INGEST]):,.0f}"
             rows += [
                 {
                     "what": what,
                     "measured": f"{1 / per_hour[what]:,.0f} hours of audio a core-hour",
                     "beside": f"{len(tracks)} recordings, {hours:.1f} h in {seconds:.0f} s on {cores} cores,"
-                    f" peak {mib:,.0f} MiB"
-                    + (
-                        f"; with ingest {1 / (per_hour[what] + per_hour[INGEST]):,.0f}"
-                        if main is tag_tracks.main
-                        else ""
-                    ),
+                    f" peak {mib:,.0f} MiB{with_ingest if main is tag_tracks.main else ''}",
                 },
                 {
                     "what": "… of one file of 3 hours",
