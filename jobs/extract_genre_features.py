@@ -152,15 +152,17 @@ def _find_pending(run: Run, source: Table, part: Part, kinds: list[str]) -> Pend
 def _extract_analyses(run: Run, pending: PendingFeatures) -> Iterator[int]:
     """Extract features from the pending analyses, and yield the number of their tracks.
 
-    The scalars and the analysis of a track are in two tables. If they come from files with different content, the track
-    is left for the next run.
+    The scalars and the analysis of a track are in two tables. If they come from MSD files with different content, the
+    track is left for the next run.
     """
     if pending.todo.empty:
         return
     columns = ["track_id", "sha256", *SCALARS]
     table, part = _SCALARS_OF[pending.source.name], pending.part
     scalars = run.warehouse.lookup(table, "track_id", part.least, part.greatest, columns).to_pandas()
-    todo = pending.todo.merge(scalars, on=["track_id", "sha256"])
+    if table is LIBRARY_TRACKS:  # its ids identify the content, and its scalars are written before the analysis
+        scalars = scalars.drop(columns="sha256")
+    todo = pending.todo.merge(scalars)
     if len(todo):
         types = {field.name: field.type for field in arrow_schema(table)}
         schema = pa.schema([(name, types[name]) for name in columns]).append(_AUDIO_INPUTS.field("wanted"))

@@ -7,10 +7,10 @@ Writes: library_tracks, library_analysis, library_copies, plays, unmatched_plays
 Grain:  one track, however many listeners have it; one copy for each listener and track; one quarantine row for each
         bad file, and one for each of the first 1,000 bad lines of a list.
 Rerun:  files whose size and modification time equal those in the manifest are skipped. Known content is not decoded
-        again. A file with new tags or samples is a new track; the old track is deleted when its last copy is gone. If a
-        file is deleted, its track is kept. A list is read and matched if it is new or changed, with --force, or if its
-        listener has lost a track. A run that is killed at any point and started again writes the same rows as an
-        uninterrupted run.
+        again, unless its analysis is of a former version of reprise. A file with new tags or samples is a new track;
+        the old track is deleted when its last copy is gone. If a file is deleted, its track is kept. A list is read and
+        matched if it is new or changed, with --force, or if its listener has lost a track. A run that is killed at any
+        point and started again writes the same rows as an uninterrupted run.
 
 Files and folders whose names begin with a dot are skipped. Files with the suffixes .xml, .json, .csv and .tsv are also
 skipped if they are not playlists, collections or histories.
@@ -38,7 +38,7 @@ from reprise.jobs._libraries.copies import (
     LIST_SUFFIXES,
     delete_lost_copies,
     delete_orphans,
-    stored_tracks,
+    find_analysed,
     write_copies,
 )
 from reprise.jobs._libraries.play_lists import ingest_lists
@@ -46,7 +46,7 @@ from reprise.lib.files import local_path, printable_name
 from reprise.lib.playlists.listeners import ListenerFolders
 from reprise.lib.tables import LIBRARY_ANALYSIS, LIBRARY_TRACKS, MANIFEST, QUARANTINE
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.audio_files import NO_LISTENER, analyse_audio_files, hash_files, library_track_id
+from reprise.udfs.audio_files import NO_LISTENER, analyse_audio_files, hash_files
 
 JOB = "ingest_library"
 AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav")
@@ -124,7 +124,8 @@ def _ingest_audio(run: Run, listing: Listing, files: pa.Table) -> Iterator[int]:
     if not len(files):
         return
     pending = compare_with_manifest(run.warehouse, JOB, files, force=run.args.force)
-    # read a file again if its track was deleted, e.g. by a later run for another listener
+    # read a file again if its track was deleted, e.g. by a later run for another listener, or if its analysis is of a
+    # former version
     gone = (pending.done["status"] != "quarantined") & ~_are_known(run, pending.done["sha256"])
     pending = pending.reopen(gone)
     run.count(files=len(files), skipped=len(pending.done))
@@ -155,9 +156,8 @@ def _ingest_audio(run: Run, listing: Listing, files: pa.Table) -> Iterator[int]:
 
 
 def _are_known(run: Run, hashes: pd.Series) -> pd.Series:
-    """Return a boolean Series: for each of ``hashes``, whether ``library_tracks`` has its track. NULL gives False."""
-    ids = hashes.map(library_track_id, na_action="ignore")
-    return ids.isin(stored_tracks(run.warehouse, set(ids.dropna())))
+    """Return a boolean Series: for each of ``hashes``, whether its current analysis is stored. NULL gives False."""
+    return hashes.isin(find_analysed(run.warehouse, set(hashes.dropna())))
 
 
 def _read(run: Run, new_contents: pd.DataFrame, holders: pd.DataFrame, known: pd.DataFrame) -> None:
@@ -174,7 +174,8 @@ def _read(run: Run, new_contents: pd.DataFrame, holders: pd.DataFrame, known: pd
         [LIBRARY_ANALYSIS, LIBRARY_TRACKS],
         to_driver=[MANIFEST, QUARANTINE],
     )
-    for table in (LIBRARY_ANALYSIS, LIBRARY_TRACKS):
+    # the analysis last: its version says that both rows are of this version
+    for table in (LIBRARY_TRACKS, LIBRARY_ANALYSIS):
         run.warehouse.merge(table, staged.files.get(table.name, []))
     read = staged.table(MANIFEST).to_pandas()
     outcomes = read.dropna(subset="sha256").set_index("sha256")

@@ -1,5 +1,6 @@
 """Hash and analyse audio files of listeners' libraries in batches."""
 
+import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reprise.lib.analysis.analyser import analyse
+from reprise.lib.analysis.analyser import VERSION, analyse
 from reprise.lib.errors import InputError
 from reprise.lib.files import local_path, printable_name, sha256_of
 from reprise.lib.tables import LIBRARY_ANALYSIS, LIBRARY_TRACKS, MANIFEST
@@ -34,6 +35,14 @@ _TABLES = (LIBRARY_ANALYSIS, LIBRARY_TRACKS)
 def library_track_id(sha256: str) -> str:
     """Return the track id of a library's audio file with the checksum ``sha256``."""
     return f"LB{sha256[:16]}"
+
+
+def analysis_sha256(sha256: str) -> str:
+    """Return the ``sha256`` of a row of ``library_analysis``: it depends on the file's and on `VERSION`.
+
+    So what was computed from an analysis of another version counts as computed from other content.
+    """
+    return hashlib.sha256(f"{sha256} {VERSION}".encode()).hexdigest()
 
 
 def hash_files(batches: Iterable[pa.RecordBatch], *, job: str, run_id: str) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -82,9 +91,10 @@ def analyse_audio_files(
                 known = None if error.kind == "changed" else sha256
                 rows.add_quarantine(listed, known, error)
             else:
-                for table, row in zip((LIBRARY_TRACKS, LIBRARY_ANALYSIS), found, strict=True):
+                hashes = sha256, analysis_sha256(sha256)
+                for table, row, content in zip((LIBRARY_TRACKS, LIBRARY_ANALYSIS), found, hashes, strict=True):
                     columns = {name: [value] for name, value in row.items()}
-                    rows.add_rows(table, columns, track_id=library_track_id(sha256), sha256=sha256)
+                    rows.add_rows(table, columns, track_id=library_track_id(sha256), sha256=content)
                 rows.add_manifest(listed, sha256, "done", 1)
             if rows.is_full():
                 yield from rows.flush()

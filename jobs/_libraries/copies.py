@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from reprise.jobs._engine.manifest import write_manifest
 from reprise.jobs._engine.run import Run
@@ -15,7 +14,7 @@ from reprise.lib.files import local_path
 from reprise.lib.playlists.formats import SUFFIXES
 from reprise.lib.tables import LIBRARY_ANALYSIS, LIBRARY_COPIES, LIBRARY_TRACKS, MANIFEST
 from reprise.udfs.arrow import arrow_schema
-from reprise.udfs.audio_files import library_track_id
+from reprise.udfs.audio_files import analysis_sha256, library_track_id
 
 _FILES_PER_COMMIT = 20_000
 LIST_SUFFIXES = tuple(sorted(SUFFIXES))
@@ -59,12 +58,18 @@ class CopyPlan:
         return self.files.assign(status=is_copy.map({True: "done", False: "duplicate"}), row_count=is_copy.astype(int))
 
 
-def stored_tracks(warehouse: Warehouse, track_ids: Collection[str]) -> set[str]:
-    """Return those of ``track_ids`` that are in ``library_tracks``."""
-    if not track_ids:
+def find_analysed(warehouse: Warehouse, hashes: Collection[str]) -> set[str]:
+    """Return those SHA-256 of audio files whose tracks are stored with an analysis of the current version."""
+    if not hashes:
         return set()
-    rows = warehouse.lookup(LIBRARY_TRACKS, "track_id", min(track_ids), max(track_ids), ["track_id"])["track_id"]
-    return set(rows.filter(pc.is_in(rows, pa.array(sorted(track_ids)))).to_pylist())
+    ids = {library_track_id(sha256): sha256 for sha256 in hashes}
+    tracks, analyses = (
+        warehouse.lookup(table, "track_id", min(ids), max(ids), ["track_id", "sha256"])
+        for table in (LIBRARY_TRACKS, LIBRARY_ANALYSIS)
+    )
+    stored = set(tracks["sha256"].to_pylist())
+    current = {row["track_id"]: row["sha256"] for row in analyses.to_pylist()}
+    return {one for track_id, one in ids.items() if one in stored and current.get(track_id) == analysis_sha256(one)}
 
 
 def add_uris(warehouse: Warehouse, part: Part, tracks: pd.DataFrame) -> pd.DataFrame:
@@ -136,8 +141,6 @@ def delete_orphans(warehouse: Warehouse, lost: Mapping[str, set[str]]) -> int:
         return 0
     copies = warehouse.lookup(LIBRARY_COPIES, "track_id", min(ids), max(ids), ["user_id", "track_id"]).to_pylist()
     ids -= {row["track_id"] for row in copies if row["track_id"] not in lost.get(row["user_id"], ())}
-    # Delete the track before its analysis. If the job stops in between and the file comes back, a later run reads the
-    # file again. A track without an analysis would count as known, and its file would be read only with --force.
     for table in (LIBRARY_TRACKS, LIBRARY_ANALYSIS):
         warehouse.merge(table, [], delete=pa.table({"track_id": pa.array(sorted(ids), pa.string())}))
     return len(ids)

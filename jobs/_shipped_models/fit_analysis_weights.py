@@ -50,13 +50,13 @@ def render_mono(song: sample.Composition) -> Float32Array:
     return signal
 
 
-def score_beats(song: sample.Composition, beats_s: Float64Array) -> float:
-    """Return the F-measure of the estimated beat times ``beats_s``, compared with the true beats of the song.
+def score_beats(true_s: Float64Array, found_s: Float64Array) -> float:
+    """Return the F-measure of the estimated beat times ``found_s``, compared with the true ones.
 
     As in mir_eval by default, the tolerance is 70 ms, and beats in the first 5 s are ignored.
     """
     trim = mir_eval.beat.trim_beats
-    return float(mir_eval.beat.f_measure(trim(song.beat_s), trim(beats_s)))
+    return float(mir_eval.beat.f_measure(trim(true_s), trim(found_s)))
 
 
 def compose_songs(seed: int, count: int) -> Iterator[sample.Composition]:
@@ -82,7 +82,7 @@ def make_examples(
     if onsets is None:
         return None, None, make_key_example(song, harmony)
     candidates = beats.find_beat_candidates(onsets, harmony)
-    scores = np.array([score_beats(song, candidate.beats / frames.FRAME_RATE) for candidate in candidates])
+    scores = np.array([score_beats(song.beat_s, candidate.beats / frames.FRAME_RATE) for candidate in candidates])
     if scores.max() < 0.85:
         return None, None, make_key_example(song, harmony)
     best_beats = candidates[int(np.argmax(scores))].beats

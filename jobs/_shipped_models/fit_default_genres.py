@@ -11,9 +11,7 @@ This script writes for each model its file, its card and its metrics to ``lib/ge
 import argparse
 import hashlib
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,9 +22,9 @@ from typing import Any
 import numpy as np
 import soxr
 
+from reprise.jobs._shipped_models.rendered_midi import list_songs, render_midi
 from reprise.lib.arrays import Float32Array, Float64Array, Int64Array, ObjectArray
 from reprise.lib.audio import SAMPLE_RATE
-from reprise.lib.audio.decoding import decode
 from reprise.lib.features.gtzan import measure
 from reprise.lib.genres.cards import make_card
 from reprise.lib.genres.domains import Domain, fit_domain
@@ -53,7 +51,6 @@ _COMPOSED_SEED = 5077
 """Seed of the composed songs, which no sample uses by default."""
 _N_COMPOSED = 80
 _CLIP_S = 30
-_REPORT_ONLY = 30  # songs of POP909 whose number is divisible by this only report
 
 
 @dataclass(frozen=True)
@@ -137,24 +134,18 @@ def render_composed(index: int, soundfont: Soundfont) -> tuple[list[list[float]]
     return describe_clips(soxr.resample(mix, RENDERED_RATE, SAMPLE_RATE).astype(np.float32), f"composed {index}")
 
 
-def render_midi(path: Path, soundfont: Soundfont) -> tuple[list[list[float]], list[str]]:
-    """Render a MIDI file with the soundfont."""
-    with tempfile.TemporaryDirectory() as folder:
-        sound, samples = Path(folder, "song.wav"), Path(folder, "song.raw")
-        command = [soundfont.program, "-ni", "-q", "-F", str(sound), soundfont.path, str(path)]
-        subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - no shell
-        decode(sound, samples)
-        return describe_clips(np.fromfile(samples, dtype=np.float32), path.stem)
+def describe_midi(path: Path, soundfont: Soundfont) -> tuple[list[list[float]], list[str]]:
+    """Render a MIDI file with the soundfont, and describe its clips."""
+    return describe_clips(render_midi(path, soundfont), path.stem)
 
 
 def render_songs(midi: Path, soundfont: Soundfont) -> Rendered:
     """Render composed songs and the songs of POP909 that do not only report."""
-    scores = [path for path in sorted(midi.glob("*/[0-9]*.mid")) if int(path.stem) % _REPORT_ONLY]
     rows: list[list[float]] = []
     songs: list[str] = []
     with ProcessPoolExecutor() as pool:
         composed = pool.map(partial(render_composed, soundfont=soundfont), range(_N_COMPOSED))
-        performed = pool.map(partial(render_midi, soundfont=soundfont), scores)
+        performed = pool.map(partial(describe_midi, soundfont=soundfont), list_songs(midi, reports=False))
         for of_song in (composed, performed):
             for found, names in of_song:
                 rows += found

@@ -12,9 +12,9 @@ addition, this analyser differs from the Echo Nest's in the following points:
 * **Timbre**: coefficient 1 is the mean loudness above -60 dB, as in the dataset. Coefficients 2 to 12 are inner
   products of the levels with fixed patterns, times a factor and minus an offset per coefficient. A pattern is the
   product of a cosine over time and a cosine over the critical bands. The Echo Nest used other patterns. Coefficient 2
-  is lower for brighter sounds, and coefficient 4 is higher for a sudden attack. Over many
-  recordings, means and standard deviations are similar to those in the dataset. But the two kinds of timbre are not
-  interchangeable, and the means differ more between tracks.
+  is lower for brighter sounds, and coefficient 4 is higher for a sudden attack. Over many recordings, means and
+  standard deviations are similar to those in the dataset. But the two kinds of timbre are not interchangeable, and the
+  means differ more between tracks.
 * **Tempo** is one value per track, 50 to 220 BPM. Beats follow a slow change of tempo, but not a sudden change.
 * **Key** is one value per track, major or minor. If the key is wrong, it is most often the relative key, which has the
   same notes.
@@ -43,9 +43,14 @@ from reprise.lib.analysis.segments import compute_timbre, find_segments
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
 
+VERSION = 2
+"""Version of the analysis. A new version makes `ingest-library` analyse the stored tracks again."""
+
 _NO_RHYTHM: dict[str, Any] = {
     "tempo": 0.0,
     "tempo_confidence": 0.0,
+    "tempo_candidates": np.zeros(0),
+    "tempo_probabilities": np.zeros(0),
     "time_signature": 4,
     "time_signature_confidence": 0.0,
     **{f"{kind}_{field}": np.zeros(0) for kind in ("beats", "bars", "tatums") for field in ("start", "confidence")},
@@ -74,6 +79,8 @@ def analyse(signal: Float32Array) -> dict[str, Any]:
         - Confidences of tempo, key, mode and time signature, from 0 to 1.
         - float64 arrays of shape (n,): start in s and confidence of ``segments``, ``sections``, ``beats``, ``bars``
           and ``tatums``. There is at least one segment. The other arrays can be empty.
+        - float64 arrays of shape (n,), n at most five: ``tempo_candidates`` in BPM and ``tempo_probabilities``, the
+          most probable first. The sum of the probabilities is at most 1.
         - float64 arrays of shape (n,) for the segments: ``segments_loudness_start`` and ``segments_loudness_max`` in
           dB, at least -60; ``segments_loudness_max_time`` in s from the start of the segment.
         - float64 arrays of shape (n, 12) for the segments: ``segments_pitches``, C first, with maximum 1 in each row;
@@ -171,6 +178,8 @@ def _find_rhythm(frames: Frames, harmony: CumulativeChroma, duration: float) -> 
     fields = {
         "tempo": chosen.tempo_bpm,
         "tempo_confidence": tempo_confidence,
+        "tempo_candidates": chosen.candidate_tempos_bpm,
+        "tempo_probabilities": chosen.probabilities,
         "time_signature": bars.meter,
         "time_signature_confidence": bars.meter_confidence,
         "beats_start": beats_s,

@@ -33,6 +33,8 @@ _PREFERRED_BPM = 115.0
 # the preferred tempo. It does not change the tempo of synthetic songs. For real songs, it makes the tracker choose e.g.
 # 130 BPM instead of 65 BPM.
 _TEMPO_PRIOR = 0.5
+_SAME_TEMPO = 0.04  # difference of logarithms below which two tempos count as one
+_N_TEMPOS = 5  # number of different tempos that are reported
 _INVERSE_TEMPERATURE = 0.25  # below 1, to lower the confidences: the weights were fitted to synthetic songs
 
 
@@ -78,10 +80,25 @@ class BeatCandidate:
 
 @dataclass(frozen=True)
 class Beats:
-    """Chosen beats: positions in frames, tempo in BPM, and confidence of the tempo from 0 to 1."""
+    """Chosen beats.
+
+    Attributes
+    ----------
+    beats
+        Positions in frames.
+    tempo_bpm
+        Tempo of these beats.
+    candidate_tempos_bpm, probabilities
+        Shape (n,), different tempos of the candidates and the probability of each, the most probable first. The sum of
+        the probabilities is at most 1.
+    confidence
+        Confidence of the tempo from 0 to 1: the probability of ``tempo_bpm``.
+    """
 
     beats: Float64Array
     tempo_bpm: float
+    candidate_tempos_bpm: Float64Array
+    probabilities: Float64Array
     confidence: float
 
 
@@ -164,8 +181,27 @@ def choose_beats(candidates: list[BeatCandidate]) -> Beats | None:
     probability = np.exp(_INVERSE_TEMPERATURE * (score - score.max()))
     probability /= probability.sum()
     best = int(np.argmax(score))
-    same_tempo = np.abs(np.log(tempo / tempo[best])) < 0.04
-    return Beats(candidates[best].beats, float(tempo[best]), float(probability[same_tempo].sum()))
+    tempos, sums = _group_tempos(tempo, score, probability)
+    order = np.argsort(-sums, kind="stable")[:_N_TEMPOS]
+    return Beats(candidates[best].beats, float(tempo[best]), tempos[order], sums[order], float(sums[0]))
+
+
+def _group_tempos(
+    tempo: Float64Array, score: Float64Array, probability: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Group candidates whose tempos differ by less than 4 %.
+
+    Return the tempo of the best candidate of each group, and the sum of the group's probabilities. The group of the
+    candidate with the highest score is the first.
+    """
+    tempos, sums = [], []
+    rest = np.argsort(-score, kind="stable")
+    while len(rest):
+        is_same = np.abs(np.log(tempo[rest] / tempo[rest[0]])) < _SAME_TEMPO
+        tempos.append(tempo[rest[0]])
+        sums.append(probability[rest[is_same]].sum())
+        rest = rest[~is_same]
+    return np.array(tempos), np.array(sums)
 
 
 def _find_periods(acf: Float64Array) -> list[float]:

@@ -51,11 +51,20 @@ LIBRARY_TRACKS = Table(
 
 LIBRARY_ANALYSIS = Table(
     name="library_analysis",
-    doc="Analysis arrays of library tracks, float32; the same arrays as in msd_analysis.",
+    doc="Analysis arrays of library tracks, float32: the arrays of msd_analysis, and candidates for the tempo.",
     grain="one track",
     key=("track_id",),
     checks={"segments_agree": "cardinality(segments_pitches) = 12 * cardinality(segments_start)"},
-    columns=(_TRACK_ID, _SHA256, RUN_ID, *_ARRAYS),
+    columns=(
+        _TRACK_ID,
+        key("sha256", "SHA-256 of the SHA-256 of the audio file and the version of the analysis, hexadecimal"),
+        RUN_ID,
+        *_ARRAYS,
+        Column(
+            "tempo_candidates", "array<float>", "tempos in BPM that may be the tempo, most probable first", added=True
+        ),
+        Column("tempo_probabilities", "array<float>", "probability of each of tempo_candidates", added=True),
+    ),
 )
 
 LIBRARY_COPIES = Table(

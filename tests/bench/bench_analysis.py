@@ -1,8 +1,11 @@
 """How good and how fast the analysis is, on songs that are composed and rendered, so that the truth is known."""
 
+import shutil
 import statistics
 import time
 from collections import defaultdict
+from pathlib import Path
+from typing import Any
 
 import mir_eval
 import numpy as np
@@ -10,13 +13,20 @@ from measuring import Row
 from threadpoolctl import threadpool_limits
 
 from reprise.jobs._shipped_models.fit_analysis_weights import render_mono, score_beats
+from reprise.jobs._shipped_models.rendered_midi import list_songs, read_beats, render_midi
 from reprise.lib.analysis.analyser import analyse
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.music import sample
 from reprise.lib.music.compose.composition import DRUM_PART
 from reprise.lib.music.compose.plan import NORMAL
+from reprise.lib.music.render.soundfont import Soundfont
 
+POP909 = Path(__file__).resolve().parents[3] / "shared" / "data" / "midi" / "pop909"
+SOUNDFONTS = Path("/usr/share/sounds/sf2")
+TEMPO_FACTORS = (0.75, 1.0, 1.3)
+LEVELS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4)
+"""Ratios of two tempos of one music at different metrical levels."""
 SEED = 32
 """None of the plans that the weights were fitted to."""
 N_SONGS = 80
@@ -66,7 +76,7 @@ def measure_quality() -> list[Row]:
         found = analyse(render_mono(song))
         track = song.track
         scores[sample.GENRE_NAMES[track.genre]].append([
-            score_beats(song, found["beats_start"]),
+            score_beats(song.beat_s, found["beats_start"]),
             abs(found["tempo"] / track.tempo_bpm - 1) <= 0.04,
             found["key"] == track.key and found["mode"] == track.mode,
             score_chroma(song, found["segments_start"], found["segments_pitches"]),
@@ -89,6 +99,49 @@ _COLUMNS = (
     "bar F",
     "time signature",
     "section F, 3 s",
+)
+
+
+def measure_rhythm() -> list[Row]:
+    """Figures by tempo and of all, of the songs of POP909 that took no part in the fit, with every soundfont."""
+    program = shutil.which("fluidsynth")
+    assert program, "fluidsynth is not installed"
+    fonts = [Soundfont(program, str(path)) for path in sorted(SOUNDFONTS.glob("[A-Z]*.sf2"))]
+    scores: dict[float, list[list[float]]] = defaultdict(list)
+    for path in list_songs(POP909, reports=True):
+        for factor in TEMPO_FACTORS:
+            beats_s, bars_s = read_beats(path, factor)
+            for font in fonts:
+                scores[factor].append(score_rhythm(beats_s, bars_s, analyse(render_midi(path, font, factor))))
+    everything = [one for some in scores.values() for one in some]
+    return [
+        {"tempo": name, "renderings": len(some), **dict(zip(_RHYTHM_COLUMNS, np.mean(some, axis=0), strict=True))}
+        for name, some in [*((f"× {factor}", some) for factor, some in scores.items()), ("all", everything)]
+    ]
+
+
+def score_rhythm(beats_s: Float64Array, bars_s: Float64Array, found: dict[str, Any]) -> list[float]:
+    """Compare estimated tempo, beats and bars of one song with the true beats and downbeats, as `_RHYTHM_COLUMNS`."""
+    ratio = found["tempo"] * np.median(np.diff(beats_s)) / 60
+    trim = mir_eval.beat.trim_beats
+    _, total, _, any_total = mir_eval.beat.continuity(trim(beats_s), trim(found["beats_start"]))
+    return [
+        abs(ratio - 1) <= 0.04,
+        min(abs(ratio / level - 1) for level in LEVELS) <= 0.04,
+        score_beats(beats_s, found["beats_start"]),
+        total,
+        any_total,
+        score_beats(bars_s, found["bars_start"]),
+    ]
+
+
+_RHYTHM_COLUMNS = (
+    "tempo within 4 % (goal 0.8)",
+    "at any metrical level (goal 0.98)",
+    "beat F (goal 0.88)",
+    "CMLt (goal 0.75)",
+    "AMLt (goal 0.96)",
+    "bar F (goal 0.75)",
 )
 
 

@@ -53,6 +53,7 @@ SECTIONS: Mapping[str, Section] = {
     "chroma": Section("Chroma patches", bench_chroma.measure_patches, _NUMBERS),
     "analysis": Section("Analysis of audio", bench_analysis.measure_speed, _NUMBERS),
     "truth": Section("Analysis of composed songs beside what was played", bench_analysis.measure_quality, _NUMBERS),
+    "rhythm": Section("Tempo, beats and bars of POP909, rendered", bench_analysis.measure_rhythm, _NUMBERS),
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "library": Section("Listeners' music through the jobs", bench_library.measure_library, (*_JOBS, "librosa")),
     "genres": Section("Genres of the GTZAN table", bench_genres.measure_quality, (*_LEARNING, "xgboost-cpu")),

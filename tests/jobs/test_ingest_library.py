@@ -18,11 +18,21 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from reprise.jobs import ingest_library
+from reprise.jobs import extract_chroma, extract_genre_features, ingest_library
 from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.analysis.analyser import analyse
 from reprise.lib.audio.decoding import decode
-from reprise.lib.tables import LIBRARY_ANALYSIS, LIBRARY_COPIES, LIBRARY_TRACKS, MANIFEST, QUARANTINE, Table
+from reprise.lib.tables import (
+    BEAT_CHROMA,
+    LIBRARY_ANALYSIS,
+    LIBRARY_COPIES,
+    LIBRARY_TRACKS,
+    MANIFEST,
+    MSD_GENRE_FEATURES,
+    QUARANTINE,
+    Table,
+)
+from reprise.udfs.arrow import arrow_schema
 from tests.jobs.chain import records
 
 RunJob = Callable[..., dict[str, Any]]
@@ -339,6 +349,36 @@ def test_user_names_the_listener_of_everything(
     one = run_job(ingest_library.main, "--source", files[1], "--user", "carl")["counts"]
     assert (one["files"], one["skipped"], one["tracks"], one["copies"]) == (1, 1, 0, 1)
     assert ("carl", track_id(files[1]), files[1].as_uri()) in copies(warehouse, rows_of)
+
+
+def test_analyses_of_a_former_version_are_made_again_once(
+    record: Record, run_job: RunJob, tmp_path: Path, rows_of: Rows, warehouse: Warehouse
+) -> None:
+    tree, outputs = tmp_path / "tree", (LIBRARY_TRACKS, LIBRARY_ANALYSIS, BEAT_CHROMA, MSD_GENRE_FEATURES)
+    files = [record(tree / f"x/{seed}.flac", seed) for seed in range(2)]
+    jobs = ((ingest_library, "--source", tree), (extract_chroma,), (extract_genre_features,))
+    for module, *arguments in jobs:
+        run_job(module.main, *arguments)
+    before = [rows_of(warehouse, table) for table in outputs]
+    uris = rows_of(warehouse, MANIFEST).set_index("uri")["sha256"]
+    former = warehouse.lookup(LIBRARY_ANALYSIS, "track_id", "", "~").to_pandas()
+    former["sha256"] = [uris[path.as_uri()] for path in sorted(files, key=track_id)]
+    former[["tempo_candidates", "tempo_probabilities"]] = None
+    former["beats_start"] = [beats[::2] for beats in former["beats_start"]]
+    warehouse.merge(
+        LIBRARY_ANALYSIS, pa.Table.from_pandas(former, arrow_schema(LIBRARY_ANALYSIS), preserve_index=False)
+    )
+    for module in (extract_chroma, extract_genre_features):
+        run_job(module.main)
+    assert not before[outputs.index(BEAT_CHROMA)].equals(rows_of(warehouse, BEAT_CHROMA))
+    deleted = track_id(files[1])
+    files[1].unlink()
+    counts = [run_job(module.main, *arguments)["counts"] for module, *arguments in jobs]
+    assert [(one["tracks"], one["skipped"]) for one in counts] == [(1, 0), (2, 1), (4, 3)]
+    for table, rows in zip(outputs, before, strict=True):
+        found = rows_of(warehouse, table)
+        pd.testing.assert_frame_equal(found[found["track_id"] != deleted], rows[rows["track_id"] != deleted])
+    assert [run_job(module.main, *arguments)["counts"]["skipped"] for module, *arguments in jobs] == [1, 2, 4]
 
 
 @pytest.mark.parametrize(

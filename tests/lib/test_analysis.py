@@ -98,6 +98,11 @@ def check_ranges(found: dict[str, Any]) -> None:
     assert found["mode"] in (0, 1)
     assert (found["tempo"] > 0) == bool(len(found["beats_start"]))
     assert np.isin(found["bars_start"], found["beats_start"]).all()
+    probabilities = found["tempo_probabilities"]
+    assert len(probabilities) == len(found["tempo_candidates"]) <= 5
+    assert np.all(np.diff(probabilities) <= 0)
+    assert 0 <= probabilities.sum() <= 1 + 1e-9
+    assert (found["tempo"] > 0) == (found["tempo"] in found["tempo_candidates"])
     assert np.isin(np.round(found["beats_start"], 4), np.round(found["tatums_start"], 4)).all()
 
 

@@ -1,0 +1,43 @@
+"""Songs of POP909, rendered with a soundfont at any tempo, and their true beats."""
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from reprise.lib.arrays import Float32Array, Float64Array
+from reprise.lib.audio.decoding import decode
+from reprise.lib.music.render.soundfont import Soundfont
+
+_REPORT_ONLY = 30
+_TEMPO_EVENT = re.compile(rb"\xff\x51\x03(...)", re.DOTALL)  # no other event of these files contains a byte 0xff
+
+
+def list_songs(folder: Path, *, reports: bool) -> list[Path]:
+    """List the MIDI files of POP909: those whose number is divisible by 30, which only report, or the others."""
+    files = sorted(folder.glob("*/[0-9]*.mid"))
+    return [path for path in files if (int(path.stem) % _REPORT_ONLY == 0) == reports]
+
+
+def render_midi(path: Path, soundfont: Soundfont, tempo_factor: float = 1.0) -> Float32Array:
+    """Render a MIDI file as a mono signal (samples,) at 22,050 Hz, ``tempo_factor`` times as fast as it is written."""
+
+    def change_tempo(event: re.Match[bytes]) -> bytes:
+        return event[0][:3] + round(int.from_bytes(event[1], "big") / tempo_factor).to_bytes(3, "big")
+
+    with tempfile.TemporaryDirectory() as folder:
+        score, sound, samples = Path(folder, "song.mid"), Path(folder, "song.wav"), Path(folder, "song.raw")
+        score.write_bytes(_TEMPO_EVENT.sub(change_tempo, path.read_bytes()))
+        command = [soundfont.program, "-ni", "-q", "-F", str(sound), soundfont.path, str(score)]
+        subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - no shell
+        decode(sound, samples)
+        return np.fromfile(samples, dtype=np.float32)
+
+
+def read_beats(path: Path, tempo_factor: float = 1.0) -> tuple[Float64Array, Float64Array]:
+    """Return the times of the beats and of the downbeats of a song in s, (n,) and (k,)."""
+    rows = np.loadtxt(path.with_name("beat_midi.txt"))
+    beats_s = rows[:, 0] / tempo_factor
+    return beats_s, beats_s[rows[:, 2] > 0]
