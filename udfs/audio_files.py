@@ -38,9 +38,9 @@ def library_track_id(sha256: str) -> str:
 
 
 def analysis_sha256(sha256: str) -> str:
-    """Return the ``sha256`` of a row of ``library_analysis``: it depends on the file's and on `VERSION`.
+    """Return the ``sha256`` of a row of ``library_analysis``: a hash of the audio file's ``sha256`` and `VERSION`.
 
-    So what was computed from an analysis of another version counts as computed from other content.
+    With a new version, the hash changes. So jobs that read analyses compute their rows again.
     """
     return hashlib.sha256(f"{sha256} {VERSION}".encode()).hexdigest()
 

@@ -3,7 +3,7 @@
 from reprise.lib.tables.contract import RUN_ID, Column, Table, key
 from reprise.lib.tables.sources import MSD_ANALYSIS, MSD_TRACKS
 
-_TRACK_ID = key("track_id", "LB and the first 16 hexadecimal digits of sha256")
+_TRACK_ID = key("track_id", "LB and the first 16 hexadecimal digits of the SHA-256 of the audio file")
 _SHA256 = key("sha256", "SHA-256 of the audio file, hexadecimal")
 _ARRAYS = tuple(c for c in MSD_ANALYSIS.columns if c.type == "array<float>")
 _SCALARS = tuple(
