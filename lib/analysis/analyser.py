@@ -15,11 +15,11 @@ addition, this analyser differs from the Echo Nest's in the following points:
   is lower for brighter sounds, and coefficient 4 is higher for a sudden attack. Over many recordings, means and
   standard deviations are similar to those in the dataset. But the two kinds of timbre are not interchangeable, and the
   means differ more between tracks.
-* **Tempo** is one value per track, 50 to 220 BPM. Beats follow a slow change of tempo, but not a sudden change.
+* **Tempo** is one value per track, 40 to 220 BPM. Beats follow a slow change of tempo, but not a sudden change.
 * **Key** is one value per track, major or minor. If the key is wrong, it is most often the relative key, which has the
   same notes.
 * **Time signature** is 3 or 4; in the dataset it can also be 1, 5 or 7. All bars of a track have the same number of
-  beats.
+  beats, except that a bar in 4/4 can have two or six beats where half a bar is left out or inserted.
 * **Tatums** divide every interval between two beats equally. The number of tatums per beat is the same in the whole
   track: two, three or four.
 * **Confidences** are from 0 to 1. Over many recordings, those of key, mode, time signature and segments have the same
@@ -43,7 +43,7 @@ from reprise.lib.analysis.segments import compute_timbre, find_segments
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
 
-VERSION = 2
+VERSION = 3
 """Version of the analysis. A new version makes `ingest-library` analyse the stored tracks again."""
 
 _NO_RHYTHM: dict[str, Any] = {
@@ -185,7 +185,7 @@ def _find_rhythm(frames: Frames, harmony: CumulativeChroma, duration: float) -> 
         "beats_start": beats_s,
         "beats_confidence": beat_confidence,
         "bars_start": beats_s[bars.beats],
-        "bars_confidence": beat_confidence[bars.beats] * bars.phase_confidence,
+        "bars_confidence": beat_confidence[bars.beats] * bars.confidences,
         "tatums_start": np.clip(tatums / FRAME_RATE, 0, duration),
         "tatums_confidence": np.sqrt(tempo_confidence) * tatum_strength / (tatum_strength + median),
     }

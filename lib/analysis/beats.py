@@ -11,10 +11,10 @@ from scipy import fft, ndimage
 
 from reprise.lib.analysis.frames import FRAME_RATE, N_RANGES
 from reprise.lib.analysis.pitches import CumulativeChroma
-from reprise.lib.analysis.weights import BEAT_WEIGHTS
-from reprise.lib.arrays import Float32Array, Float64Array, Int16Array, Int64Array
+from reprise.lib.analysis.weights import BEAT_HIDDEN, BEAT_OUTPUT
+from reprise.lib.arrays import BoolArray, Float32Array, Float64Array, Int16Array, Int64Array
 
-MIN_BPM, MAX_BPM = 50.0, 220.0
+MIN_BPM, MAX_BPM = 40.0, 220.0
 _MAX_DEVIATION = 0.16  # largest deviation of a beat interval from the period, as a fraction of the period
 _INTERVAL_CHANGE_COST = 80.0  # per unit of log interval change; the onset strength has standard deviation 1
 _MAX_INTERVAL_CHANGE = 4  # largest difference between the indices of successive intervals in the list of intervals
@@ -29,13 +29,15 @@ _SUBDIVISIONS = ((0.5, (0.0, 0.5, 0.25, 0.75)), (0.64, (0.0, 0.36)))
 _MIN_BEATS = 4
 _MIN_ONSET_DEVIATION = 0.004  # a signal has no onsets if all its onset strengths have a lower standard deviation
 _PREFERRED_BPM = 115.0
-# Factor of the tempo penalty. The penalty is this factor times the squared distance, in octaves, between the tempo and
-# the preferred tempo. It does not change the tempo of synthetic songs. For real songs, it makes the tracker choose e.g.
-# 130 BPM instead of 65 BPM.
-_TEMPO_PRIOR = 0.5
 _SAME_TEMPO = 0.04  # difference of logarithms below which two tempos count as one
 _N_TEMPOS = 5  # number of different tempos that are reported
-_INVERSE_TEMPERATURE = 0.25  # below 1, to lower the confidences: the weights were fitted to synthetic songs
+# Penalty of a candidate whose off-beats are stronger than its beats in every frequency range, and on average by this
+# difference of logarithms. The network chooses such beats in some songs, because in the music to which it was fitted,
+# hi-hats or snares are often on off-beats.
+_OFF_BEAT_PENALTY, _OFF_BEAT_DIFFERENCE = 5.0, 0.3
+# places of the logarithms of the strengths at beats and at off-beats among the features of a frequency range
+_FEATURES_PER_RANGE, _BEAT_FEATURE, _OFF_BEAT_FEATURE = 10, 0, 2
+_INVERSE_TEMPERATURE = 0.6  # below 1, to lower the confidences: the weights were fitted to synthesised songs
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Onsets:
         Autocorrelation of ``combined``, indexed by the lag in frames. The value at lag 0 is 1.
     first, last
         Indices of the first and the last frame with music.
+    count
+        Number of onsets.
     """
 
     ranges: Float64Array
@@ -59,6 +63,7 @@ class Onsets:
     acf: Float64Array
     first: int
     last: int
+    count: int
 
     def strength_at(self, at: Float64Array) -> Float64Array:
         """Return for each position the maximum of ``combined`` over the nearest frame and the two frames beside it."""
@@ -124,9 +129,10 @@ def prepare_onsets(onset_strength: Float32Array, level_db: Float32Array) -> Onse
     if onset_strength.std(axis=0).max() < _MIN_ONSET_DEVIATION or len(loud) < 2 or loud[-1] - loud[0] < FRAME_RATE:
         return None
     combined /= float(combined.std())
-    if np.count_nonzero(np.diff((combined > 0.5).astype(np.int8)) > 0) < _MIN_BEATS:
+    count = int(np.count_nonzero(np.diff((combined > 0.5).astype(np.int8)) > 0))
+    if count < _MIN_BEATS:
         return None
-    return Onsets(ranges, combined, _autocorrelate(combined), int(loud[0]), int(loud[-1]))
+    return Onsets(ranges, combined, _autocorrelate(combined), int(loud[0]), int(loud[-1]), count)
 
 
 def _autocorrelate(strength: Float64Array) -> Float64Array:
@@ -170,20 +176,38 @@ def find_beat_candidates(onsets: Onsets, harmony: CumulativeChroma) -> list[Beat
 def choose_beats(candidates: list[BeatCandidate]) -> Beats | None:
     """Choose the candidate with the highest score. Return None if there are no candidates.
 
-    The score is a fitted linear function of the features, minus a penalty for tempos far from 115 BPM. The confidence
-    is the sum of the softmax probabilities of all candidates whose tempo is within 4 % of the chosen tempo.
+    The score is a fitted function of the features, a small network, minus a penalty for candidates whose off-beats are
+    stronger than their beats in every frequency range. The confidence is the sum of the softmax
+    probabilities of all candidates whose tempo is within 4 % of the chosen tempo.
     """
     if not candidates:
         return None
     tempo = np.array([60 * FRAME_RATE * (len(c.beats) - 1) / (c.beats[-1] - c.beats[0]) for c in candidates])
     features = np.stack([candidate.features for candidate in candidates])
-    score = features @ BEAT_WEIGHTS - _TEMPO_PRIOR * np.log2(tempo / _PREFERRED_BPM) ** 2
+    score = apply_network(features, BEAT_HIDDEN, BEAT_OUTPUT) - _OFF_BEAT_PENALTY * _has_stronger_off_beats(features)
     probability = np.exp(_INVERSE_TEMPERATURE * (score - score.max()))
     probability /= probability.sum()
     best = int(np.argmax(score))
     tempos, sums = _group_tempos(tempo, score, probability)
     order = np.argsort(-sums, kind="stable")[:_N_TEMPOS]
     return Beats(candidates[best].beats, float(tempo[best]), tempos[order], sums[order], float(sums[0]))
+
+
+def _has_stronger_off_beats(features: Float64Array) -> BoolArray:
+    """Return for each candidate whether off-beats are stronger than beats in every frequency range: (n,)."""
+    profiles = features[:, : _FEATURES_PER_RANGE * N_RANGES].reshape(-1, N_RANGES, _FEATURES_PER_RANGE)
+    difference = profiles[:, :, _OFF_BEAT_FEATURE] - profiles[:, :, _BEAT_FEATURE]
+    is_stronger: BoolArray = (difference > 0).all(axis=1) & (difference.mean(axis=1) > _OFF_BEAT_DIFFERENCE)
+    return is_stronger
+
+
+def apply_network(features: Float64Array, hidden: Float64Array, output: Float64Array) -> Float64Array:
+    """Return the output of a network with one hidden layer of h units for each row of ``features``, (n, k).
+
+    ``hidden``, (k + 1, h), and ``output``, (h + 1,), are the weights of its layers, with the biases last.
+    """
+    result: Float64Array = np.tanh(features @ hidden[:-1] + hidden[-1]) @ output[:-1] + output[-1]
+    return result
 
 
 def _group_tempos(
@@ -308,11 +332,11 @@ def _trace_back(total: Float32Array, source: Int16Array, intervals: Int64Array, 
 
 
 def compute_beat_features(onsets: Onsets, harmony: CumulativeChroma, beats: Float64Array) -> Float64Array:
-    """Compute the features of a candidate sequence of beats, (53,), in the order of `BEAT_WEIGHTS`.
+    """Compute the features of a candidate sequence of beats, (83,), in the order of the rows of `BEAT_HIDDEN`.
 
-    The features measure the onset strength on and between beats, the alternation of strong and weak beats, chord
-    changes, the autocorrelation of the onsets, the tempo, and the variation of the beat intervals. If you change the
-    order of the features, fit the weights again.
+    The features measure the onset strength on and between beats, the alternation of strong and weak beats and its
+    period in beats, chord changes and their period in beats, the autocorrelation of the onsets, the number of onsets
+    per beat, the tempo, and the variation of the beat intervals. If you change the features, fit the weights again.
     """
     intervals = np.diff(beats)
     period = float(np.median(intervals))
@@ -344,13 +368,29 @@ def compute_beat_features(onsets: Onsets, harmony: CumulativeChroma, beats: Floa
         _contrast(change[:, 0], 2),
         _contrast(change[:, 0], 3),
         _contrast(change[:, 0], 4),
+        _contrast(change[:, 0], 8),
+        _contrast(change[:, 0], 16),
         float(np.log(mean + 0.01)),
+        float(np.log(change[:, 0].mean() + 0.01)),
     ]
+    features += _autocorrelations(change[:, 0])
+    for strength in strengths:
+        features += _autocorrelations(np.max(strength[near[:, :1] + np.arange(-1, 2)], axis=1))
     lags = period * np.array([0.25, 1 / 3, 0.5, 1, 1.5, 2, 3, 4, 6])
     features += np.interp(lags, np.arange(len(onsets.acf)), onsets.acf).tolist()
     octave = float(np.log2(60 * FRAME_RATE / period / _PREFERRED_BPM))
-    features += [octave, octave**2, float(np.std(np.log(intervals)))]
+    features += [octave, octave**2, octave**3, float(np.std(np.log(intervals)))]
+    seconds = (beats[-1] - beats[0]) / FRAME_RATE
+    features += [float(np.log(onsets.count / len(beats))), float(np.log(onsets.count / seconds))]
     return np.array(features)
+
+
+def _autocorrelations(values: Float64Array) -> list[float]:
+    """Return the autocorrelation of values at beats for 1, 2, 3, 4, 6 and 8 beats; 0 if there are too few beats."""
+    centred = values - values.mean()
+    power = float(centred @ centred) + 1e-9
+    lags = (1, 2, 3, 4, 6, 8)
+    return [float(centred[:-lag] @ centred[lag:]) / power if len(values) > 2 * lag else 0.0 for lag in lags]
 
 
 def _contrast(values: Float64Array, cycle: int) -> float:

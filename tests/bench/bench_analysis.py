@@ -1,7 +1,9 @@
 """How good and how fast the analysis is, on songs that are composed and rendered, so that the truth is known."""
 
+import re
 import shutil
 import statistics
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -17,12 +19,14 @@ from reprise.jobs._shipped_models.rendered_midi import list_songs, read_beats, r
 from reprise.lib.analysis.analyser import analyse
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
+from reprise.lib.audio.decoding import decode
 from reprise.lib.music import sample
 from reprise.lib.music.compose.composition import DRUM_PART
 from reprise.lib.music.compose.plan import NORMAL
 from reprise.lib.music.render.soundfont import Soundfont
 
 POP909 = Path(__file__).resolve().parents[3] / "shared" / "data" / "midi" / "pop909"
+FRETS_ON_FIRE = Path("/usr/share/games/fretsonfire/data/songs")
 SOUNDFONTS = Path("/usr/share/sounds/sf2")
 TEMPO_FACTORS = (0.75, 1.0, 1.3)
 LEVELS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4)
@@ -122,6 +126,11 @@ def measure_rhythm() -> list[Row]:
 
 def score_rhythm(beats_s: Float64Array, bars_s: Float64Array, found: dict[str, Any]) -> list[float]:
     """Compare estimated tempo, beats and bars of one song with the true beats and downbeats, as `_RHYTHM_COLUMNS`."""
+    return [*score_tempo_and_beats(beats_s, found), score_beats(bars_s, found["bars_start"])]
+
+
+def score_tempo_and_beats(beats_s: Float64Array, found: dict[str, Any]) -> list[float]:
+    """Compare estimated tempo and beats of one song with the true beats, as `_TEMPO_AND_BEATS_COLUMNS`."""
     ratio = found["tempo"] * np.median(np.diff(beats_s)) / 60
     trim = mir_eval.beat.trim_beats
     _, total, _, any_total = mir_eval.beat.continuity(trim(beats_s), trim(found["beats_start"]))
@@ -131,18 +140,41 @@ def score_rhythm(beats_s: Float64Array, bars_s: Float64Array, found: dict[str, A
         score_beats(beats_s, found["beats_start"]),
         total,
         any_total,
-        score_beats(bars_s, found["bars_start"]),
     ]
 
 
-_RHYTHM_COLUMNS = (
+_TEMPO_AND_BEATS_COLUMNS = (
     "tempo within 4 % (goal 0.8)",
     "at any metrical level (goal 0.98)",
     "beat F (goal 0.88)",
     "CMLt (goal 0.75)",
     "AMLt (goal 0.96)",
-    "bar F (goal 0.75)",
 )
+_RHYTHM_COLUMNS = (*_TEMPO_AND_BEATS_COLUMNS, "bar F (goal 0.75)")
+
+
+def measure_recordings() -> list[Row]:
+    """Figures of each recording in Debian's packages fretsonfire-songs-*, whose tempo its authors wrote down."""
+    scores: dict[str, list[float]] = {}
+    for notes in sorted(FRETS_ON_FIRE.glob("*/*/notes.mid")):
+        (tempo_event,) = set(re.findall(rb"\xff\x51\x03(...)", notes.read_bytes(), re.DOTALL))
+        parts = [read_samples(notes.with_name(name)) for name in ("guitar.ogg", "song.ogg")]
+        signal = np.mean([part[: min(map(len, parts))] for part in parts], axis=0)
+        beats_s = np.arange(0, len(signal) / SAMPLE_RATE, int.from_bytes(tempo_event, "big") / 1e6)
+        scores[notes.parent.name] = score_tempo_and_beats(beats_s, analyse(signal))
+    assert scores, "Debian's packages fretsonfire-songs-muldjord and fretsonfire-songs-sectoid are not installed"
+    scores["all"] = np.mean(list(scores.values()), axis=0).tolist()
+    return [
+        {"recording": name.replace("_", " "), **dict(zip(_TEMPO_AND_BEATS_COLUMNS, map(float, some), strict=True))}
+        for name, some in scores.items()
+    ]
+
+
+def read_samples(path: Path) -> Float32Array:
+    """Decode an audio file to a mono signal (samples,) at 22,050 Hz."""
+    with tempfile.TemporaryDirectory() as folder:
+        decode(path, Path(folder, "samples.raw"))
+        return np.fromfile(Path(folder, "samples.raw"), dtype=np.float32)
 
 
 def measure_speed() -> list[Row]:

@@ -54,6 +54,7 @@ SECTIONS: Mapping[str, Section] = {
     "analysis": Section("Analysis of audio", bench_analysis.measure_speed, _NUMBERS),
     "truth": Section("Analysis of composed songs beside what was played", bench_analysis.measure_quality, _NUMBERS),
     "rhythm": Section("Tempo, beats and bars of POP909, rendered", bench_analysis.measure_rhythm, _NUMBERS),
+    "recordings": Section("Tempo and beats of recordings", bench_analysis.measure_recordings, _NUMBERS),
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "library": Section("Listeners' music through the jobs", bench_library.measure_library, (*_JOBS, "librosa")),
     "genres": Section("Genres of the GTZAN table", bench_genres.measure_quality, (*_LEARNING, "xgboost-cpu")),
