@@ -82,7 +82,7 @@ SHIPPED_MODELS = "jobs/_shipped_models/"
 """Scripts that fit what the package ships: they need what lib needs."""
 DELTA_USERS = "jobs/_engine/warehouse/"
 VERBS = {
-    *("analyse", "build", "check", "evaluate", "explore", "extract", "find", "ingest", "make", "match", "mix"),
+    *("analyse", "build", "check", "evaluate", "explore", "extract", "find", "group", "ingest", "make", "match", "mix"),
     *("register", "score", "show", "split", "tag", "train"),
 }
 """First words of job names; extend it with a verb when a new job needs one."""

@@ -11,7 +11,14 @@ from reprise.lib.tables.contract import Column, Table, Type
 from reprise.lib.tables.covers import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS
 from reprise.lib.tables.features import AUDIO_GENRE_FEATURES, GENRE_IMAGES, GTZAN_COLUMNS, MSD_GENRE_FEATURES
 from reprise.lib.tables.genres import GENRE_SCORES
-from reprise.lib.tables.libraries import LIBRARY_ANALYSIS, LIBRARY_COPIES, LIBRARY_TRACKS, UNMATCHED_PLAYS
+from reprise.lib.tables.libraries import (
+    LIBRARY_ANALYSIS,
+    LIBRARY_COPIES,
+    LIBRARY_TRACKS,
+    LIBRARY_VERSION_PAIRS,
+    LIBRARY_VERSIONS,
+    UNMATCHED_PLAYS,
+)
 from reprise.lib.tables.operations import JOB_RUNS, MANIFEST, MODELS, QUARANTINE, row_uri
 from reprise.lib.tables.sources import (
     COVER_CLIQUES,
@@ -49,6 +56,8 @@ TABLES: Mapping[str, Table] = {
         CHROMA_PATCHES,
         COVER_VECTORS,
         COVER_MATCHES,
+        LIBRARY_VERSIONS,
+        LIBRARY_VERSION_PAIRS,
         MODELS,
         MANIFEST,
         QUARANTINE,
@@ -71,6 +80,8 @@ __all__ = [
     "LIBRARY_ANALYSIS",
     "LIBRARY_COPIES",
     "LIBRARY_TRACKS",
+    "LIBRARY_VERSIONS",
+    "LIBRARY_VERSION_PAIRS",
     "MANIFEST",
     "MODELS",
     "MSD_ANALYSIS",

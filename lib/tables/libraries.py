@@ -102,3 +102,59 @@ UNMATCHED_PLAYS = Table(
         RUN_ID,
     ),
 )
+
+LIBRARY_VERSIONS = Table(
+    name="library_versions",
+    doc="Library tracks in groups of versions of one work: studio, live, remaster, acoustic, demo and others.",
+    grain="one track",
+    key=("track_id",),
+    checks={
+        "version_count_positive": "version_count > 0",
+        "probability_bounded": "probability is null or (probability >= 0 and probability <= 1)",
+    },
+    columns=(
+        _TRACK_ID,
+        Column("group_id", "string", "smallest track id of the group; a track alone is a group of one", nullable=False),
+        Column("representative_id", "string", "track that stands for the work", nullable=False),
+        Column(
+            "kind",
+            "string",
+            "studio, live, remaster, acoustic, demo, remix, instrumental, karaoke, a_cappella, radio_edit, extended,"
+            " alternate or cover, as title or album say; NULL if they do not say",
+        ),
+        Column("version_count", "int", "number of tracks in the group", nullable=False),
+        Column(
+            "probability",
+            "double",
+            "mean probability that this track and another one of the group are versions; NULL for a track alone",
+        ),
+        Column("evidence", "string", "what could be compared: sound and tags, sound, tags, or nothing", nullable=False),
+        Column("model_id", "string", "embedding model that chose what to compare, see models", nullable=False),
+        Column("sha256", "string", "SHA-256 of what was compared of the track, hexadecimal", nullable=False),
+        RUN_ID,
+    ),
+)
+
+LIBRARY_VERSION_PAIRS = Table(
+    name="library_version_pairs",
+    doc="Pairs of library tracks that were compared, and the probability that they are versions of one work.",
+    grain="one pair of tracks",
+    key=("track_id", "other_id"),
+    checks={
+        "ids_ascending": "track_id < other_id",
+        "probability_bounded": "probability >= 0 and probability <= 1",
+    },
+    columns=(
+        key("track_id", "library track id, the smaller one of the pair"),
+        key("other_id", "library track id, the greater one of the pair"),
+        Column("probability", "double", "calibrated probability of being versions of one work", nullable=False),
+        Column("alignment_distance", "double", "distance of the aligned chroma; NULL if a track has too few beats"),
+        Column("melody_similarity", "double", "similarity of the melodies, -1 to 1; NULL if a track has too few beats"),
+        Column("transposition", "int", "semitones from the first track up to the other, 0 to 11"),
+        Column("tempo_ratio", "double", "beats of the other track per beat of the first one"),
+        Column("same_title", "boolean", "whether both have the title of one work; NULL if a title is not known"),
+        Column("same_id", "boolean", "whether both have the same ISRC or MusicBrainz recording id", nullable=False),
+        Column("sha256", "string", "SHA-256 of what was compared of both tracks, hexadecimal", nullable=False),
+        RUN_ID,
+    ),
+)

@@ -159,8 +159,12 @@ def compose(plan: SamplePlan, index: int) -> Composition:
     IndexError
         The index is not in the plan.
     """
-    track = plan.track(index)
-    rng = make_generator(plan.seed, "version", index)
+    return compose_track(plan, plan.track(index))
+
+
+def compose_track(plan: SamplePlan, track: Track) -> Composition:
+    """Compose a track, which can differ from the track of the plan with the same index."""
+    rng = make_generator(plan.seed, "version", track.index)
     genre = GENRES[track.genre]
     form = write_form(track, plan.difficulty)
     material, melody = _write_sections(plan, track, rng, form)
