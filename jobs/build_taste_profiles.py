@@ -1,14 +1,14 @@
 """Build taste profiles: the genres of each listener, from plays and owned tracks.
 
 Reads:  plays and library_copies. For the facts of songs: msd_tracks, unique_tracks, library_tracks, song_mismatches,
-        genre_labels, genre_scores and models.
+        genre_labels, genre_scores and models. With --works, also library_versions.
 Writes: taste_profiles.
 Grain:  one listener and genre.
 Rerun:  if neither a table that it reads nor the version of reprise has changed, the job does nothing. If tables have
         changed, it computes only the listeners whose plays or owned tracks have changed, and those with a song whose
-        facts have changed. It computes all listeners with --force, after a change of reprise's version, or if the
-        changes cannot be determined. The rows equal those of a full build. A run that is killed at any point and
-        started again writes the same rows as an uninterrupted run.
+        facts or versions have changed. It computes all listeners with --force, after a change of --works or of
+        reprise's version, or if the changes cannot be determined. The rows equal those of a full build. A run that is
+        killed at any point and started again writes the same rows as an uninterrupted run.
 """
 
 import argparse
@@ -26,13 +26,21 @@ from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._engine.warehouse.commits import Note
 from reprise.jobs._engine.warehouse.merging import find_changed
 from reprise.jobs._sql.spark_views import create_temporary_views
-from reprise.jobs._tastes.profiles import compute_profiles, count_matches, gather_evidence, select_facts, tune_session
+from reprise.jobs._tastes.profiles import (
+    compute_profiles,
+    count_matches,
+    gather_evidence,
+    replace_versions,
+    select_facts,
+    tune_session,
+)
 from reprise.lib.errors import RepriseError
 from reprise.lib.tables import (
     GENRE_LABELS,
     GENRE_SCORES,
     LIBRARY_COPIES,
     LIBRARY_TRACKS,
+    LIBRARY_VERSIONS,
     MODELS,
     MSD_TRACKS,
     PLAYS,
@@ -53,6 +61,9 @@ Versions = Mapping[str, int]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
+    parser.add_argument(
+        "--works", action="store_true", help="count all versions of a work as one song, as group-versions groups them"
+    )
     add_force(parser)
 
 
@@ -60,6 +71,8 @@ def build(run: Run) -> None:
     """Update the profiles to the current versions of the input tables."""
     if not any(run.warehouse.exists(t) and run.warehouse.sizes(t)[0] for t in (*_EVIDENCE, TASTE_PROFILES)):
         raise UsageError("there are no plays and no library tracks: run ingest-annotations or ingest-library first")
+    if run.args.works and not run.warehouse.exists(LIBRARY_VERSIONS):
+        raise UsageError("--works needs the versions of the works: run group-versions first")
     for _ in range(_ATTEMPTS):
         last, now = run.warehouse.note(TASTE_PROFILES), _read_inputs(run)
         if last.content.get("made_from") == now and not run.args.force:
@@ -76,11 +89,14 @@ def build(run: Run) -> None:
 
 
 def _read_inputs(run: Run) -> dict[str, Any]:
-    """Return the inputs that determine the result: table ids, versions, and reprise's version."""
-    there = [table for table in (*_EVIDENCE, *_SONGS) if run.warehouse.exists(table)]
+    """Return the inputs that determine the result: the option, table ids, versions, and reprise's version."""
+    read = (*_EVIDENCE, *_SONGS, *((LIBRARY_VERSIONS,) if run.args.works else ()))
+    there = [table for table in read if run.warehouse.exists(table)]
     versions = run.warehouse.versions()
     return {
         "reprise_version": __version__,
+        # without the option as before there was one, so that profiles of then are not built again
+        **({"works": True} if run.args.works else {}),
         "tables": {table.name: run.warehouse.table_id(table) for table in there},
         "versions": {table.name: versions[table.name] for table in there},
     }
@@ -89,11 +105,11 @@ def _read_inputs(run: Run) -> dict[str, Any]:
 def _find_base(run: Run, last: Note, now: Mapping[str, Any]) -> Versions | None:
     """Return the versions of the input tables from which the stored profiles were computed.
 
-    Return None if no profiles are stored, if another version of reprise computed them, or if the changes since these
-    versions cannot be determined.
+    Return None if no profiles are stored, if another version of reprise computed them, if they count works and the new
+    ones do not or vice versa, or if the changes since these versions cannot be determined.
     """
     then = last.content.get("made_from")
-    if then is None or then["reprise_version"] != __version__:
+    if then is None or then["reprise_version"] != __version__ or then.get("works") != now.get("works"):
         return None
     if any(now["tables"].get(name) != identity for name, identity in then["tables"].items()):
         return None
@@ -113,9 +129,10 @@ def _build(run: Run, since: Versions | None, now: Versions, note: Note) -> None:
     with run.progress("steps") as bar:
         step = bar.add_task("", total=3)
         songs = _register_versions(run, spark, now)
-        evidence = gather_evidence(spark.table(PLAYS.name), spark.table(LIBRARY_COPIES.name))
+        played = gather_evidence(spark.table(PLAYS.name), spark.table(LIBRARY_COPIES.name))
+        evidence = replace_versions(played, spark.table(LIBRARY_VERSIONS.name)) if run.args.works else played
         songs.persist()
-        touched = None if since is None else _find_touched(run, spark, songs, evidence, since, now).persist()
+        touched = None if since is None else _find_touched(run, spark, songs, played, evidence, since, now).persist()
         n_touched = 0
         if touched is not None:
             n_touched = touched.count()  # then Spark knows the size of touched, and can choose the type of join
@@ -157,18 +174,25 @@ def _register_versions(run: Run, spark: SparkSession, versions: Versions) -> Dat
         table.name: run.warehouse.read(spark, table, version=versions[table.name])
         if table.name in versions
         else spark.createDataFrame([], spark_schema(table))
-        for table in (*_EVIDENCE, *_SONGS)
+        for table in (*_EVIDENCE, *_SONGS, LIBRARY_VERSIONS)
     }
     create_temporary_views(spark, frames, (ALL_TRACKS, TRACK_GENRES, SONG_TRACKS))
     return spark.table(SONG_TRACKS.name)
 
 
 def _find_touched(
-    run: Run, spark: SparkSession, songs: DataFrame, evidence: DataFrame, since: Versions, now: Versions
+    run: Run,
+    spark: SparkSession,
+    songs: DataFrame,
+    played: DataFrame,
+    evidence: DataFrame,
+    since: Versions,
+    now: Versions,
 ) -> DataFrame:
     """Find the listeners whose inputs differ between the versions ``since`` and ``now`` of the tables.
 
-    The inputs of a listener are the listener's evidence and the facts of the songs in it.
+    The inputs of a listener are the listener's evidence and the facts of the songs in it. With ``--works``, the works
+    of the songs that were ``played`` are inputs too.
     """
     changed = {name for name, version in now.items() if since.get(name) != version}
     touched = [
@@ -180,6 +204,11 @@ def _find_touched(
         before = select_facts(_register_versions(run, spark, since))
         other = find_changed(before.unionAll(select_facts(songs)), "song_id")
         touched.append(evidence.join(other, "song_id", "left_semi").select("user_id"))
+    if LIBRARY_VERSIONS.name in changed:
+        name = LIBRARY_VERSIONS.name
+        regrouped = run.warehouse.changed(spark, LIBRARY_VERSIONS, "track_id", since.get(name), now[name])
+        regrouped = regrouped.withColumnRenamed("track_id", "song_id")
+        touched.append(played.join(regrouped, "song_id", "left_semi").select("user_id"))
     return reduce(DataFrame.unionAll, touched).distinct()
 
 

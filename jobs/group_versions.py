@@ -41,11 +41,10 @@ def group(run: Run) -> None:
         raise UsageError("there are no rows in library_tracks: run ingest-library first")
     model = find_embedding(run, None)
     library = read_library(run.warehouse, model)
-    if not library.with_vector:
-        raise UsageError(
-            f"no library track has an embedding of the model {model.model_id}: run extract-chroma and train-cover-index"
-            f" --model {model.model_id}, which embeds new tracks"
-        )
+    if not library.with_chroma:
+        raise UsageError(f"no library track has chroma: run extract-chroma, then {_embed_with(model)}")
+    if library.embeddable and not library.with_vector:
+        raise UsageError(f"no library track has an embedding of the model {model.model_id}: run {_embed_with(model)}")
     stored = {row["track_id"]: row for row in run.warehouse.lookup_all(LIBRARY_VERSIONS).to_pylist()}
     pending = [
         track
@@ -55,7 +54,10 @@ def group(run: Run) -> None:
     tracks = len(library.fingerprints)
     run.inputs = tracks
     run.count(tracks=tracks, skipped=tracks - len(pending), compared=len(pending), pairs_compared=0)
-    run.count(without_sound=tracks - len(library.with_sound))
+    run.count(
+        without_sound=tracks - len(library.with_sound),
+        without_vector=len(library.embeddable - library.with_vector),
+    )
     if pending or stored.keys() - library.fingerprints.keys():
         with run.progress("tracks") as progress:
             task = progress.add_task("", total=len(pending))
@@ -64,6 +66,10 @@ def group(run: Run) -> None:
         _write_groups(run, library, model, stored)
     sizes = [row["version_count"] for row in run.warehouse.lookup_all(LIBRARY_VERSIONS, ["version_count"]).to_pylist()]
     run.count(works=round(sum(1 / size for size in sizes)), tracks_with_versions=sum(size > 1 for size in sizes))
+
+
+def _embed_with(model: EmbeddingModel) -> str:
+    return f"train-cover-index --model {model.model_id}, which embeds new tracks"
 
 
 def _write_groups(run: Run, library: Library, model: EmbeddingModel, stored: Mapping[str, Mapping[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -55,47 +55,58 @@ class Library:
     ----------
     metadata
         Metadata by track id, in ascending order of id.
+    contents
+        SHA-256 of what is compared of each track: file, tags, chroma and weights of the evidence.
     fingerprints
-        SHA-256 of what is compared of each track: file, tags, chroma, embedding model and weights of the evidence.
+        SHA-256 of the contents of each track and of the embedding that chooses what to compare the track with.
+    with_chroma
+        Tracks whose chroma was extracted, also if they have no beats.
     with_sound
         Tracks that have enough beats for a comparison of their sound.
-    with_vector
-        Tracks that have an embedding.
+    embeddable, with_vector
+        Tracks that can have an embedding, and tracks that have one.
     """
 
     metadata: Mapping[str, Metadata]
+    contents: Mapping[str, str]
     fingerprints: Mapping[str, str]
-    with_sound: frozenset[str]
-    with_vector: frozenset[str]
+    with_chroma: Set[str]
+    with_sound: Set[str]
+    embeddable: Set[str]
+    with_vector: Set[str]
 
     def pair_sha256(self, pair: Pair) -> str:
         """Return the SHA-256 of what is compared of two tracks."""
-        return hashlib.sha256("".join(self.fingerprints[track] for track in pair).encode()).hexdigest()
+        return hashlib.sha256("".join(self.contents[track] for track in pair).encode()).hexdigest()
 
 
 def read_library(warehouse: Warehouse, model: EmbeddingModel) -> Library:
     """Read what is compared of all library tracks. Embeddings are those of ``model``."""
     rows = warehouse.lookup(LIBRARY_TRACKS, "track_id", *_LIBRARY, _FACTS).sort_by("track_id").to_pylist()
-    chroma = warehouse.lookup(BEAT_CHROMA, "track_id", *_LIBRARY, ["track_id", "sha256", "status", "n_beats"])
-    sounds = {
-        row["track_id"]: row["sha256"]
-        for row in chroma.to_pylist()
-        if row["n_beats"] >= MIN_BEATS and row["status"] != "silent"
-    }
+    columns = ["track_id", "sha256", "status", "n_beats"]
+    chroma = warehouse.lookup(BEAT_CHROMA, "track_id", *_LIBRARY, columns).to_pylist()
+    audible = (row for row in chroma if row["n_beats"] >= MIN_BEATS and row["status"] != "silent")
+    sounds = {row["track_id"]: row["sha256"] for row in audible}
     vectors = warehouse.lookup(COVER_VECTORS, "track_id", *_LIBRARY, ["track_id", "model_id", "sha256"]).to_pylist()
     embedded = {row["track_id"]: row["sha256"] for row in vectors if row["model_id"] == model.model_id}
-    settings = [model.model_id, model.sha256, WEIGHTS, INTERCEPT]
-    fingerprints = {}
+    contents, fingerprints = {}, {}
     for row in rows:
-        track_id = row["track_id"]
-        text = json.dumps([list(row.values()), sounds.get(track_id), embedded.get(track_id), settings])
-        fingerprints[track_id] = hashlib.sha256(text.encode()).hexdigest()
+        track = row["track_id"]
+        contents[track] = _hash(list(row.values()), sounds.get(track), WEIGHTS, INTERCEPT)
+        fingerprints[track] = _hash(contents[track], model.model_id, model.sha256, embedded.get(track))
     return Library(
         {row["track_id"]: read_metadata(row) for row in rows},
+        contents,
         fingerprints,
-        frozenset(sounds),
-        frozenset(embedded) & fingerprints.keys(),
+        contents.keys() & {row["track_id"] for row in chroma},
+        contents.keys() & sounds.keys(),
+        contents.keys() & {row["track_id"] for row in chroma if row["status"] == "ok"},
+        contents.keys() & embedded.keys(),
     )
+
+
+def _hash(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 @dataclass
@@ -154,7 +165,7 @@ class PairStore:
             yield rows[self._is_current(rows)]
 
     def _is_current(self, rows: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-        known = self.library.fingerprints
+        known = self.library.contents
         pairs = zip(rows["track_id"], rows["other_id"], rows["sha256"], rows["run_id"], strict=True)
         return np.array(
             [
@@ -188,7 +199,7 @@ def compare_new(run: Run, library: Library, model: EmbeddingModel, pending: Sequ
             nearest = search_gallery(gallery, queries, N_NEAREST)
             # the embedding of a track whose file is gone can still be stored
             found = zip(nearest["query"], nearest["candidate_id"], strict=True)
-            pairs |= {_order(queries.ids[query], other) for query, other in found if other in library.fingerprints}
+            pairs |= {_order(queries.ids[query], other) for query, other in found if other in library.contents}
         _compare(run, library, store, pairs)
         yield len(batch)
     gallery.unpersist()

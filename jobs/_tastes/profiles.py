@@ -41,6 +41,18 @@ def gather_evidence(plays: DataFrame, library_copies: DataFrame) -> DataFrame:
     return plays.select("user_id", "song_id", "play_count").unionAll(owned)
 
 
+def replace_versions(evidence: DataFrame, library_versions: DataFrame) -> DataFrame:
+    """Replace each song that is a version of a work by the representative of the work, see ``library_versions``.
+
+    So the plays of all versions of a work are summed, and the work counts as one song, with the facts of its
+    representative. Songs that are in no group stay.
+    """
+    others = library_versions.where("track_id <> representative_id")
+    works = F.broadcast(others.select(F.col("track_id").alias("song_id"), "representative_id"))
+    song_id = F.coalesce("representative_id", "song_id").alias("song_id")
+    return evidence.join(works, "song_id", "left").select("user_id", song_id, "play_count")
+
+
 def select_facts(song_tracks: DataFrame) -> DataFrame:
     """Select the facts of the songs that have a genre and whose track is not a known mismatch.
 

@@ -76,7 +76,7 @@ _TRACK_NUMBER = re.compile(r"^\s*0\d\s*[-._)]?\s*(?=\S*[^\W\d])")
 _GENERIC = re.compile(
     r"(?:(?:audio ?)?(?:track|titel|pista|piste|faixa|traccia|spor|spar)|untitled|unknown|unbenannt|sans titre"
     r"|sin titulo|senza titolo|sem titulo|intro|outro|interlude|skit|prelude|prologue|epilogue|introduction|no title"
-    r"|recording|audio|new recording|title|bonus track|hidden track|トラック|трек|дорожка)(?: ?\d+)*|\d{1,2}|"
+    r"|recording|audio|new recording|bonus track|hidden track|トラック|трек|дорожка)(?: ?\d+)*|\d{1,2}|"
 )
 
 

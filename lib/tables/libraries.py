@@ -130,7 +130,7 @@ LIBRARY_VERSIONS = Table(
         ),
         Column("evidence", "string", "what could be compared: sound and tags, sound, tags, or nothing", nullable=False),
         Column("model_id", "string", "embedding model that chose what to compare, see models", nullable=False),
-        Column("sha256", "string", "SHA-256 of what was compared of the track, hexadecimal", nullable=False),
+        Column("sha256", "string", "SHA-256 of content and embedding of the track, hexadecimal", nullable=False),
         RUN_ID,
     ),
 )

@@ -293,6 +293,30 @@ FROM named""".replace("COLUMNS", ", ".join(TAGS)),
     example="SELECT tag, probability FROM track_top_tags WHERE track_id = :track AND rank <= 5",
 )
 
+TRACK_VERSIONS = View(
+    name="track_versions",
+    doc="Library tracks with the group of versions of one work to which each belongs.",
+    columns={
+        "track_id": "library track id",
+        "group_id": "group of versions of one work; a track alone is a group of one",
+        "title": "track title",
+        "artist_name": "artist name",
+        "release": "album title",
+        "year": "release year; NULL when unknown",
+        "duration": "length in s",
+        "kind": "studio, live, remaster, acoustic, demo or another kind; NULL if title and album do not say",
+        "version_count": "number of tracks in the group",
+        "probability": "mean probability that the track and another one of the group are versions; NULL if alone",
+        "is_representative": "true for the track that stands for the work",
+        "representative_id": "track that stands for the work",
+    },
+    sql="""
+SELECT v.track_id, v.group_id, t.title, t.artist_name, t.release, t.year, t.duration, v.kind, v.version_count,
+  v.probability, v.track_id = v.representative_id AS is_representative, v.representative_id
+FROM library_versions v JOIN library_tracks t ON t.track_id = v.track_id""",
+    example="SELECT title, kind, duration FROM track_versions WHERE version_count > 1 ORDER BY group_id, title",
+)
+
 GENRE_TEMPO = View(
     name="genre_tempo",
     doc="Tempo statistics of the tracks of each genre.",
@@ -364,6 +388,7 @@ VIEWS: Mapping[str, View] = {
         TASTE_SIMILAR_LISTENERS,
         TASTE_OVERLAP,
         TRACK_TOP_TAGS,
+        TRACK_VERSIONS,
         GENRE_TEMPO,
         LIBRARY_OVERVIEW,
         QUARANTINE_OVERVIEW,

@@ -26,6 +26,7 @@ import bench_ingest
 import bench_library
 import bench_prediction
 import bench_tastes
+import bench_versions
 import psutil
 from measuring import Row
 
@@ -66,6 +67,11 @@ SECTIONS: Mapping[str, Section] = {
     "rerank": Section("Aligning pairs", bench_chroma.measure_alignments, _NUMBERS),
     "hardness": Section(
         "How hard composed covers are: 12,960 tracks in 4,128 cliques", bench_cover_quality.measure_hardness, _COVERS
+    ),
+    "versions": Section(
+        "Versions of works in a library: 200 works of five kinds, two decoys each",
+        bench_versions.measure_versions,
+        _COVERS,
     ),
     "quality": Section(
         "Covers of cliques never seen: 20,000 tracks, 500 cliques", bench_cover_quality.measure_quality, _COVERS

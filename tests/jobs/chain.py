@@ -39,6 +39,8 @@ from reprise.lib.tables import (
     LIBRARY_ANALYSIS,
     LIBRARY_COPIES,
     LIBRARY_TRACKS,
+    LIBRARY_VERSION_PAIRS,
+    LIBRARY_VERSIONS,
     MANIFEST,
     MODELS,
     MSD_ANALYSIS,
@@ -205,6 +207,12 @@ CHAIN = (
         says="there is no cover embedding model yet: run train-cover-index first",
     ),
     Job(
+        "group-versions",
+        (LIBRARY_VERSIONS, LIBRARY_VERSION_PAIRS),
+        work=("compared",),
+        says="there are no rows in library_tracks: run ingest-library first",
+    ),
+    Job(
         "train-genre",
         (MODELS,),
         work=("models_trained",),
@@ -350,8 +358,10 @@ def write_inputs(folder: Path, *, record: Callable[..., Path]) -> None:
     (annotations / "msd_tagtraum_cd2.cls").write_text(f"# genres of tracks\r\nno label\r\n{two}", "utf-8")
     (annotations / "msd_tagtraum_cd2c.cls.gz").write_bytes(gzip.compress(one.encode()))
     library = folder / "library"
-    for seed, name in enumerate(("ann/a.flac", "ann/b.mp3", "bob/c.ogg")):
-        record(library / name, seed, title=f"Song {seed}", artist="Ann", genre="Jazz")
+    for seed, (name, title) in enumerate(
+        (("ann/a.flac", "Song 0"), ("ann/b.mp3", "Song 1"), ("bob/c.ogg", "Song 0 (Live)"))
+    ):
+        record(library / name, seed, title=title, artist="Ann", genre="Jazz")
     shutil.copy(library / "ann/a.flac", library / "bob/a.flac")
     (library / "ann/list.m3u8").write_text("#EXTM3U\na.flac\n#EXTINF:3,Bob - Not There\nnowhere.flac\n", "utf-8")
     (library / "bob/list.m3u8").write_text("#EXTM3U\nc.ogg\na.flac\n", "utf-8")

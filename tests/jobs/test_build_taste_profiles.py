@@ -27,6 +27,7 @@ from reprise.lib.tables import (
     GENRE_LABELS,
     LIBRARY_COPIES,
     LIBRARY_TRACKS,
+    LIBRARY_VERSIONS,
     MSD_TRACKS,
     PLAYS,
     TASTE_PROFILES,
@@ -321,6 +322,72 @@ def test_strange_listeners_and_tracks_of_their_own(
     bases = ["label_share", "tag_share", "model_share"]
     assert rows.loc[("0", "🎷")][[*bases, "unknown_share"]].tolist() == [1, 0, 0, pytest.approx(0.2, abs=1e-12)]
     assert rows.loc[("owner", "🎷")]["unknown_share"] == 0
+
+
+LIBRARY = tuple(f"LB{n:016d}" for n in range(6))
+
+
+def put_versions(warehouse: Warehouse, representatives: Mapping[int, int]) -> None:
+    """Write the groups of the library: number of the representative by number of the track."""
+    put(
+        warehouse,
+        LIBRARY_VERSIONS,
+        *({"track_id": LIBRARY[n], "representative_id": LIBRARY[of]} for n, of in representatives.items()),
+    )
+
+
+def test_with_works_the_versions_of_a_work_count_once(
+    spark: Any, warehouse: Warehouse, run_job: RunJob, rows_of: Rows, refusal: Callable[..., str]
+) -> None:
+    """As counted by hand, after each song is replaced by the work's representative; in updates as in a full build."""
+    genres = ["Rock", "Pop", "Rock", "Jazz", None, "Rock"]
+    put(warehouse, LIBRARY_TRACKS, *({"track_id": t, "tempo": 90.0 + 10 * n} for n, t in enumerate(LIBRARY)))
+    labels = [{"track_id": t, "source": "l", "rank": 0, "genre": g} for t, g in zip(LIBRARY, genres, strict=True) if g]
+    put(warehouse, GENRE_LABELS, *labels)
+    plays: list[Play] = [
+        ("ann", LIBRARY[0], 2), ("ann", LIBRARY[1], 3), ("ann", LIBRARY[3], 1),
+        ("bob", LIBRARY[1], 4), ("bob", "SO1", 1), ("cyd", LIBRARY[3], 5), ("dan", LIBRARY[5], 1),
+    ]  # fmt: skip
+    play(warehouse, spark, *plays)
+    put(warehouse, LIBRARY_COPIES, *({"user_id": "ann", "track_id": LIBRARY[n]} for n in (1, 2)))
+    evidence = [*plays, ("ann", LIBRARY[1], 1), ("ann", LIBRARY[2], 1)]
+    songs = [song(t, g, tempo=90.0 + 10 * n) for n, (t, g) in enumerate(zip(LIBRARY, genres, strict=True))]
+    assert refusal(build_taste_profiles, "--works") == (
+        "--works needs the versions of the works: run group-versions first"
+    )
+
+    def check(representatives: Mapping[int, int], *flags: str) -> dict[str, int]:
+        counts: dict[str, int] = run_job(build_taste_profiles.main, *flags)["counts"]
+        works = {LIBRARY[n]: LIBRARY[of] for n, of in representatives.items()}
+        expected = by_hand([(user, works.get(one, one), count) for user, one, count in evidence], songs)
+        found = rows_of(warehouse, TASTE_PROFILES).drop(columns="run_id")
+        found = found.astype(object).where(found.notna(), None)
+        assert_equal({(row["user_id"], row["genre"]): row for row in found.to_dict("records")}, expected)
+        return counts
+
+    alone = {n: n for n in range(6)}
+    first = {**alone, 1: 0, 2: 0}
+    check({})
+    put_versions(warehouse, first)
+    assert run_job(build_taste_profiles.main)["counts"]["skipped"] == 1  # without the option, they are not read
+    assert check(first, "--works")["users_touched"] == 4
+    (rock,) = (row for row in rows_of(warehouse, TASTE_PROFILES).to_dict("records") if row["user_id"] == "bob")
+    assert (rock["genre"], rock["plays"], rock["tracks"], rock["tempo_mean"]) == ("Rock", 4, 1, 90.0)
+    assert run_job(build_taste_profiles.main, "--works")["counts"]["skipped"] == 1
+
+    second = {**alone, 1: 2, 3: 3}  # the group falls apart, and another track stands for what is left of it
+    put_versions(warehouse, second)
+    assert check(second, "--works")["users_touched"] == 2
+    put_versions(warehouse, {**second, 3: 4})  # a representative without a genre
+    assert check({**second, 3: 4}, "--works")["users_touched"] == 2
+    assert check({})["users_touched"] == 4  # the option has changed
+    note = warehouse.note(TASTE_PROFILES).content["made_from"]
+    assert "works" not in note
+    assert LIBRARY_VERSIONS.name not in note["versions"]
+    check({**second, 3: 4}, "--works")
+    note = warehouse.note(TASTE_PROFILES).content["made_from"]
+    assert note["works"]
+    assert note["versions"][LIBRARY_VERSIONS.name] == warehouse.versions()[LIBRARY_VERSIONS.name]
 
 
 def test_tables_without_a_row_are_nothing_to_build_from(refusal: Callable[..., str], warehouse: Warehouse) -> None:

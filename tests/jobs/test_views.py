@@ -111,6 +111,17 @@ def draw(rng: random.Random) -> dict[str, Rows]:
             for stage in some(rng, ["ingest_msd", "ingest_library"])
         ],
     }
+    data["library_versions"] = [
+        {
+            "track_id": track,
+            "group_id": rng.choice(LIBRARY),
+            "representative_id": rng.choice(LIBRARY),
+            "kind": rng.choice([None, "live", "studio"]),
+            "version_count": rng.randint(1, 5),
+            "probability": rng.choice([None, 0.5, 1.0]),
+        }
+        for track in some(rng, LIBRARY, 1)
+    ]
     data["taste_profiles"] = draw_profiles(rng, USERS)
     data["track_tags"] = [
         {"track_id": track, "model_id": model, "window": window}
@@ -327,6 +338,16 @@ class Oracle:
             }
             for genre, tempos in found.items()
         ]
+
+    def track_versions(self) -> Rows:
+        tracks = {row["track_id"]: row for row in self.data["library_tracks"]}
+        found = []
+        for row in self.data["library_versions"]:
+            if row["track_id"] in tracks:
+                known = {**tracks[row["track_id"]], **row}
+                known["is_representative"] = row["track_id"] == row["representative_id"]
+                found.append({name: known.get(name) for name in VIEWS["track_versions"].columns})
+        return found
 
     def library_overview(self) -> Rows:
         tracks = {row["track_id"]: row for row in self.data["library_tracks"]}
