@@ -38,6 +38,7 @@ N_NEAREST = 20
 MAX_SAME_TITLE = 50
 """A title or id that more tracks have says too little: its tracks are not compared because of it."""
 MAX_PARTNERS = 20
+"""Number of most probable versions of a track that are compared with each other."""
 _LIBRARY = ("LB", "LB\U0010ffff")
 _FIRSTS_PER_BATCH = 512
 """Number of first tracks of the pairs in a batch. Their chroma takes about 12 MB."""
@@ -258,7 +259,9 @@ def _compare(run: Run, library: Library, store: PairStore, pairs: Iterable[Pair]
 
 def _compare_sounds(run: Run, library: Library, pairs: Sequence[Pair]) -> pd.DataFrame:
     """Compare the sound of pairs on the workers. The result has the columns of ``COMPARED_DDL``, without an order."""
-    audible = [pair for pair in pairs if library.with_sound.issuperset(pair)]
+    audible = [pair for pair in pairs if pair[0] in library.with_sound and pair[1] in library.with_sound]
+    if not audible:
+        return pd.DataFrame()
     chromas = fetch_chroma(run, sorted({a for a, _ in audible}))
     # the chroma of a track may have been deleted while this job runs
     firsts_of: dict[str, list[str]] = defaultdict(list)

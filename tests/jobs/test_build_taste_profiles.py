@@ -360,7 +360,7 @@ def test_with_works_the_versions_of_a_work_count_once(
         counts: dict[str, int] = run_job(build_taste_profiles.main, *flags)["counts"]
         works = {LIBRARY[n]: LIBRARY[of] for n, of in representatives.items()}
         expected = by_hand([(user, works.get(one, one), count) for user, one, count in evidence], songs)
-        found = rows_of(warehouse, TASTE_PROFILES).drop(columns="run_id")
+        found = rows_of(warehouse, TASTE_PROFILES)
         found = found.astype(object).where(found.notna(), None)
         assert_equal({(row["user_id"], row["genre"]): row for row in found.to_dict("records")}, expected)
         return counts

@@ -1,7 +1,10 @@
 """Groups of versions in a library: who is grouped with whom, and what is compared when the library changes."""
 
+import io
+import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -39,38 +42,60 @@ TABLES = (LIBRARY_VERSIONS, LIBRARY_VERSION_PAIRS)
 MORE = RECORDINGS[-TRACKS_PER_WORK:]
 
 
-def embed(warehouse: Warehouse, run_job: RunJob) -> None:
+def run_on(warehouse: Warehouse, main: Callable[[list[str]], int], *arguments: object) -> dict[str, Any]:
+    """Run a job on any warehouse, and return its summary."""
+    with redirect_stdout(io.StringIO()) as printed:
+        assert main([*map(str, arguments), "--json", "--warehouse", warehouse.root]) == 0
+    summary: dict[str, Any] = json.loads(printed.getvalue())
+    return summary
+
+
+def embed(warehouse: Warehouse) -> None:
     """Extract the chroma of new tracks and embed them with the model that is there."""
     (row,) = (row for row in warehouse.lookup_all(MODELS).to_pylist() if row["kind"] == "median_pca")
-    run_job(extract_chroma.main, "--max-bad", 1, "--warehouse", warehouse.root)
-    run_job(train_cover_index.main, "--model", row["model_id"], "--warehouse", warehouse.root)
+    run_on(warehouse, extract_chroma.main, "--max-bad", 1)
+    run_on(warehouse, train_cover_index.main, "--model", row["model_id"])
 
 
 @pytest.fixture(scope="module")
-def made(chain: Chain, spark: Any) -> Path:
-    """A warehouse with a library of five works, embedded and not grouped."""
-    import io
-    import json
-    from contextlib import redirect_stdout
-
-    def run(main: Callable[..., int], *arguments: object) -> dict[str, Any]:
-        with redirect_stdout(io.StringIO()) as printed:
-            assert main([*map(str, arguments), "--json"]) == 0
-        summary: dict[str, Any] = json.loads(printed.getvalue())
-        return summary
+def ungrouped(chain: Chain, spark: Any) -> Path:
+    """A warehouse with a library of five works, embedded and not grouped, to be read."""
 
     def make(folder: Path) -> None:
         warehouse = copy_warehouse(chain.after("train-cover-index"), folder)
         write_library(warehouse, COLLECTION, RECORDINGS)
-        embed(warehouse, run)
+        embed(warehouse)
 
-    return make_once(chain.folder / "versions", make)
+    return make_once(chain.folder / "ungrouped", make)
+
+
+@pytest.fixture(scope="module")
+def grouped(chain: Chain, ungrouped: Path) -> Warehouse:
+    """That warehouse with its groups, to be read."""
+
+    def make(folder: Path) -> None:
+        summary = run_on(copy_warehouse(ungrouped, folder), group_versions.main)
+        folder.joinpath("summary.json").write_text(json.dumps(summary), "utf-8")
+
+    return Warehouse(str(make_once(chain.folder / "grouped", make)))
 
 
 @pytest.fixture
-def library(made: Path, warehouse: Warehouse) -> Warehouse:
-    """That warehouse, to be written to."""
-    return copy_warehouse(made, Path(warehouse.root))
+def library(ungrouped: Path, warehouse: Warehouse) -> Warehouse:
+    """The warehouse without groups, to be written to."""
+    return copy_warehouse(ungrouped, Path(warehouse.root))
+
+
+@pytest.fixture
+def groups(grouped: Warehouse, warehouse: Warehouse) -> Warehouse:
+    """The warehouse with groups, to be written to."""
+    return copy_warehouse(Path(grouped.root), Path(warehouse.root))
+
+
+def counts_of(grouped: Warehouse) -> dict[str, int]:
+    """Counts of the run that made the groups."""
+    counts: dict[str, int] = json.loads(Path(grouped.root, "summary.json").read_text("utf-8"))["counts"]
+    return counts
 
 
 def rows(warehouse: Warehouse, table: Table = LIBRARY_VERSIONS) -> dict[str, dict[str, Any]]:
@@ -84,10 +109,9 @@ def delete(warehouse: Warehouse, recordings: Sequence[WorkVersion]) -> None:
         warehouse.merge(table, [], delete=keys)
 
 
-def test_versions_are_grouped_and_decoys_are_not(library: Warehouse, run_job: RunJob) -> None:
-    counts = run_job(group_versions.main)["counts"]
-    found = rows(library)
-    tracks = len(rows(library, LIBRARY_TRACKS))
+def test_versions_are_grouped_and_decoys_are_not(grouped: Warehouse) -> None:
+    counts, found = counts_of(grouped), rows(grouped)
+    tracks = len(rows(grouped, LIBRARY_TRACKS))
     assert counts["tracks"] == counts["compared"] == len(found) == tracks == len(RECORDINGS) + 3
     assert (counts["skipped"], counts["without_vector"]) == (0, 0)
     right = missed = wrong = 0
@@ -113,10 +137,9 @@ def test_versions_are_grouped_and_decoys_are_not(library: Warehouse, run_job: Ru
     assert counts["works"] == len({row["group_id"] for row in found.values()})
 
 
-def test_pairs_say_what_was_compared(library: Warehouse, run_job: RunJob) -> None:
-    summary = run_job(group_versions.main)
-    pairs = content(library, LIBRARY_VERSION_PAIRS)
-    assert len(pairs) == summary["counts"]["pairs_compared"]
+def test_pairs_say_what_was_compared(grouped: Warehouse) -> None:
+    pairs = content(grouped, LIBRARY_VERSION_PAIRS)
+    assert len(pairs) == counts_of(grouped)["pairs_compared"]
     assert (pairs["track_id"] < pairs["other_id"]).all()
     assert pairs["probability"].between(0, 1).all()
     collected = pairs[pairs["track_id"].isin(IDS.values()) & pairs["other_id"].isin(IDS.values())]
@@ -127,10 +150,8 @@ def test_pairs_say_what_was_compared(library: Warehouse, run_job: RunJob) -> Non
 
 
 def test_new_tracks_are_compared_with_what_is_near_and_the_groups_are_those_of_one_run(
-    library: Warehouse, run_job: RunJob, tmp_path: Path
+    grouped: Warehouse, library: Warehouse, run_job: RunJob
 ) -> None:
-    whole = copy_warehouse(Path(library.root), tmp_path / "whole")
-    run_job(group_versions.main, "--warehouse", whole.root)
     delete(library, MORE)
     first = run_job(group_versions.main)["counts"]
     assert first["compared"] == len(RECORDINGS) - len(MORE) + 3
@@ -138,57 +159,53 @@ def test_new_tracks_are_compared_with_what_is_near_and_the_groups_are_those_of_o
     second = run_job(group_versions.main)["counts"]
     assert (second["compared"], second["skipped"]) == (len(MORE), first["compared"])
     assert second["pairs_compared"] < len(MORE) * (version_pairs.N_NEAREST + len(KINDS))
-    drop = ("run_id", "sha256")
-    assert_same_content(library, whole, (LIBRARY_VERSIONS,), *drop)
-    both = content(library, LIBRARY_VERSION_PAIRS).merge(
-        content(whole, LIBRARY_VERSION_PAIRS), how="outer", indicator=True
-    )
-    # with fewer tracks, the nearest ones reach further
-    assert set(both["_merge"]) <= {"both", "left_only"}
+    assert_same_content(library, grouped, (LIBRARY_VERSIONS,))
+    ours, theirs = (content(one, LIBRARY_VERSION_PAIRS) for one in (library, grouped))
+    both = ours.merge(theirs, on=["track_id", "other_id"], how="outer", indicator=True)
+    # a new track can be among the nearest of another one that is not among its own nearest
+    assert (both["_merge"] == "both").mean() > 0.8
+    likely = both[both[["probability_x", "probability_y"]].max(axis=1) >= 0.5]
+    assert (likely["probability_x"] == likely["probability_y"]).all()
     run_job(group_versions.main, "--force")
-    assert_same_content(library, whole, TABLES)
+    assert_same_content(library, grouped, TABLES)
 
 
-def test_what_is_gone_is_deleted_and_its_group_is_formed_without_it(
-    library: Warehouse, run_job: RunJob, tmp_path: Path
-) -> None:
-    run_job(group_versions.main)
+def test_what_is_gone_is_deleted_and_its_group_is_formed_without_it(groups: Warehouse, run_job: RunJob) -> None:
     gone = [one for one in RECORDINGS if one.kind == "studio"]
-    delete(library, gone)
+    delete(groups, gone)
     summary = run_job(group_versions.main)
     assert summary["counts"]["pairs_compared"] == 0
-    found = rows(library)
+    found = rows(groups)
     ids = {IDS[one.number] for one in gone}
     assert not ids & found.keys()
     assert not ids & {row["representative_id"] for row in found.values()}
-    pairs = content(library, LIBRARY_VERSION_PAIRS)
+    pairs = content(groups, LIBRARY_VERSION_PAIRS)
     assert not ids & {*pairs["track_id"], *pairs["other_id"]}
     assert max(row["version_count"] for row in found.values()) == len(KINDS) - 1
-    before = versions(library)
+    before = versions(groups)
     assert run_job(group_versions.main)["counts"]["compared"] == 0
-    assert versions(library) == before
+    assert versions(groups) == before
 
 
-def test_other_tags_and_another_model_compare_only_what_they_change(library: Warehouse, run_job: RunJob) -> None:
-    run_job(group_versions.main)
-    before = rows(library)
+def test_other_tags_and_another_model_compare_only_what_they_change(groups: Warehouse, run_job: RunJob) -> None:
+    before = rows(groups)
     track = IDS[0]
-    (row,) = library.lookup(LIBRARY_TRACKS, "track_id", track, track).to_pylist()
+    (row,) = groups.lookup(LIBRARY_TRACKS, "track_id", track, track).to_pylist()
     row |= {"title": "Another Title", "artist_name": "Somebody Else", "isrc": None, "recording_mbid": None}
-    library.merge(LIBRARY_TRACKS, pa.Table.from_pylist([row], arrow_schema(LIBRARY_TRACKS)))
+    groups.merge(LIBRARY_TRACKS, pa.Table.from_pylist([row], arrow_schema(LIBRARY_TRACKS)))
     counts = run_job(group_versions.main)["counts"]
     assert (counts["compared"], counts["skipped"]) == (1, len(before) - 1)
     assert 0 < counts["pairs_compared"] <= len(before) - 1
-    changed = {name for name, row in rows(library).items() if row != before[name]}
+    changed = {name for name, row in rows(groups).items() if row != before[name]}
     assert track in changed
     assert len(changed) <= len(KINDS)  # rows that stay the same are not written
 
-    (model,) = (row for row in library.lookup_all(MODELS).to_pylist() if row["kind"] == "median_pca")
+    (model,) = (row for row in groups.lookup_all(MODELS).to_pylist() if row["kind"] == "median_pca")
     run_job(train_cover_index.main, "--method", "median_patch")
     counts = run_job(group_versions.main)["counts"]
     assert counts["compared"] == len(before)
-    assert counts["pairs_compared"] < len(content(library, LIBRARY_VERSION_PAIRS)) / 2
-    assert {row["model_id"] for row in rows(library).values()}.isdisjoint({model["model_id"]})
+    assert counts["pairs_compared"] < len(content(groups, LIBRARY_VERSION_PAIRS)) / 2
+    assert {row["model_id"] for row in rows(groups).values()}.isdisjoint({model["model_id"]})
 
 
 def test_without_tags_the_sound_decides(library: Warehouse, run_job: RunJob) -> None:
@@ -200,13 +217,10 @@ def test_without_tags_the_sound_decides(library: Warehouse, run_job: RunJob) -> 
     same = [found[IDS[n]]["group_id"] == found[IDS[n + 2]]["group_id"] for n in range(0, len(IDS), TRACKS_PER_WORK)]
     assert all(same)  # the remaster of each work
     pairs = content(library, LIBRARY_VERSION_PAIRS)
-    first = {IDS[one.number]: one.work for one in RECORDINGS}
-    far = [
-        p
-        for a, b, p in zip(pairs["track_id"], pairs["other_id"], pairs["probability"], strict=True)
-        if a in first and b in first and abs(first[a] - first[b]) % 1000 and first[a] < 5 and first[b] < 5
-    ]
-    assert np.median(far) < 0.05
+    work_of = {IDS[one.number]: one.number // TRACKS_PER_WORK for one in RECORDINGS}
+    works = [(work_of.get(a), work_of.get(b)) for a, b in zip(pairs["track_id"], pairs["other_id"], strict=True)]
+    unlike = np.array([a is not None and b is not None and a != b for a, b in works])
+    assert pairs["probability"][unlike].median() < 0.05
 
 
 def test_a_title_of_very_many_tracks_says_nothing(
@@ -220,20 +234,16 @@ def test_a_title_of_very_many_tracks_says_nothing(
 
 
 def test_batches_are_all_compared(
-    library: Warehouse, run_job: RunJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    grouped: Warehouse, library: Warehouse, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = copy_warehouse(Path(library.root), tmp_path / "whole")
-    run_job(group_versions.main, "--warehouse", whole.root)
     monkeypatch.setattr(version_pairs, "_FIRSTS_PER_BATCH", 9)
     run_job(group_versions.main)
-    assert_same_content(library, whole, TABLES)
+    assert_same_content(library, grouped, TABLES)
 
 
 def test_interrupted_between_two_batches_it_ends_in_the_same_rows(
-    library: Warehouse, run_job: RunJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    grouped: Warehouse, library: Warehouse, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = copy_warehouse(Path(library.root), tmp_path / "whole")
-    everything = run_job(group_versions.main, "--warehouse", whole.root)["counts"]["pairs_compared"]
     monkeypatch.setattr(version_pairs, "_FIRSTS_PER_BATCH", 9)
     add, stored = version_pairs.PairStore.add, []
 
@@ -248,8 +258,8 @@ def test_interrupted_between_two_batches_it_ends_in_the_same_rows(
         run_job(group_versions.main, exit_code=130)
     assert not rows(library)
     counts = run_job(group_versions.main)["counts"]
-    assert counts["pairs_compared"] == everything - sum(stored)
-    assert_same_content(library, whole, TABLES)
+    assert counts["pairs_compared"] == counts_of(grouped)["pairs_compared"] - sum(stored)
+    assert_same_content(library, grouped, TABLES)
 
 
 def test_a_warehouse_of_a_former_version_and_what_to_run_first(
@@ -267,7 +277,7 @@ def test_a_warehouse_of_a_former_version_and_what_to_run_first(
     run_job(extract_chroma.main, "--max-bad", 1)
     said = refusal(group_versions)
     assert said == f"no library track has an embedding of the model {model}: run {embed_with}"
-    embed(warehouse, run_job)
+    embed(warehouse)
     assert run_job(group_versions.main)["counts"]["tracks"] == len(MORE) + 3
     vectors = warehouse.lookup(COVER_VECTORS, "track_id", *EVERYTHING, ["track_id"])["track_id"].to_pylist()
     assert sum(track.startswith("LB") for track in vectors) == len(MORE)
