@@ -5,8 +5,9 @@ Usage: ``python -m reprise.jobs._shipped_models.fit_version_weights fit > lib/de
 
 The recordings are composed: works with five versions each, and two decoys for each work, see
 `reprise.lib.music.sample.work_versions`. ``report`` uses other works than ``fit``. The pairs are those that the job
-compares: the nearest recordings by median patch, and the recordings with a title in common. The analyses are simulated;
-with ``--rendered N``, those of N more works are made from rendered audio.
+compares: the nearest recordings by median patch, and the recordings with a title in common. Of the pairs of recordings
+from two families (a work and its decoys), ``fit`` compares only every sixth, which then counts six times. The analyses
+are simulated; with ``--rendered N``, those of N more works are made from rendered audio.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reprise.lib.analysis.analyser import analyse
-from reprise.lib.arrays import BoolArray, Float64Array
+from reprise.lib.arrays import BoolArray, Float64Array, Int64Array
 from reprise.lib.audio import SAMPLE_RATE
 from reprise.lib.detect.calibration import Calibration, measure_reliability
 from reprise.lib.detect.chroma import beat_chroma
@@ -34,10 +35,12 @@ from reprise.lib.detect.version_evidence import (
 from reprise.lib.detect.version_groups import group_versions
 from reprise.lib.music.render.tones import SAMPLE_RATE as RENDERED_RATE
 from reprise.lib.music.sample.msd_columns import compute_msd_columns
-from reprise.lib.music.sample.work_versions import WorkCollection, render_version
+from reprise.lib.music.sample.work_versions import TRACKS_PER_WORK, WorkCollection, render_version
 
 FIT_SEED, REPORT_SEED = 1, 2
 N_NEAREST = 20
+THINNING = 6
+SOUND = ("alignment", "melody")
 _INPUTS = ("segments_pitches", "segments_loudness_start", "segments_start", "beats_start")
 HEAD = '''"""Fitted weights of the evidence that two recordings are versions of one work.
 
@@ -48,20 +51,22 @@ They have the order of `reprise.lib.detect.version_evidence.SCORES`.
 
 
 class Recording(NamedTuple):
-    """What is compared of a recording, and its true work."""
+    """What is compared of a recording, and its true work. ``family`` is the number of the work and its decoys."""
 
     track_id: str
+    family: int
     work: int
     sound: Sound
     metadata: Metadata
 
 
 class Pairs(NamedTuple):
-    """Pairs of recordings: their ids, the scores (n, len(SCORES)), and the truth (n,)."""
+    """Pairs of recordings: their ids, the scores (n, len(SCORES)), the truth (n,), and how often each counts (n,)."""
 
     ids: list[tuple[str, str]]
     scores: Float64Array
     is_version: BoolArray
+    counts: Int64Array
 
 
 def list_recordings(collection: WorkCollection, *, rendered: bool) -> Iterator[Recording]:
@@ -76,7 +81,10 @@ def list_recordings(collection: WorkCollection, *, rendered: bool) -> Iterator[R
             analysis = compute_msd_columns(collection.compose(version))
         chroma = beat_chroma(*(analysis[name] for name in _INPUTS))
         print(f"\r{version.number + 1} recordings", end="", file=sys.stderr)
-        yield Recording(f"LB{version.number:016x}", version.work, Sound(chroma), read_metadata(version.tags._asdict()))
+        family = version.number // TRACKS_PER_WORK
+        yield Recording(
+            f"LB{version.number:016x}", family, version.work, Sound(chroma), read_metadata(version.tags._asdict())
+        )
     print(file=sys.stderr)
 
 
@@ -96,9 +104,12 @@ def choose_pairs(recordings: Sequence[Recording]) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def score_pairs(recordings: Sequence[Recording], pairs: Sequence[tuple[int, int]]) -> Pairs:
-    """Compare the pairs of recordings."""
-    rows = []
+def score_pairs(recordings: Sequence[Recording], pairs: Sequence[tuple[int, int]], thinning: int) -> Pairs:
+    """Compare the pairs of recordings. Of pairs of two families, only every ``thinning``-th, which counts for all."""
+    inside = [pair for pair in pairs if recordings[pair[0]].family == recordings[pair[1]].family]
+    outside = sorted(set(pairs) - set(inside))[::thinning]
+    counts = np.repeat([1, thinning], [len(inside), len(outside)])
+    pairs, rows = [*inside, *outside], []
     for n, (i, j) in enumerate(pairs):
         one, other = recordings[i], recordings[j]
         rows.append(score_pair(compare_sounds(one.sound, other.sound), one.metadata, other.metadata))
@@ -107,18 +118,22 @@ def score_pairs(recordings: Sequence[Recording], pairs: Sequence[tuple[int, int]
     print(file=sys.stderr)
     ids = [(recordings[i].track_id, recordings[j].track_id) for i, j in pairs]
     truth = np.array([recordings[i].work == recordings[j].work for i, j in pairs])
-    return Pairs(ids, np.array(rows), truth)
+    return Pairs(ids, np.array(rows), truth, counts)
 
 
-def remove_metadata(scores: Float64Array) -> Float64Array:
-    """Return the scores as if no recording had tags."""
-    return scores * np.isin(SCORES, ("alignment", "melody"))
+def keep_scores(scores: Float64Array, *kept: str) -> Float64Array:
+    """Return the scores as if nothing were known except what the scores ``kept`` are computed from."""
+    return scores * np.isin(SCORES, kept)
 
 
 def fit(data: Sequence[Pairs]) -> Iterator[str]:
-    """Yield the lines of the module with the fitted numbers. Each pair counts with its tags, and once without them."""
-    scores = np.concatenate([pairs.scores for pairs in data] + [remove_metadata(pairs.scores) for pairs in data])
-    truth = np.tile(np.concatenate([pairs.is_version for pairs in data]), 2)
+    """Yield the lines of the module with the fitted numbers.
+
+    Each pair counts three times: with its tags, without any, and with its identifiers only.
+    """
+    tagged = np.concatenate([np.repeat(pairs.scores, pairs.counts, axis=0) for pairs in data])
+    scores = np.concatenate([tagged, keep_scores(tagged, *SOUND), keep_scores(tagged, *SOUND, "same_id")])
+    truth = np.tile(np.concatenate([np.repeat(pairs.is_version, pairs.counts) for pairs in data]), 3)
     fitted = Calibration.fit(scores, truth)
     # a pair without chroma is halfway between versions and other pairs
     typical = (scores[truth].mean(axis=0) + scores[~truth].mean(axis=0)) / 2
@@ -137,7 +152,7 @@ def report(pairs: Pairs, recordings: Sequence[Recording], model: Calibration) ->
     n_true = sum(n * (n - 1) // 2 for n in works.values())
     work_of = {recording.track_id: recording.work for recording in recordings}
     yield f"{len(recordings)} recordings, {len(pairs.ids)} pairs, {pairs.is_version.sum()} of {n_true} true pairs"
-    for name, scores in (("with tags", pairs.scores), ("without tags", remove_metadata(pairs.scores))):
+    for name, scores in (("with tags", pairs.scores), ("without tags", keep_scores(pairs.scores, *SOUND))):
         p = model.probability(scores)
         reliability = measure_reliability(p, pairs.is_version)
         yield f"{name}: calibration error {reliability.expected_calibration_error:.3f}, Brier {reliability.brier:.3f}"
@@ -153,7 +168,7 @@ def main() -> int:
     """Fit the weights and print the module, or measure the fitted weights on other works."""
     parser = argparse.ArgumentParser(description="Fit or measure the weights of the evidence for versions.")
     parser.add_argument("task", choices=["fit", "report"])
-    parser.add_argument("--works", type=int, default=150, help="works with simulated analyses (default: %(default)s)")
+    parser.add_argument("--works", type=int, default=100, help="works with simulated analyses (default: %(default)s)")
     parser.add_argument("--rendered", type=int, default=0, help="works with rendered audio (default: %(default)s)")
     args = parser.parse_args()
     seed = FIT_SEED if args.task == "fit" else REPORT_SEED
@@ -162,7 +177,8 @@ def main() -> int:
         if n_works:
             collection = WorkCollection(n_works, seed, (90.0, 130.0) if rendered else (90.0, 420.0))
             recordings = list(list_recordings(collection, rendered=rendered))
-            pairs = score_pairs(recordings, choose_pairs(recordings))
+            thinning = THINNING if args.task == "fit" else 1
+            pairs = score_pairs(recordings, choose_pairs(recordings), thinning)
             data.append(pairs)
             if args.task == "report":
                 from reprise.lib.detect.version_weights import INTERCEPT, WEIGHTS

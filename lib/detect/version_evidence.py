@@ -18,7 +18,7 @@ from reprise.lib.detect.calibration import Calibration
 from reprise.lib.detect.version_titles import normalise_artist, parse_title
 from reprise.lib.detect.version_weights import INTERCEPT, TYPICAL, WEIGHTS
 
-SCORES = ("alignment", "melody", "other_title", "same_title", "same_id")
+SCORES = ("alignment", "melody", "other_title", "other_title_and_artist", "same_title", "same_id")
 """Names of the scores, in the order of the columns."""
 
 MIN_BEATS = 40
@@ -169,11 +169,14 @@ def score_pair(match: SoundMatch | None, query: Metadata, candidate: Metadata) -
         alignment, melody = float(np.log(max(match.alignment_distance, 1e-3))), -match.melody_similarity
     same_title = compare_titles(query, candidate)
     has_artists = query.artist is not None and candidate.artist is not None
+    is_other_artist = has_artists and query.artist != candidate.artist
     # without an artist, the title may be the name of a file, which can say anything
     is_other = same_title is False and has_artists
-    is_same = same_title is True and not (has_artists and query.artist != candidate.artist)
-    same_id = have_same_id(query, candidate)
-    return np.array([alignment, melody, float(is_other), -float(is_same), -float(same_id)])
+    is_same = same_title is True and not is_other_artist
+    return np.array([
+        alignment, melody, float(is_other and not is_other_artist), float(is_other and is_other_artist),
+        -float(is_same), -float(have_same_id(query, candidate)),
+    ])  # fmt: skip
 
 
 def compare_titles(query: Metadata, candidate: Metadata) -> bool | None:

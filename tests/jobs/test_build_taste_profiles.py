@@ -362,7 +362,8 @@ def test_with_works_the_versions_of_a_work_count_once(
         expected = by_hand([(user, works.get(one, one), count) for user, one, count in evidence], songs)
         found = rows_of(warehouse, TASTE_PROFILES)
         found = found.astype(object).where(found.notna(), None)
-        assert_equal({(row["user_id"], row["genre"]): row for row in found.to_dict("records")}, expected)
+        profiles = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+        assert_equal({(row["user_id"], row["genre"]): row for row in profiles}, expected)
         return counts
 
     alone = {n: n for n in range(6)}

@@ -245,7 +245,8 @@ def test_interrupted_between_two_batches_it_ends_in_the_same_rows(
     grouped: Warehouse, library: Warehouse, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(version_pairs, "_FIRSTS_PER_BATCH", 9)
-    add, stored = version_pairs.PairStore.add, []
+    add = version_pairs.PairStore.add
+    stored: list[int] = []
 
     def interrupt(store: version_pairs.PairStore, pairs: Any) -> None:
         if len(stored) == 2:
