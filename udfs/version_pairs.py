@@ -7,6 +7,7 @@ import pyarrow as pa
 from reprise.lib.arrays import Float32Array
 from reprise.lib.detect.version_evidence import Sound, compare_sounds
 from reprise.udfs.beat_chroma import to_features
+from reprise.udfs.heartbeat import run_with_heartbeat
 from reprise.udfs.numba_cache import compile_lock
 
 COMPARED_DDL = (
@@ -38,20 +39,26 @@ def compare_pairs(
     Yields
     ------
     pyarrow.RecordBatch
-        Columns of ``COMPARED_DDL``: one row for each pair.
+        Columns of ``COMPARED_DDL``: one row for each pair. Empty batches serve as heartbeats.
     """
     firsts: dict[str, Sound] = {}
+    empty_batch = pa.RecordBatch.from_pylist([], COMPARED)
     for batch in batches:
-        features = to_features(batch, "beat_chroma")
-        for track_id, chroma, first_ids in zip(
-            batch.column("track_id").to_pylist(), features, batch.column("first_ids").to_pylist(), strict=True
-        ):
-            other = Sound(chroma)
-            rows = []
-            for first_id in first_ids:
-                if first_id not in firsts:
-                    firsts[first_id] = Sound(chromas[first_id])
-                with compile_lock("versions"):
-                    match = compare_sounds(firsts[first_id], other)
-                rows.append({"track_id": first_id, "other_id": track_id, **vars(match)})
-            yield pa.RecordBatch.from_pylist(rows, COMPARED)
+        yield (yield from run_with_heartbeat(empty_batch, _compare_batch, batch, chromas, firsts))
+
+
+def _compare_batch(
+    batch: pa.RecordBatch, chromas: Mapping[str, Float32Array], firsts: dict[str, Sound]
+) -> pa.RecordBatch:
+    """Compare the recordings of a batch. ``firsts`` keeps the first recordings that have been prepared."""
+    rows = []
+    ids, features = batch.column("track_id").to_pylist(), to_features(batch, "beat_chroma")
+    for track_id, chroma, first_ids in zip(ids, features, batch.column("first_ids").to_pylist(), strict=True):
+        other = Sound(chroma)
+        for first_id in first_ids:
+            if first_id not in firsts:
+                firsts[first_id] = Sound(chromas[first_id])
+            with compile_lock("versions"):
+                match = compare_sounds(firsts[first_id], other)
+            rows.append({"track_id": first_id, "other_id": track_id, **vars(match)})
+    return pa.RecordBatch.from_pylist(rows, COMPARED)

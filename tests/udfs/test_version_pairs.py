@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from reprise.lib.detect.version_evidence import Sound, compare_sounds
+from reprise.udfs import heartbeat
 from reprise.udfs.version_pairs import COMPARED, compare_pairs
 
 RNG = np.random.default_rng(3)
@@ -35,4 +36,14 @@ def test_each_pair_is_compared_once() -> None:
 
 def test_nothing_to_compare() -> None:
     assert list(compare_pairs([], chromas={})) == []
-    assert list(compare_pairs([batch({})], chromas={})) == []
+    assert [one.num_rows for one in compare_pairs([batch({})], chromas={})] == [0]
+
+
+def test_long_comparisons_send_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them, Spark would kill the worker: a batch of many pairs sends nothing before its end."""
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.0)
+    pairs = {"LB1": ["LB0"] * 20, "LB2": ["LB0", "LB1"] * 20}
+    sizes = [one.num_rows for one in compare_pairs([batch(pairs)], chromas=CHROMAS)]
+    assert sizes[-1] == 60
+    assert len(sizes) > 1
+    assert set(sizes[:-1]) == {0}
