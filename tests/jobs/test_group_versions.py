@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -29,6 +30,7 @@ from reprise.lib.tables import (
 )
 from reprise.udfs.arrow import arrow_schema
 from tests.jobs.chain import EVERYTHING, Chain, assert_same_content, content, copy_warehouse, make_once, versions
+from tests.jobs.test_on_a_cluster import submit as submit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 from version_library import make_track_id, write_library
@@ -260,6 +262,15 @@ def test_interrupted_between_two_batches_it_ends_in_the_same_rows(
     assert not rows(library)
     counts = run_job(group_versions.main)["counts"]
     assert counts["pairs_compared"] == counts_of(grouped)["pairs_compared"] - sum(stored)
+    assert_same_content(library, grouped, TABLES)
+
+
+@pytest.mark.jvm
+@pytest.mark.exhaustive
+def test_on_a_cluster_the_rows_are_those_of_one_machine(
+    grouped: Warehouse, library: Warehouse, submit: Callable[..., None], tmp_path: Path
+) -> None:
+    submit(Path(shutil.copy(group_versions.__file__, tmp_path)), "--json", "--warehouse", library.root)
     assert_same_content(library, grouped, TABLES)
 
 

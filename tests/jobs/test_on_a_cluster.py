@@ -40,10 +40,12 @@ def submit(tmp_path: Path, code_zip: Path) -> Submit:
     # the .pth file that makes the editable install importable is not followed from a folder named in a .pth file
     (site / "packages.pth").write_text(packages + "\n")
     python = str(tmp_path / "cluster/bin/python")
-    missing = subprocess.run([python, "-c", "import reprise"], cwd="/", capture_output=True, text=True, check=False)
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_HOME", "NUMBA_CACHE_DIR")}
+    missing = subprocess.run(
+        [python, "-c", "import reprise"], cwd="/", env=env, capture_output=True, text=True, check=False
+    )
     assert "No module named 'reprise'" in missing.stderr
     (tmp_path / "temporary").mkdir()
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_HOME", "NUMBA_CACHE_DIR")}
     env |= {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "TMPDIR": str(tmp_path / "temporary")}
 
     def run(script: Path, *arguments: object, master: str = CLUSTER) -> None:
