@@ -111,6 +111,14 @@ def draw(rng: random.Random) -> dict[str, Rows]:
             for stage in some(rng, ["ingest_msd", "ingest_library"])
         ],
     }
+    data["taste_profiles"] = draw_profiles(rng, USERS)
+    data["track_tags"] = [
+        {"track_id": track, "model_id": model, "window": window}
+        | {column: rng.choice([0.0, 0.25, 0.5, rng.random()]) for column in TAGS}
+        for track in some(rng, LIBRARY, 1)
+        for model in some(rng, models, 1)
+        for window in some(rng, [-1, 0, 1], 1)
+    ]
     data["library_versions"] = [
         {
             "track_id": track,
@@ -121,14 +129,6 @@ def draw(rng: random.Random) -> dict[str, Rows]:
             "probability": rng.choice([None, 0.5, 1.0]),
         }
         for track in some(rng, LIBRARY, 1)
-    ]
-    data["taste_profiles"] = draw_profiles(rng, USERS)
-    data["track_tags"] = [
-        {"track_id": track, "model_id": model, "window": window}
-        | {column: rng.choice([0.0, 0.25, 0.5, rng.random()]) for column in TAGS}
-        for track in some(rng, LIBRARY, 1)
-        for model in some(rng, models, 1)
-        for window in some(rng, [-1, 0, 1], 1)
     ]
     return data
 
