@@ -1,6 +1,7 @@
-"""Songs of POP909, rendered with a soundfont at any tempo, and their true beats."""
+"""Songs of POP909, rendered with a soundfont at any tempo, and their true beats and chords."""
 
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -9,9 +10,11 @@ import numpy as np
 
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio.decoding import decode
+from reprise.lib.errors import RepriseError
 from reprise.lib.music.render.soundfont import Soundfont
 
 _REPORT_ONLY = 30
+_SOUNDFONTS = Path("/usr/share/sounds/sf2")
 _TEMPO_EVENT = re.compile(rb"\xff\x51\x03(...)", re.DOTALL)  # no other event of these files contains a byte 0xff
 
 
@@ -19,6 +22,14 @@ def list_songs(folder: Path, *, reports: bool) -> list[Path]:
     """List the MIDI files of POP909: those whose number is divisible by 30, which only report, or the others."""
     files = sorted(folder.glob("*/[0-9]*.mid"))
     return [path for path in files if (int(path.stem) % _REPORT_ONLY == 0) == reports]
+
+
+def list_soundfonts() -> list[Soundfont]:
+    """List the soundfonts that Debian's packages ``fluid-soundfont-gm`` and ``timgm6mb-soundfont`` install."""
+    program = shutil.which("fluidsynth")
+    if program is None:
+        raise RepriseError("fluidsynth is not installed: install it, and a soundfont")
+    return [Soundfont(program, str(path)) for path in sorted(_SOUNDFONTS.glob("[A-Z]*.sf2"))]
 
 
 def render_midi(path: Path, soundfont: Soundfont, tempo_factor: float = 1.0) -> Float32Array:
@@ -41,3 +52,9 @@ def read_beats(path: Path, tempo_factor: float = 1.0) -> tuple[Float64Array, Flo
     rows = np.loadtxt(path.with_name("beat_midi.txt"))
     beats_s = rows[:, 0] / tempo_factor
     return beats_s, beats_s[rows[:, 2] > 0]
+
+
+def read_chords(path: Path, tempo_factor: float = 1.0) -> tuple[Float64Array, list[str]]:
+    """Return the intervals of the chords of a song in s, (n, 2), and their names in the syntax of Harte et al."""
+    rows = [line.split() for line in path.with_name("chord_midi.txt").read_text("utf-8").splitlines() if line.strip()]
+    return np.array([row[:2] for row in rows], dtype=np.float64) / tempo_factor, [row[2] for row in rows]

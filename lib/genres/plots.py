@@ -27,6 +27,7 @@ from reprise.lib.genres.plot_layout import (
     style_bars,
 )
 from reprise.lib.plotting import COLOURS, FAINT, GRID, INK, Path, new_figure, remove_spines, save
+from reprise.lib.text import format_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -345,11 +346,5 @@ def _scale_time(axes: "Axes", length_s: float) -> None:
     steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)
     step = next((step for step in steps if length_s <= 12 * step), 3600 * -(-length_s // (12 * 3600)))
     axes.xaxis.set_major_locator(MultipleLocator(step))
-    axes.xaxis.set_major_formatter(lambda value, _: _format_time(value))
+    axes.xaxis.set_major_formatter(lambda value, _: format_time(value))
     axes.tick_params(axis="x", length=3, labelbottom=True, labelsize=FONT_SIZE, colors=INK)
-
-
-def _format_time(time_s: float) -> str:
-    minutes, seconds = divmod(round(time_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,7 +1,6 @@
 """How good and how fast the analysis is, on songs that are composed and rendered, so that the truth is known."""
 
 import re
-import shutil
 import statistics
 import tempfile
 import time
@@ -15,7 +14,7 @@ from measuring import Row
 from threadpoolctl import threadpool_limits
 
 from reprise.jobs._shipped_models.fit_analysis_weights import render_mono, score_beats
-from reprise.jobs._shipped_models.rendered_midi import list_songs, read_beats, render_midi
+from reprise.jobs._shipped_models.rendered_midi import list_songs, list_soundfonts, read_beats, render_midi
 from reprise.lib.analysis.analyser import analyse
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
@@ -23,11 +22,9 @@ from reprise.lib.audio.decoding import decode
 from reprise.lib.music import sample
 from reprise.lib.music.compose.composition import DRUM_PART
 from reprise.lib.music.compose.plan import NORMAL
-from reprise.lib.music.render.soundfont import Soundfont
 
 POP909 = Path(__file__).resolve().parents[3] / "shared" / "data" / "midi" / "pop909"
 FRETS_ON_FIRE = Path("/usr/share/games/fretsonfire/data/songs")
-SOUNDFONTS = Path("/usr/share/sounds/sf2")
 TEMPO_FACTORS = (0.75, 1.0, 1.3)
 LEVELS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4)
 """Ratios of two tempos of one music at different metrical levels."""
@@ -108,9 +105,7 @@ _COLUMNS = (
 
 def measure_rhythm() -> list[Row]:
     """Figures by tempo and of all, of the songs of POP909 that took no part in the fit, with every soundfont."""
-    program = shutil.which("fluidsynth")
-    assert program, "fluidsynth is not installed"
-    fonts = [Soundfont(program, str(path)) for path in sorted(SOUNDFONTS.glob("[A-Z]*.sf2"))]
+    fonts = list_soundfonts()
     scores: dict[float, list[list[float]]] = defaultdict(list)
     for path in list_songs(POP909, reports=True):
         for factor in TEMPO_FACTORS:

@@ -75,6 +75,9 @@ class Composition:
         Shape (sections,): index of the first sixteenth of each section.
     section_db
         Shape (sections,): loudness of each section relative to the track, in dB.
+    chord_roots, chord_voices
+        Chord of each half bar: its root as a pitch class, shape (bars, 2), and its four voices in semitones above the
+        root, shape (bars, 2, 4). A bar of three beats is divided after one and a half beats.
     instruments
         One instrument for each part, in the order of PARTS.
     duration_s
@@ -91,6 +94,8 @@ class Composition:
     form: str
     section_cells: Int64Array
     section_db: Float64Array
+    chord_roots: Int64Array
+    chord_voices: Int64Array
     instruments: tuple[Instrument, ...]
     duration_s: float
     fade_out_s: float
@@ -196,6 +201,8 @@ def compose_track(plan: SamplePlan, track: Track) -> Composition:
         form=form,
         section_cells=starts[:-1] * bar_cells,
         section_db=genre.dynamics_db * (0.6 * level + 0.65 * rng.standard_normal(len(form))),
+        chord_roots=bars.root,
+        chord_voices=bars.voices,
         instruments=instruments,
         duration_s=round(float(cell_s[-1]) + 0.2 + 2.4 * float(rng.gamma(1.3)), 5),
         fade_out_s=float(rng.uniform(4, 14)) if fades_out else 0.0,
