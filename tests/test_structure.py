@@ -82,8 +82,8 @@ SHIPPED_MODELS = "jobs/_shipped_models/"
 """Scripts that fit what the package ships: they need what lib needs."""
 DELTA_USERS = "jobs/_engine/warehouse/"
 VERBS = {
-    *("analyse", "build", "check", "evaluate", "explore", "extract", "find", "group", "ingest", "make", "match", "mix"),
-    *("register", "score", "show", "split", "tag", "train"),
+    *("analyse", "build", "check", "estimate", "evaluate", "explore", "extract", "find", "group", "ingest", "make"),
+    *("match", "mix", "register", "score", "show", "split", "tag", "train"),
 }
 """First words of job names; extend it with a verb when a new job needs one."""
 

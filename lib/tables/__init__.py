@@ -7,6 +7,7 @@ name has the suffix ``_v2``.
 
 from collections.abc import Mapping
 
+from reprise.lib.tables.chords import BEAT_CHORDS
 from reprise.lib.tables.contract import Column, Table, Type
 from reprise.lib.tables.covers import BEAT_CHROMA, CHROMA_PATCHES, COVER_MATCHES, COVER_VECTORS
 from reprise.lib.tables.features import AUDIO_GENRE_FEATURES, GENRE_IMAGES, GTZAN_COLUMNS, MSD_GENRE_FEATURES
@@ -52,6 +53,7 @@ TABLES: Mapping[str, Table] = {
         GENRE_SCORES,
         TRACK_TAGS,
         TASTE_PROFILES,
+        BEAT_CHORDS,
         BEAT_CHROMA,
         CHROMA_PATCHES,
         COVER_VECTORS,
@@ -67,6 +69,7 @@ TABLES: Mapping[str, Table] = {
 
 __all__ = [
     "AUDIO_GENRE_FEATURES",
+    "BEAT_CHORDS",
     "BEAT_CHROMA",
     "CHROMA_PATCHES",
     "COVER_CLIQUES",

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import bench_analysis
+import bench_chords
 import bench_chroma
 import bench_cover_quality
 import bench_cover_search
@@ -56,6 +57,7 @@ SECTIONS: Mapping[str, Section] = {
     "truth": Section("Analysis of composed songs beside what was played", bench_analysis.measure_quality, _NUMBERS),
     "rhythm": Section("Tempo, beats and bars of POP909, rendered", bench_analysis.measure_rhythm, _NUMBERS),
     "recordings": Section("Tempo and beats of recordings", bench_analysis.measure_recordings, _NUMBERS),
+    "chords": Section("Chords of POP909, rendered", bench_chords.measure_chords, (*_NUMBERS, "mir_eval")),
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "library": Section("Listeners' music through the jobs", bench_library.measure_library, (*_JOBS, "librosa")),
     "genres": Section("Genres of the GTZAN table", bench_genres.measure_quality, (*_LEARNING, "xgboost-cpu")),

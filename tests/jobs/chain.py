@@ -27,6 +27,7 @@ from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.music import sample
 from reprise.lib.tables import (
     AUDIO_GENRE_FEATURES,
+    BEAT_CHORDS,
     BEAT_CHROMA,
     CHROMA_PATCHES,
     COVER_CLIQUES,
@@ -179,6 +180,15 @@ CHAIN = (
         bad=f"msd_analysis#{DAMAGED}",
         rows=82,
         damage=damage_analysis,
+    ),
+    Job(
+        "estimate-chords",
+        (BEAT_CHORDS, QUARANTINE),
+        work=("estimated",),
+        says="there are no rows in msd_analysis and library_analysis: run ingest-msd or ingest-library first",
+        refuses_without_spark=False,
+        bad=f"msd_analysis#{DAMAGED}",
+        rows=82,
     ),
     Job(
         "extract-genre-features",
