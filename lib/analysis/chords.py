@@ -37,6 +37,7 @@ BAR_LINE, MID_BAR, OTHER_BEAT = range(3)
 
 _N_ROOTS, _N_QUALITIES = len(ROOTS), len(QUALITIES)
 _MAJOR, _MINOR = [0, 2, 3], [1, 4]  # indices of QUALITIES: chords with a major third, chords with a minor third
+_IMPOSSIBLE = -20.0  # log probability of a chord in a silent beat
 _BATCH_BEATS = 4096  # one batch of the network needs 13 MB
 
 
@@ -167,7 +168,10 @@ def relate_to_roots(hidden: Float32Array) -> Float32Array:
 
 
 def score_chords(context: Float32Array, network: Network) -> Float64Array:
-    """Return the network's log probability of each chord of `CHORDS` for each beat, (n, 61), from `stack_context`."""
+    """Return the network's log probability of each chord of `CHORDS` for each beat, (n, 61), from `stack_context`.
+
+    A silent beat has no chord, whatever its neighbours are.
+    """
     hidden, bias = relate_to_roots(network.hidden), np.tile(network.hidden_bias, _N_ROOTS)
     scores = np.empty((len(context), len(CHORDS)))
     for first in range(0, len(context), _BATCH_BEATS):
@@ -177,6 +181,8 @@ def score_chords(context: Float32Array, network: Network) -> Float64Array:
         scores[batch, -1] = units.mean(axis=1) @ network.none + network.none_bias
     scores -= scores.max(axis=1, keepdims=True)
     scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    beat = slice(CONTEXT_BEATS * _N_ROOTS, (CONTEXT_BEATS + 1) * _N_ROOTS)
+    scores[~context[:, beat].any(axis=1)] = np.append(np.full(len(CHORDS) - 1, _IMPOSSIBLE), 0.0)
     return scores
 
 

@@ -126,7 +126,8 @@ def test_silence_is_no_chord() -> None:
 def test_no_beat_and_one_beat() -> None:
     none = estimate_chords(np.zeros((12, 0)), np.zeros(0), np.zeros(0))
     assert not none.names
-    assert (none.probabilities.shape, none.probabilities.dtype) == ((0,), np.float32)
+    assert none.probabilities.shape == (0,)
+    assert none.probabilities.dtype == np.float32
     one = estimate_chords(make_chroma("D:min", beats=1), [0.0], [])
     assert len(one.names) == len(one.probabilities) == 1
     assert one.names[0] in CHORDS
