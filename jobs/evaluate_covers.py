@@ -69,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def evaluate(run: Run) -> None:
     """Evaluate the chosen measures on those tracks of the list that are in ``chroma_patches``; write the results."""
     args, model = run.args, find_embedding(run, run.args.model)
+    if model.is_shipped:
+        raise UsageError(
+            f"{model.model_id} is the package's own model, which embeds a query in every key: evaluate-covers evaluates"
+            " trained models; run train-cover-index first"
+        )
     if args.candidates < 1:
         raise UsageError(f"--candidates must be at least 1, not {args.candidates}")
     if args.triplets and not Path(args.triplets).is_file():

@@ -9,31 +9,30 @@ Rerun:  a query is skipped if its stored matches come from a search with the sam
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import DataFrame
 from rich.table import Table as Grid
 from rich.text import Text
 
-from reprise.jobs._detection.models import MEASURES, NO_RERANKER, EmbeddingModel, find_embedding
+from reprise.jobs._detection.models import MEASURES, NO_RERANKER, EmbeddingModel, find_indexes
 from reprise.jobs._detection.search import (
     QUERIES_PER_BATCH,
     clique_members,
     fetch_chroma,
-    fetch_queries,
     make_search_id,
-    read_gallery,
     rerank,
-    search_gallery,
+    search_indexes,
 )
 from reprise.jobs._engine.command_line import UsageError, add_force
 from reprise.jobs._engine.console import print_grid
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._libraries.titles import fetch_title
 from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS
+from reprise.lib.detect.part_network import MIN_BEATS
 from reprise.lib.detect.plots import draw_alignment
 from reprise.lib.tables import BEAT_CHROMA, COVER_MATCHES
 from reprise.udfs.arrow import arrow_schema
@@ -55,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top", type=_positive, default=10, metavar="K", help="number of matches per query (default: %(default)s)"
     )
-    parser.add_argument("--model", metavar="ID", help="embedding model (default: the model trained last)")
+    parser.add_argument(
+        "--model", metavar="ID", help="embedding model (default: the model trained last and the package's own)"
+    )
     parser.add_argument(
         "--rerank",
         choices=MEASURES,
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         default=100,
         metavar="N",
-        help="number of nearest tracks to rank (default: %(default)s)",
+        help="number of nearest tracks of each model to rank (default: %(default)s)",
     )
     parser.add_argument("--plot", metavar="PNG", help="draw the alignment of the first query with its best match")
     add_force(parser)
@@ -84,16 +85,17 @@ def find(run: Run) -> None:
     """Search for versions of the query tracks in batches of limited size. Each batch is written in one commit."""
     args = run.args
     query_ids = _list_queries(run)
-    model = find_embedding(run, args.model)
-    tracks = read_gallery(run, model)
-    search_id = make_search_id(run, model, top=args.top, rerank=args.rerank, candidates=args.candidates)
+    models = find_indexes(run, args.model)
+    # a search of one index has the same id as in former versions
+    others = {"others": [[model.model_id, model.sha256] for model in models[1:]]} if models[1:] else {}
+    search_id = make_search_id(run, models[0], top=args.top, rerank=args.rerank, candidates=args.candidates, **others)
     run.inputs = len(query_ids)
     run.count(queries=len(query_ids), skipped=0, searched=0, without_vector=0, matches=0)
     with run.progress("queries") as progress:
         task = progress.add_task("", total=len(query_ids))
         for start in range(0, len(query_ids), QUERIES_PER_BATCH):
             batch = query_ids[start : start + QUERIES_PER_BATCH]
-            _search_batch(run, model, tracks, batch, search_id)
+            _search_batch(run, models, batch, search_id)
             progress.advance(task, len(batch))
     if args.track and not args.json:
         for track_id in dict.fromkeys(args.track):
@@ -112,7 +114,13 @@ def _list_queries(run: Run) -> list[str]:
     return sorted(ids)
 
 
-def _search_batch(run: Run, model: EmbeddingModel, tracks: DataFrame, query_ids: list[str], search_id: str) -> None:
+def _search_batch(run: Run, models: Sequence[EmbeddingModel], query_ids: list[str], search_id: str) -> None:
+    """Search for a batch of queries, and write their matches.
+
+    Distances of different models are not comparable. Therefore a query that is not reranked has the candidates of the
+    first model that embeds it, and only the alignment mixes candidates of several models. Its probabilities are those
+    that the first model has calibrated.
+    """
     args, warehouse = run.args, run.warehouse
     columns = ["query_id", "search_id"]
     stored = warehouse.lookup(COVER_MATCHES, "query_id", query_ids[0], query_ids[-1], columns).to_pandas()
@@ -121,21 +129,22 @@ def _search_batch(run: Run, model: EmbeddingModel, tracks: DataFrame, query_ids:
     run.count(skipped=len(query_ids) - len(pending))
     if not pending:
         return
-    queries = fetch_queries(run, tracks, pending)
+    k = args.top if args.rerank == NO_RERANKER else max(args.top, args.candidates)
+    queries, candidates = search_indexes(run, models, pending, k)
     if missing := sorted(set(pending) - set(queries.ids)):
-        _report_missing(run, model, missing)
+        _report_missing(run, models, missing)
     if not queries.ids:
         return
-    k = args.top if args.rerank == NO_RERANKER else max(args.top, args.candidates)
-    matches = rerank(run, queries, search_gallery(tracks, queries, k), args.rerank)
+    if args.rerank == NO_RERANKER:
+        candidates = candidates[candidates["model_id"] == candidates.groupby("query")["model_id"].transform("first")]
+    matches = rerank(run, queries, candidates, args.rerank)
     matches["rank"] = matches.groupby("query").cumcount() + 1
     matches = matches[matches["rank"] <= args.top]
     distances = matches["distance"] if args.rerank == NO_RERANKER else matches["alignment_distance"]
     rows = matches.assign(
         query_id=np.array(queries.ids, dtype=object)[matches["query"]],
-        model_id=model.model_id,
         reranker=args.rerank,
-        probability=model.probability(args.rerank, distances.to_numpy()),
+        probability=models[0].probability(args.rerank, distances.to_numpy()),
         search_id=search_id,
         run_id=run.run_id,
     )
@@ -145,7 +154,7 @@ def _search_batch(run: Run, model: EmbeddingModel, tracks: DataFrame, query_ids:
     run.count(searched=len(queries.ids), matches=len(rows))
 
 
-def _report_missing(run: Run, model: EmbeddingModel, missing: list[str]) -> None:
+def _report_missing(run: Run, models: Sequence[EmbeddingModel], missing: list[str]) -> None:
     """Count the ``missing`` tracks, which have no embedding.
 
     If ``--track`` names one of them, raise UsageError with the reason.
@@ -154,13 +163,21 @@ def _report_missing(run: Run, model: EmbeddingModel, missing: list[str]) -> None
     named = sorted(set(missing) & set(run.args.track))
     if not named:
         return
-    rows = run.warehouse.lookup(BEAT_CHROMA, "track_id", named[0], named[0], ["status"]).to_pylist()
+    rows = run.warehouse.lookup(BEAT_CHROMA, "track_id", named[0], named[0], ["status", "n_beats"]).to_pylist()
     if not rows:
         raise UsageError(f"--track {named[0]} has no chroma: ingest it, then run extract-chroma")
-    if rows[0]["status"] != "ok":
-        raise UsageError(f"--track {named[0]} cannot be searched for: {rows[0]['status'].replace('_', ' ')}")
+    status, n_beats = rows[0]["status"], rows[0]["n_beats"]
+    if status not in ("ok", "too_short_for_patches"):
+        raise UsageError(f"--track {named[0]} cannot be searched for: {status.replace('_', ' ')}")
+    if n_beats < MIN_BEATS:
+        raise UsageError(f"--track {named[0]} cannot be searched for: it has {n_beats} of at least {MIN_BEATS} beats")
+    usable = [model for model in models if status == "ok" or model.is_shipped]
+    if not usable:
+        short = f"--track {named[0]} has {n_beats} beats, too few for model {models[0].model_id}"
+        raise UsageError(f"{short}: run train-cover-index without --model, then find-covers without --model")
     raise UsageError(
-        f"--track {named[0]} has no embedding: run train-cover-index --model {model.model_id}, which embeds new tracks"
+        f"--track {named[0]} has no embedding: run train-cover-index --model {usable[0].model_id}, which embeds new"
+        " tracks"
     )
 
 

@@ -1,4 +1,7 @@
-"""Train an embedding that maps versions of a work close to each other, and embed every track with a median patch.
+"""Train an embedding that maps versions of a work close to each other, and embed every track.
+
+A trained model embeds tracks with a median patch. The package's part network, which recognises single parts and short
+excerpts, embeds tracks from 12 beats on. It needs no training and is always added.
 
 Reads:  chroma_patches, beat_chroma, cover_cliques, msd_tracks.
 Writes: models, cover_vectors.
@@ -15,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from reprise.jobs._detection.calibration import calibrate
-from reprise.jobs._detection.models import EmbeddingModel, find_embedding
+from reprise.jobs._detection.models import EmbeddingModel, find_embedding, register_shipped_model
 from reprise.jobs._detection.search import clique_members
 from reprise.jobs._detection.training import TABLE_OF, TRAINERS, Samples, is_held_out
 from reprise.jobs._engine.command_line import UsageError, add_force
@@ -27,21 +30,31 @@ from reprise.jobs._engine.models import (
     write_artifact,
     write_model,
 )
-from reprise.jobs._engine.pending import delete_removed_tracks, find_pending
+from reprise.jobs._engine.pending import RowFilter, delete_removed_tracks, find_pending
 from reprise.jobs._engine.run import Job, Run, run_job
-from reprise.lib.detect.embeddings import dump
+from reprise.lib.detect.embeddings import EMBEDDINGS, dump
+from reprise.lib.detect.part_network import MIN_BEATS, PartNetwork
 from reprise.lib.tables import COVER_CLIQUES, COVER_VECTORS
 from reprise.lib.tables.operations import COVER_EMBEDDING
 from reprise.udfs.cover_vectors import embed_tracks
 
 JOB = "train_cover_index"
-_OK = {"status": "ok"}
+_WITH_PATCH: RowFilter = {"status": "ok"}
+_WITH_BEATS: RowFilter = {
+    "status": lambda status: status.isin(["ok", "too_short_for_patches"]),
+    "n_beats": lambda n_beats: n_beats >= MIN_BEATS,
+}
+"""Filters of the tracks that a trained model embeds, and of those that the part network embeds."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
     parser.add_argument(
-        "--method", choices=list(TRAINERS), default="learned", help="kind of embedding to train (default: %(default)s)"
+        "--method",
+        choices=[*TRAINERS, PartNetwork.kind],
+        default="learned",
+        help=f"kind of embedding to train (default: %(default)s); {PartNetwork.kind} trains nothing, needs no"
+        " clique list, and only embeds with the package's own model",
     )
     parser.add_argument(
         "--cliques", default="shs_dataset_train", metavar="LIST", help="clique list to train on (default: %(default)s)"
@@ -63,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def train(run: Run) -> None:
-    """Train an embedding model, embed all tracks with it, and calibrate its distances.
+    """Train an embedding model, embed all tracks with it and with the part network, and calibrate its distances.
 
     With ``--model``, only embed tracks with that model. With ``--reproduce``, only train that model again and check it.
     """
@@ -71,9 +84,18 @@ def train(run: Run) -> None:
     if args.reproduce:
         _reproduce(run, find_embedding(run, args.reproduce))
         return
-    model = find_embedding(run, args.model) if args.model else _train(run)
-    _embed(run, model)
-    if not model.calibrations and not args.model:
+    run.count(embedded=0)
+    if args.method == PartNetwork.kind and not args.model:
+        if args.param:
+            raise UsageError(f"--param {args.param[0]}: {PartNetwork.kind} has no parameters")
+        model = register_shipped_model(run)
+        _embed(run, model)
+    else:
+        model = find_embedding(run, args.model) if args.model else _train(run)
+        _embed(run, model)
+        if not args.model:
+            _embed(run, register_shipped_model(run))
+    if not model.calibrations and not args.model and not model.is_shipped:
         members = _open_samples(run, model).members
         calibrations = calibrate(run, model, members[is_held_out(members["clique_id"])])
         run.count(measures_calibrated=len(calibrations))
@@ -146,20 +168,20 @@ def _open_samples(run: Run, model: EmbeddingModel) -> Samples:
 
 
 def _embed(run: Run, model: EmbeddingModel) -> None:
-    """Embed tracks with ``model``. Delete the embeddings of tracks that have no row with status ``ok`` any more.
+    """Embed the tracks that ``model`` can embed. Delete the embeddings of tracks that cannot be embedded any more.
 
-    A track is embedded if its status is ``ok``, and its embedding by this model is missing or was computed from other
-    content. With ``--force``, all tracks with this status are embedded.
+    A track is embedded if its embedding by this model is missing or was computed from other content. With ``--force``,
+    all tracks are embedded.
     """
-    reads = TRAINERS[model.kind].reads
+    reads = EMBEDDINGS[model.kind].reads
     source, run_id = TABLE_OF[reads], run.run_id
+    source_rows = _WITH_BEATS if model.is_shipped else _WITH_PATCH
     make = partial(
         embed_tracks, artifact=model.artifact, artifact_sha256=model.sha256, model_id=model.model_id, run_id=run_id
     )
-    run.count(embedded=0)
-    where = {"model_id": model.model_id}
+    ours = {"model_id": model.model_id}
     for pending in find_pending(
-        run, [source], COVER_VECTORS, source_rows=_OK, target_rows=where, run_first="extract-chroma"
+        run, [source], COVER_VECTORS, source_rows=source_rows, target_rows=ours, run_first="extract-chroma"
     ):
         rows = pending.frame(run, ["track_id", "sha256", reads])
         # embedding takes much longer than reading; with many small tasks, all cores stay busy until the end
@@ -167,10 +189,14 @@ def _embed(run: Run, model: EmbeddingModel) -> None:
         staged = run.warehouse.stage(rows, make, [COVER_VECTORS], to_driver=[])
         run.warehouse.merge(COVER_VECTORS, staged.files.get(COVER_VECTORS.name, []))
         run.count(embedded=len(pending.track_ids))
-    delete_removed_tracks(run.warehouse, JOB, [source], [COVER_VECTORS], source_rows=_OK)
+    shipped = [m.model_id for m in list_models(run.warehouse, COVER_EMBEDDING).values() if m.kind == PartNetwork.kind]
+    same_kind: RowFilter = {"model_id": lambda ids: ids.isin(shipped) == model.is_shipped}
+    delete_removed_tracks(run.warehouse, JOB, [source], [COVER_VECTORS], source_rows=source_rows, target_rows=same_kind)
 
 
 def _reproduce(run: Run, model: EmbeddingModel) -> None:
+    if model.is_shipped:
+        raise UsageError(f"--reproduce {model.model_id}: it is the package's own model, which no warehouse trains")
     data, _ = _fit(_open_samples(run, model), model.kind, dict(model.params))
     check_reproduced(model, data)
     run.count(models_reproduced=1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
 from reprise.lib.detect.alignment import RERANKERS
@@ -31,11 +32,27 @@ _ALIGNED = pa.schema(
 
 @dataclass(frozen=True)
 class Queries:
-    """Q query tracks: ids, embeddings (float32, shape (Q, d)) and duplicate group numbers (int64, shape (Q,))."""
+    """Q query tracks.
+
+    Attributes
+    ----------
+    ids
+        Track ids.
+    vectors
+        Embeddings, float32, shape (Q · V, d). The first V rows belong to the first query, and so on. V is 1, or the
+        number of transpositions in which the model embeds queries.
+    groups
+        Duplicate group numbers, int64, shape (Q,).
+    """
 
     ids: list[str]
     vectors: Float32Array
     groups: Int64Array
+
+    @property
+    def vectors_per_query(self) -> int:
+        """V, the number of embeddings of a query."""
+        return len(self.vectors) // max(1, len(self.ids))
 
 
 @dataclass(frozen=True)
@@ -78,23 +95,37 @@ def _skip_empty(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def find_nearest(batches: Iterable[pa.RecordBatch], *, queries: Queries, k: int) -> Iterator[pa.RecordBatch]:
     """Find the ``k`` nearest tracks of each query in one partition of the gallery; yield one batch of ``NEAREST_DDL``.
 
-    The query itself and its duplicates are left out. The batches of the gallery have the columns ``track_id``,
-    ``vector`` and ``duplicates``.
+    The distance of a query that has several embeddings is the smallest distance of any of them. The query itself and
+    its duplicates are left out. The batches of the gallery have the columns ``track_id``, ``vector`` and
+    ``duplicates``.
     """
-    top = TopK(queries.vectors, queries.ids, queries.groups, k)
+    each = queries.vectors_per_query
+    names = [track_id for track_id in queries.ids for _ in range(each)]
+    top = TopK(queries.vectors, names, np.repeat(queries.groups, each), k)
     for batch in _skip_empty(batches):
         with compile_lock("TopK"):
             top.add(*read_block(batch))
     matches = top.matches()
     found = np.arange(k) < matches.counts[:, None]
+    rows = np.nonzero(found)[0] // max(1, each)
+    ids, distances = matches.ids[found], matches.distances[found]
+    if each > 1:
+        kept = _keep_nearest(rows, ids, distances, k)
+        rows, ids, distances = rows[kept], ids[kept], distances[kept]
     yield pa.RecordBatch.from_arrays(
-        [
-            pa.array(np.nonzero(found)[0].astype(np.int32)),
-            pa.array(matches.ids[found].astype("U")),
-            pa.array(matches.distances[found]),
-        ],
-        schema=_NEAREST,
+        [pa.array(rows.astype(np.int32)), pa.array(ids.astype("U")), pa.array(distances)], schema=_NEAREST
     )
+
+
+def _keep_nearest(rows: Int64Array, ids: NDArray[np.bytes_], distances: Float64Array, k: int) -> Int64Array:
+    """Return the indices of the ``k`` nearest candidates of each query, each candidate once, at its least distance."""
+    order = np.lexsort((distances, ids, rows))
+    new = np.ones(len(order), dtype=np.bool_)
+    new[1:] = (rows[order][1:] != rows[order][:-1]) | (ids[order][1:] != ids[order][:-1])
+    order = order[new]
+    order = order[np.lexsort((ids[order], distances[order], rows[order]))]
+    starts = np.searchsorted(rows[order], rows[order], side="left")
+    return np.asarray(order[np.arange(len(order)) - starts < k])
 
 
 def count_ranked_before(

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.lib.detect.dictionary_lda import Dictionary
+from reprise.lib.detect.part_network import PartNetwork
 from reprise.lib.tables import COVER_VECTORS
 from reprise.udfs.arrow import arrow_schema, to_batch
 from reprise.udfs.beat_chroma import to_features
@@ -19,7 +20,7 @@ _CODES = pa.schema([("track_id", pa.string()), ("code", pa.list_(pa.float32()))]
 def embed_tracks(
     batches: Iterable[pa.RecordBatch], *, artifact: str, artifact_sha256: str, model_id: str, run_id: str
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Compute the embeddings of tracks that have a median patch.
+    """Compute the embeddings of tracks.
 
     Parameters
     ----------
@@ -47,6 +48,33 @@ def embed_tracks(
                 "vector": list(embedding.embed(to_features(part, embedding.reads))),
             }
             yield COVER_VECTORS.name, to_batch(arrow_schema(COVER_VECTORS), columns)
+
+
+QUERIES_DDL = "track_id string, transposition int, vector array<float>"
+_QUERIES = pa.schema([("track_id", pa.string()), ("transposition", pa.int32()), ("vector", pa.list_(pa.float32()))])
+
+
+def embed_transpositions(
+    batches: Iterable[pa.RecordBatch], *, artifact: str, artifact_sha256: str
+) -> Iterator[pa.RecordBatch]:
+    """Embed queries in all transpositions with a `PartNetwork`; yield one batch of ``QUERIES_DDL`` for each track.
+
+    The input batches have the columns ``track_id`` and ``beat_chroma``.
+    """
+    network = load_embedding(artifact, artifact_sha256)
+    if not isinstance(network, PartNetwork):
+        raise TypeError(f"{artifact} is not a part network: only its queries are transposed")
+    for batch in batches:
+        for track_id, chroma in zip(
+            batch.column("track_id").to_pylist(), to_features(batch, "beat_chroma"), strict=True
+        ):
+            vectors = network.embed_transpositions(chroma)
+            columns = {
+                "track_id": [track_id] * len(vectors),
+                "transposition": list(range(len(vectors))),
+                "vector": list(vectors),
+            }
+            yield to_batch(_QUERIES, columns)
 
 
 def encode_tracks(batches: Iterable[pa.RecordBatch], *, dictionary: Dictionary) -> Iterator[pa.RecordBatch]:

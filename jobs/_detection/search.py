@@ -15,8 +15,10 @@ from reprise.jobs._detection.models import NO_RERANKER, EmbeddingModel
 from reprise.jobs._engine.command_line import UsageError
 from reprise.jobs._engine.run import Run
 from reprise.lib.arrays import Float32Array, Int64Array
+from reprise.lib.detect.part_network import N_TRANSPOSITIONS
 from reprise.lib.detect.search import NO_GROUP, measure_distances
 from reprise.lib.tables import BEAT_CHROMA, COVER_CLIQUES, COVER_VECTORS, MSD_TRACKS
+from reprise.udfs.arrow import to_vectors
 from reprise.udfs.beat_chroma import to_features
 from reprise.udfs.cover_search import (
     ALIGNED_DDL,
@@ -29,9 +31,12 @@ from reprise.udfs.cover_search import (
     find_nearest,
     read_block,
 )
+from reprise.udfs.cover_vectors import QUERIES_DDL, embed_transpositions
 
 QUERIES_PER_BATCH = 2048
 """Number of queries in a batch. The chroma of this many queries takes about 50 MB."""
+
+_DELETED = "{} has an embedding but its chroma was deleted: run train-cover-index to remove it"
 
 
 def read_gallery(run: Run, model: EmbeddingModel) -> DataFrame:
@@ -86,6 +91,72 @@ def fetch_queries(run: Run, tracks: DataFrame, track_ids: Sequence[str]) -> Quer
         return Queries([], np.empty((0, 0), dtype=np.float32), np.empty(0, dtype=np.int64))
     vectors, names, groups = read_block(found.to_batches()[0])
     return Queries(names, vectors, groups)
+
+
+def transpose_queries(run: Run, model: EmbeddingModel, queries: Queries) -> Queries:
+    """Replace the embeddings of queries by their embeddings in all transpositions, if the model needs them.
+
+    Models that are invariant to the key do not need them: their queries are returned unchanged.
+
+    Raises
+    ------
+    UsageError
+        As in `rerank`.
+    """
+    if not model.is_shipped or not queries.ids:
+        return queries
+    ids = run.spark.createDataFrame([(i,) for i in queries.ids], "track_id string")
+    rows = run.warehouse.read(run.spark, BEAT_CHROMA).select("track_id", "beat_chroma")
+    make = partial(embed_transpositions, artifact=model.artifact, artifact_sha256=model.sha256)
+    embedded = rows.join(F.broadcast(ids), "track_id", "left_semi").mapInArrow(make, QUERIES_DDL).toArrow()
+    embedded = embedded.sort_by([("track_id", "ascending"), ("transposition", "ascending")])
+    if missing := sorted(set(queries.ids) - set(embedded["track_id"].to_pylist())):
+        raise UsageError(_DELETED.format(missing[0]))
+    return Queries(queries.ids, np.stack(to_vectors(embedded["vector"].combine_chunks())), queries.groups)
+
+
+def search_indexes(
+    run: Run, models: Sequence[EmbeddingModel], track_ids: Sequence[str], k: int
+) -> tuple[Queries, pd.DataFrame]:
+    """Find the k nearest tracks of each query in the gallery of each model.
+
+    Parameters
+    ----------
+    run
+        Run that reads the tables.
+    models
+        Models whose embeddings are searched.
+    track_ids
+        Query tracks. Tracks without an embedding by any of the models are left out.
+    k
+        Number of candidates by each model.
+
+    Returns
+    -------
+    tuple of Queries and pandas.DataFrame
+        Ids of the found queries, in ascending order, and groups; ``vectors`` is empty. The candidates have the columns
+        of `search_gallery` and ``model_id``. A candidate that several models find has the row of the first of them.
+    """
+    parts: list[pd.DataFrame] = []
+    groups: dict[str, int] = {}
+    for model in models:
+        tracks = read_gallery(run, model)
+        found = fetch_queries(run, tracks, track_ids)
+        groups.update(zip(found.ids, found.groups.tolist(), strict=True))
+        step = max(1, QUERIES_PER_BATCH // (N_TRANSPOSITIONS if model.is_shipped else 1))
+        for start in range(0, len(found.ids), step):
+            rows = slice(start, start + step)
+            queries = transpose_queries(run, model, Queries(found.ids[rows], found.vectors[rows], found.groups[rows]))
+            nearest = search_gallery(tracks, queries, k).assign(model_id=model.model_id)
+            nearest["query"] = np.array(queries.ids, dtype=object)[nearest["query"]]
+            parts.append(nearest)
+    ids = sorted(groups)
+    every = Queries(ids, np.empty((0, 0), dtype=np.float32), np.array([groups[i] for i in ids], dtype=np.int64))
+    if not parts:
+        return every, pd.DataFrame(columns=["query", "candidate_id", "distance", "model_id"])
+    candidates = pd.concat(parts, ignore_index=True).drop_duplicates(["query", "candidate_id"])
+    candidates["query"] = candidates["query"].map({track_id: row for row, track_id in enumerate(ids)}).astype(np.int64)
+    return every, candidates.sort_values("query", kind="stable").reset_index(drop=True)
 
 
 def search_gallery(tracks: DataFrame, queries: Queries, k: int) -> pd.DataFrame:
@@ -180,9 +251,7 @@ def _align_batch(run: Run, query_ids: Mapping[int, str], candidates: pd.DataFram
     """
     chromas = fetch_chroma(run, list(query_ids.values()))
     if missing := sorted(set(query_ids.values()) - set(chromas)):
-        raise UsageError(
-            f"{missing[0]} has an embedding but its chroma was deleted: run train-cover-index to remove it"
-        )
+        raise UsageError(_DELETED.format(missing[0]))
     queries_of = candidates.groupby("candidate_id")["query"].agg(list).rename("queries").reset_index()
     schema = pa.schema([("candidate_id", pa.string()), ("queries", pa.list_(pa.int32()))])
     frame = run.spark.createDataFrame(pa.Table.from_pandas(queries_of, schema, preserve_index=False))

@@ -1,6 +1,6 @@
 """Find new, changed and deleted tracks, for jobs that compute tables of tracks from other tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,7 +16,10 @@ from reprise.lib.tables import LIBRARY_ANALYSIS, MSD_ANALYSIS, QUARANTINE, Table
 ANALYSES = (MSD_ANALYSIS, LIBRARY_ANALYSIS)
 """Tables of analyses; both have the same array columns."""
 
-_ALL: Mapping[str, str | int] = {}
+RowFilter = Mapping[str, str | int | Callable[[pd.Series], pd.Series]]
+"""Maps column names to the value that a row must have, or to a function that returns a mask of the selected rows."""
+
+_ALL: RowFilter = {}
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ def find_pending(
     sources: Sequence[Table],
     target: Table,
     *,
-    source_rows: Mapping[str, str | int] = _ALL,
-    target_rows: Mapping[str, str | int] = _ALL,
+    source_rows: RowFilter = _ALL,
+    target_rows: RowFilter = _ALL,
     run_first: str,
     part_rows: int | None = None,
 ) -> Iterator[PendingTracks]:
@@ -62,7 +65,7 @@ def find_pending(
     Parameters
     ----------
     source_rows, target_rows
-        Mapping of column names to the values that a row of ``sources`` or of ``target`` must have. All other rows are
+        Filters of the rows of ``sources`` and of ``target``. All other rows are
         ignored. If a source has several rows for one track, ``source_rows`` selects the row to compare.
     run_first
         Command that fills the sources. The error message for empty sources names it.
@@ -98,10 +101,10 @@ def find_pending(
             progress.advance(task, part.row_count)
 
 
-def _select(rows: pa.Table, values: Mapping[str, str | int]) -> pd.DataFrame:
+def _select(rows: pa.Table, wanted: RowFilter) -> pd.DataFrame:
     frame: pd.DataFrame = rows.to_pandas()
-    for column, value in values.items():
-        frame = frame[frame[column] == value]
+    for column, value in wanted.items():
+        frame = frame[value(frame[column]) if callable(value) else frame[column] == value]
     return frame.reset_index(drop=True)
 
 
@@ -111,22 +114,24 @@ def delete_removed_tracks(
     sources: Sequence[Table],
     targets: Sequence[Table],
     *,
-    source_rows: Mapping[str, str | int] = _ALL,
+    source_rows: RowFilter = _ALL,
+    target_rows: RowFilter = _ALL,
 ) -> None:
     """Delete from ``targets`` the rows of tracks that are no longer in any of ``sources``.
 
-    Delete also the quarantine rows of ``job`` whose track is no longer in the source that they name. ``source_rows`` is
-    as in `find_pending`; it does not apply to the quarantine.
+    Delete also the quarantine rows of ``job`` whose track is no longer in the source that they name. ``source_rows``
+    and ``target_rows`` are as in `find_pending`; they do not apply to the quarantine.
     """
     sources = [source for source in sources if warehouse.exists(source)]
     for target in targets:
         for part in warehouse.parts(target, 100_000):
-            gone = set(warehouse.read_columns(target, part.paths, ["track_id"])["track_id"].to_pylist())
+            columns = list(dict.fromkeys([*target.key, *target_rows]))
+            rows = _select(warehouse.read_columns(target, part.paths, columns), target_rows)[list(target.key)]
+            gone = set(rows["track_id"])
             for source in sources:
                 kept = warehouse.lookup(source, "track_id", part.least, part.greatest, ["track_id", *source_rows])
                 gone -= set(_select(kept, source_rows)["track_id"])
             if gone:
-                rows = warehouse.read_columns(target, part.paths, target.key).to_pandas()
                 keys = rows[rows["track_id"].isin(gone)]
                 warehouse.merge(target, [], delete=pa.Table.from_pandas(keys, preserve_index=False))
     for source in sources:

@@ -1,9 +1,10 @@
-"""Songs of POP909, rendered with a soundfont at any tempo, and their true beats and chords."""
+"""Songs of POP909, rendered with a soundfont at any tempo and in any key, and their true beats and chords."""
 
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +33,60 @@ def list_soundfonts() -> list[Soundfont]:
     return [Soundfont(program, str(path)) for path in sorted(_SOUNDFONTS.glob("[A-Z]*.sf2"))]
 
 
-def render_midi(path: Path, soundfont: Soundfont, tempo_factor: float = 1.0) -> Float32Array:
-    """Render a MIDI file as a mono signal (samples,) at 22,050 Hz, ``tempo_factor`` times as fast as it is written."""
+def render_midi(
+    path: Path, soundfont: Soundfont, tempo_factor: float = 1.0, *, parts: Sequence[str] = (), semitones: int = 0
+) -> Float32Array:
+    """Render a MIDI file as a mono signal (samples,) at 22,050 Hz.
+
+    Parameters
+    ----------
+    path, soundfont
+        The file, and what plays it.
+    tempo_factor
+        The song is played so many times as fast as it is written.
+    parts
+        Names of the tracks to play: ``MELODY``, ``BRIDGE`` and ``PIANO``. By default all are played.
+    semitones
+        The song is played so much higher.
+    """
 
     def change_tempo(event: re.Match[bytes]) -> bytes:
         return event[0][:3] + round(int.from_bytes(event[1], "big") / tempo_factor).to_bytes(3, "big")
 
+    header, *tracks = _split_chunks(path.read_bytes())
+    first, *others = (_TEMPO_EVENT.sub(change_tempo, track) for track in tracks)
+    # registered parameter 2 of each channel is its coarse tuning in semitones; 64 is none
+    tuning = b"".join(
+        b"\0" + bytes([0xB0 | channel, controller, value])
+        for channel in range(16)
+        for controller, value in ((101, 0), (100, 2), (6, 64 + semitones))
+    )
+    chosen = [track for track in others if not parts or any(name.encode() in track[:16] for name in parts)]
+    chunks = [tuning + first if semitones else first, *chosen]
+    score_bytes = header[:2] + len(chunks).to_bytes(2, "big") + header[4:]
+    score_bytes = _join_chunk(b"MThd", score_bytes) + b"".join(_join_chunk(b"MTrk", chunk) for chunk in chunks)
+
     with tempfile.TemporaryDirectory() as folder:
         score, sound, samples = Path(folder, "song.mid"), Path(folder, "song.wav"), Path(folder, "song.raw")
-        score.write_bytes(_TEMPO_EVENT.sub(change_tempo, path.read_bytes()))
+        score.write_bytes(score_bytes)
         command = [soundfont.program, "-ni", "-q", "-F", str(sound), soundfont.path, str(score)]
         subprocess.run(command, capture_output=True, check=True)  # noqa: S603 - no shell
         decode(sound, samples)
         return np.fromfile(samples, dtype=np.float32)
+
+
+def _split_chunks(data: bytes) -> list[bytes]:
+    """Return the content of the header and of each track of a MIDI file."""
+    chunks, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "big")
+        chunks.append(data[at + 8 : at + 8 + size])
+        at += 8 + size
+    return chunks
+
+
+def _join_chunk(kind: bytes, content: bytes) -> bytes:
+    return kind + len(content).to_bytes(4, "big") + content
 
 
 def read_beats(path: Path, tempo_factor: float = 1.0) -> tuple[Float64Array, Float64Array]:

@@ -9,6 +9,7 @@ from reprise.lib.arrays import Float32Array
 from reprise.lib.detect.dictionary_lda import DictionaryLda
 from reprise.lib.detect.learned import Learned
 from reprise.lib.detect.median_pca import MedianPatch, MedianPca
+from reprise.lib.detect.part_network import PartNetwork
 from reprise.lib.errors import InputError
 from reprise.lib.tensors import pack_tensors, unpack_tensors
 
@@ -38,7 +39,7 @@ class Embedding(Protocol):
 
 
 EMBEDDINGS: Mapping[str, type[Embedding]] = {
-    embedding.kind: embedding for embedding in (MedianPatch, MedianPca, DictionaryLda, Learned)
+    embedding.kind: embedding for embedding in (MedianPatch, MedianPca, DictionaryLda, Learned, PartNetwork)
 }
 """Classes of embedding models by kind."""
 

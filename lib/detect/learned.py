@@ -17,7 +17,7 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from reprise.lib.arrays import Complex64Array, Float32Array, Int64Array
+from reprise.lib.arrays import Complex64Array, Float32Array, Float64Array, Int64Array
 from reprise.lib.detect.patches import PATCH_BEATS, raise_power
 
 N_DIMENSIONS = 256
@@ -198,8 +198,8 @@ class Learned:
         augmented = np.array(
             [extract_features(augment(track, np.random.default_rng([seed, i]))) for i, track in enumerate(tracks)]
         )
-        mean, scale = features.mean(axis=0), _feature_scale(features)
-        basis = _principal_axes((features - mean) * scale, seed)
+        mean, scale = features.mean(axis=0), scale_features(features)
+        basis = find_principal_axes((features - mean) * scale, seed)
         points, views = (features - mean) * scale @ basis, (augmented - mean) * scale @ basis
         weights = _whiten(points, views, labels)
         if steps:
@@ -238,7 +238,7 @@ def _make_labels(cliques: NDArray[Any], n: int) -> Int64Array:
     return np.unique(labels, return_inverse=True)[1]
 
 
-def _feature_scale(features: Float32Array) -> Float32Array:
+def scale_features(features: Float32Array) -> Float32Array:
     """Return the scale factor of each feature: 1 / standard deviation, balanced between window and chord features.
 
     A constant is added to the standard deviation, so that the factor stays limited. A feature that hardly varies has
@@ -254,7 +254,8 @@ def _feature_scale(features: Float32Array) -> Float32Array:
     return scale
 
 
-def _principal_axes(points: Float32Array, seed: int) -> Float32Array:
+def find_principal_axes(points: Float32Array, seed: int) -> Float32Array:
+    """Return the principal axes of points (n, f), which have mean 0: float32 (f, k), k at most 400."""
     from sklearn.utils.extmath import randomized_svd
 
     k = min(N_COMPONENTS, len(points) - 1)
@@ -276,7 +277,26 @@ def _whiten(points: Float32Array, views: Float32Array, labels: Int64Array) -> Fl
     if freedom:
         deviations = points - centres[labels]
         within = (within + deviations.T @ deviations / freedom) / 2
-    within += 0.2 * np.trace(within) / len(within) * np.eye(len(within))
+    return _whiten_within(within, centres, 0.2)
+
+
+def whiten_groups(points: Float32Array, groups: Int64Array, shrinkage: float) -> Float32Array:
+    """Return weights, float32 (components, k), that whiten the variation of points (n, components) within groups (n,).
+
+    ``shrinkage`` times the mean variance within groups is added in each direction. The columns are in descending order
+    of the variation between groups.
+    """
+    sizes = np.bincount(groups)
+    centres = np.zeros((len(sizes), points.shape[1]))
+    np.add.at(centres, groups, points)
+    centres /= sizes[:, None]
+    deviations = points - centres[groups]
+    within = deviations.T @ deviations / (len(points) - len(sizes))
+    return _whiten_within(within, centres, shrinkage)
+
+
+def _whiten_within(within: Float64Array, centres: Float64Array, shrinkage: float) -> Float32Array:
+    within = within + shrinkage * np.trace(within) / len(within) * np.eye(len(within))
     values, axes = np.linalg.eigh(within)
     white = axes / np.sqrt(values)
     spread = (centres - centres.mean(axis=0)) @ white

@@ -66,7 +66,7 @@ COVER_MATCHES = Table(
         key("query_id", "query: track whose versions were searched for"),
         key("candidate_id", "candidate: track that may be a version of the same work"),
         Column("rank", "int", "1 = best", nullable=False),
-        Column("model_id", "string", "model whose embeddings were searched", nullable=False),
+        Column("model_id", "string", "model by whose embeddings the candidate was found", nullable=False),
         Column(
             "reranker", "string", "alignment measure that ranked the candidates; none if not reranked", nullable=False
         ),

@@ -17,6 +17,7 @@ from pathlib import Path
 import bench_analysis
 import bench_chords
 import bench_chroma
+import bench_cover_bare
 import bench_cover_quality
 import bench_cover_search
 import bench_features
@@ -74,6 +75,9 @@ SECTIONS: Mapping[str, Section] = {
         "Versions of works in a library: 200 works of five kinds, two decoys each",
         bench_versions.measure_versions,
         _COVERS,
+    ),
+    "bare": Section(
+        "Songs found by one part or an excerpt: 4,320 tracks", bench_cover_bare.measure_bare, (*_NUMBERS, "torch")
     ),
     "quality": Section(
         "Covers of cliques never seen: 20,000 tracks, 500 cliques", bench_cover_quality.measure_quality, _COVERS

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pytest
 
 from reprise.jobs._engine.warehouse import Warehouse
+from reprise.lib.detect.part_network import PartNetwork
 from reprise.lib.music import sample
 from reprise.lib.tables import (
     AUDIO_GENRE_FEATURES,
@@ -382,6 +383,17 @@ def copy_warehouse(source: Path, folder: Path) -> Warehouse:
     """A copy of a warehouse, to be written to."""
     shutil.copytree(source, folder)
     return Warehouse(str(folder))
+
+
+def forget_part_network(warehouse: Warehouse) -> Warehouse:
+    """Leave what a former version of reprise has left: without the model of the package and its embeddings."""
+    models = warehouse.lookup(MODELS, "model_id", *EVERYTHING).to_pylist()
+    gone = {row["model_id"] for row in models if row["kind"] == PartNetwork.kind}
+    warehouse.merge(MODELS, [], delete=pa.table({"model_id": sorted(gone)}))
+    vectors = warehouse.lookup(COVER_VECTORS, "track_id", *EVERYTHING, columns=["track_id", "model_id"]).to_pylist()
+    keys = [row for row in vectors if row["model_id"] in gone]
+    warehouse.merge(COVER_VECTORS, [], delete=pa.Table.from_pylist(keys))
+    return warehouse
 
 
 def versions(warehouse: Warehouse) -> dict[str, int]:

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from reprise.jobs import find_covers
+from reprise.jobs import evaluate_covers, find_covers
 from reprise.jobs._detection.models import find_embedding
 from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS
 from reprise.lib.detect.calibration import Calibration
+from reprise.lib.detect.embeddings import load
+from reprise.lib.detect.part_network import MIN_BEATS, PartNetwork, describe_shipped_model, read_shipped_model
 from reprise.lib.detect.plots import draw_alignment
 from reprise.lib.tables import (
     BEAT_CHROMA,
@@ -28,7 +31,7 @@ from reprise.lib.tables import (
     Table,
 )
 from reprise.udfs.arrow import arrow_schema
-from tests.jobs.chain import CHAIN, NUMBERS, Chain, copy_warehouse
+from tests.jobs.chain import CHAIN, EVERYTHING, NUMBERS, Chain, copy_warehouse, forget_part_network
 
 RunJob = Callable[..., dict[str, Any]]
 Rows = Callable[[Warehouse, Table], pd.DataFrame]
@@ -40,8 +43,19 @@ OF_LIST = CHAIN[NUMBERS["find-covers"]].arguments
 
 @pytest.fixture
 def warehouse(chain: Chain, tmp_path: Path) -> Warehouse:
-    """A copy of the warehouse with embeddings."""
-    return copy_warehouse(chain.after("train-cover-index"), tmp_path / "warehouse")
+    """A copy of the warehouse with the embeddings of one trained model."""
+    return forget_part_network(copy_warehouse(chain.after("train-cover-index"), tmp_path / "warehouse"))
+
+
+@pytest.fixture
+def both(chain: Chain, warehouse: Warehouse) -> Warehouse:
+    """The copy, with the embeddings of the part network too."""
+    own = describe_shipped_model().model_id
+    after = Warehouse(str(chain.after("train-cover-index")))
+    for table in (MODELS, COVER_VECTORS):
+        rows = after.lookup(table, table.key[0], *EVERYTHING)
+        warehouse.merge(table, rows.filter(pc.equal(rows["model_id"], own)))
+    return warehouse
 
 
 def add_matches(chain: Chain, warehouse: Warehouse) -> None:
@@ -78,15 +92,44 @@ def matches(warehouse: Warehouse, rows_of: Rows, query_id: str) -> pd.DataFrame:
     return rows[rows["query_id"] == query_id].sort_values("rank").reset_index(drop=True)
 
 
+def part_network_distances(vectors: pd.DataFrame, chroma: pd.Series, query_id: str) -> pd.DataFrame:
+    """All other tracks of the part network, nearest to any transposition of the query first."""
+    network = load(read_shipped_model())
+    assert isinstance(network, PartNetwork)
+    queries = network.embed_transpositions(chroma[query_id].reshape(12, -1)).astype("f8")
+    rows = [
+        (float(np.linalg.norm(queries - np.asarray(other, "f8"), axis=1).min()), track_id)
+        for track_id, other in zip(vectors["track_id"], vectors["vector"], strict=True)
+        if track_id != query_id
+    ]
+    return pd.DataFrame(sorted(rows), columns=["distance", "candidate_id"])
+
+
+def expect_candidates(warehouse: Warehouse, rows_of: Rows, query_id: str, k: int) -> pd.DataFrame:
+    """The k candidates of each model, those of the trained one first; known duplicates are left out."""
+    songs = rows_of(warehouse, MSD_TRACKS).set_index("track_id")["song_id"]
+    twins = tuple(songs.index[(songs == songs[query_id]) & (songs.index != query_id)])
+    stored = rows_of(warehouse, BEAT_CHROMA).set_index("track_id")["beat_chroma"]
+    vectors, own = rows_of(warehouse, COVER_VECTORS), describe_shipped_model().model_id
+    parts = []
+    for model_id, of_model in sorted(vectors.groupby("model_id"), key=lambda item: item[0] == own):
+        if query_id not in set(of_model["track_id"]):
+            continue
+        if model_id == own:
+            near = part_network_distances(of_model, stored, query_id)
+            near = near[~near["candidate_id"].isin(twins)][:k]
+        else:
+            near = brute_force(of_model, query_id, k, twins)
+        parts.append(near.assign(model_id=model_id))
+    return pd.concat(parts).drop_duplicates("candidate_id").reset_index(drop=True)
+
+
 def assert_is_brute_force(
     warehouse: Warehouse, rows_of: Rows, query_id: str, reranker: str, *, candidates: int, top: int
 ) -> None:
     """The matches of a query are those of all its candidates, aligned one by one."""
-    vectors = rows_of(warehouse, COVER_VECTORS)
-    songs = rows_of(warehouse, MSD_TRACKS).set_index("track_id")["song_id"]
-    twins = tuple(songs.index[(songs == songs[query_id]) & (songs.index != query_id)])
     stored = rows_of(warehouse, BEAT_CHROMA).set_index("track_id")["beat_chroma"]
-    expected = brute_force(vectors, query_id, candidates, twins)
+    expected = expect_candidates(warehouse, rows_of, query_id, candidates)
     aligned = [
         RERANKERS[reranker](stored[query_id].reshape(12, -1), stored[i].reshape(12, -1))
         for i in expected["candidate_id"]
@@ -99,11 +142,14 @@ def assert_is_brute_force(
     found = matches(warehouse, rows_of, query_id)
     assert found["rank"].tolist() == list(range(1, len(expected) + 1))
     assert set(found["reranker"]) == {reranker}
-    for name in ("candidate_id", "transposition"):
+    for name in ("candidate_id", "transposition", "model_id"):
         assert found[name].tolist() == expected[name].tolist()
-    for name in ("distance", "alignment_distance", "tempo_ratio"):
+    # workers multiply with one thread, this process with several
+    np.testing.assert_allclose(found["distance"], expected["distance"], atol=1e-5)
+    for name in ("alignment_distance", "tempo_ratio"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
-    (row,) = warehouse.lookup(MODELS, "model_id", "", "~").to_pylist()
+    rows = warehouse.lookup(MODELS, "model_id", "", "~").to_pylist()
+    (row,) = (row for row in rows if row["kind"] != PartNetwork.kind)
     learned = json.loads(row["metrics"])["calibration"][reranker]
     calibration = Calibration(tuple(learned["weights"]), learned["intercept"])
     np.testing.assert_allclose(found["probability"], calibration.probability(expected["alignment_distance"]), 1e-6)
@@ -139,12 +185,12 @@ def test_the_matches_of_a_list_are_those_of_brute_force(chain: Chain, rows_of: R
     """As the chain has searched for them: with the reranker ``simple``."""
     warehouse = Warehouse(str(chain.after("find-covers")))
     rows = rows_of(warehouse, COVER_MATCHES)
-    vectors = set(rows_of(warehouse, COVER_VECTORS)["track_id"])
+    vectors = rows_of(warehouse, COVER_VECTORS)
     listed = rows_of(warehouse, COVER_CLIQUES).query("source == 'shs_dataset_test'")["track_id"].tolist()
-    with_vector = sorted(vectors & set(listed))
-    # two of the list are too short to have an embedding
+    with_vector = sorted(set(vectors["track_id"]) & set(listed))
+    # two of the list are too short for the trained model, and one of them for the part network too
     assert chain.summary(CHAIN[NUMBERS["find-covers"]])["counts"] == {
-        "queries": 16, "skipped": 0, "searched": 14, "without_vector": 2, "matches": 140
+        "queries": 16, "skipped": 0, "searched": 15, "without_vector": 1, "matches": 150
     }  # fmt: skip
     assert sorted(set(rows["query_id"])) == with_vector
     for query_id in with_vector[::5]:
@@ -164,6 +210,51 @@ def test_reranked_search_is_brute_force(reranker: str, warehouse: Warehouse, run
     run_job(find_covers.main, "--rerank", reranker, "--candidates", 15, "--top", 6, *(f"--track={i}" for i in asked))
     for query_id in asked:
         assert_is_brute_force(warehouse, rows_of, query_id, reranker, candidates=15, top=6)
+
+
+def test_both_indexes_are_searched_and_a_short_track_finds_what_only_one_of_them_has(
+    both: Warehouse, run_job: RunJob, rows_of: Rows
+) -> None:
+    """Without a reranker, a query has the candidates of one model: the trained one, if that embeds the query."""
+    vectors, own = rows_of(both, COVER_VECTORS), describe_shipped_model().model_id
+    trained = set(vectors[vectors["model_id"] != own]["track_id"])
+    short = next(i for i in vectors["track_id"] if i not in trained)
+    asked = (*sorted(trained)[10:12], short)
+    tracks = [f"--track={i}" for i in asked]
+    counts = run_job(find_covers.main, "--rerank", "simple", "--candidates", 12, "--top", 10, *tracks)["counts"]
+    assert (counts["searched"], counts["without_vector"]) == (3, 0)
+    for query_id in asked:
+        assert_is_brute_force(both, rows_of, query_id, "simple", candidates=12, top=10)
+    assert set(matches(both, rows_of, asked[0])["model_id"]) == {*vectors["model_id"]}
+    assert set(matches(both, rows_of, short)["model_id"]) == {own}
+    again = run_job(find_covers.main, "--rerank", "simple", "--candidates", 12, "--top", 10, *tracks)["counts"]
+    assert (again["skipped"], again["searched"]) == (3, 0)
+    run_job(find_covers.main, *PLAIN, "--top", 4, *tracks)
+    for query_id in asked:
+        expected = expect_candidates(both, rows_of, query_id, 4)
+        expected = expected[expected["model_id"] == expected["model_id"][0]]
+        found = matches(both, rows_of, query_id)
+        assert found["candidate_id"].tolist() == expected["candidate_id"].tolist()
+        assert found["model_id"].tolist() == expected["model_id"].tolist()
+
+
+def test_with_the_part_network_alone_matches_have_no_probability(
+    both: Warehouse, run_job: RunJob, rows_of: Rows, refusal: Callable[..., str]
+) -> None:
+    """As after ``train-cover-index --method part_network`` without any clique list."""
+    own = describe_shipped_model().model_id
+    vectors = rows_of(both, COVER_VECTORS)
+    for table in (MODELS, COVER_VECTORS):
+        ids = rows_of(both, table)
+        keys = ids[ids["model_id"] != own][list(table.key)]
+        both.merge(table, [], delete=pa.Table.from_pandas(keys, preserve_index=False))
+    query_id = vectors["track_id"][0]
+    run_job(find_covers.main, "--track", query_id, "--top", 3)
+    found = matches(both, rows_of, query_id)
+    assert (len(found), set(found["model_id"])) == (3, {own})
+    assert found["probability"].isna().all()
+    said = refusal(evaluate_covers, "--cliques", "shs_dataset_test")
+    assert said.startswith(f"{own} is the package's own model")
 
 
 def test_tracks_of_one_song_are_left_out_and_those_without_a_song_are_not(
@@ -290,8 +381,25 @@ def test_what_cannot_be_searched_for(
 
 def test_why_a_track_cannot_be_searched_for(warehouse: Warehouse, refusal: Callable[..., str], rows_of: Rows) -> None:
     short = rows_of(warehouse, CHROMA_PATCHES).query("status != 'ok'")["track_id"].tolist()[-1]
-    said = refusal(find_covers, "--track", short)
-    assert said == f"--track {short} cannot be searched for: too short for patches"
+    chroma = rows_of(warehouse, BEAT_CHROMA).set_index("track_id", drop=False)
+    for n_beats, status, reason in (
+        (0, "silent", "cannot be searched for: silent"),
+        (
+            MIN_BEATS - 1,
+            "too_short_for_patches",
+            f"cannot be searched for: it has {MIN_BEATS - 1} of at least 12 beats",
+        ),
+        (MIN_BEATS, "too_short_for_patches", f"has {MIN_BEATS} beats, too few for model median_pca-"),
+    ):
+        beats = np.ones(12 * n_beats, dtype=np.float32)
+        row = chroma.loc[short].to_dict() | {
+            "n_beats": n_beats,
+            "beat_chroma": beats,
+            "status": status,
+            "sha256": reason,
+        }
+        put(warehouse, BEAT_CHROMA, pd.DataFrame([row]))
+        assert refusal(find_covers, "--track", short).startswith(f"--track {short} {reason}")
     new, removed = rows_of(warehouse, COVER_VECTORS)[["track_id", "model_id"]].iloc[:2].to_dict("records")
     warehouse.merge(COVER_VECTORS, [], delete=pa.Table.from_pylist([new]))
     said = refusal(find_covers, "--track", new["track_id"])

@@ -20,10 +20,11 @@ from reprise.jobs._engine.console import error_line
 from reprise.jobs._engine.warehouse import Warehouse
 from reprise.lib.detect.embeddings import dump, load
 from reprise.lib.detect.median_pca import MedianPca
+from reprise.lib.detect.part_network import MIN_BEATS, PartNetwork, describe_shipped_model, read_shipped_model
 from reprise.lib.errors import RepriseError
 from reprise.lib.tables import BEAT_CHROMA, CHROMA_PATCHES, COVER_CLIQUES, COVER_VECTORS, MODELS, Table
 from reprise.udfs.arrow import arrow_schema
-from tests.jobs.chain import PCA, Chain, copy_warehouse, records, versions
+from tests.jobs.chain import PCA, Chain, copy_warehouse, forget_part_network, records, versions
 
 RunJob = Callable[..., dict[str, Any]]
 Prepare = Callable[..., Any]
@@ -43,8 +44,15 @@ def warehouse(chain: Chain, tmp_path: Path) -> Warehouse:
 
 
 def the_model(warehouse: Warehouse) -> dict[str, Any]:
-    (row,) = Warehouse(warehouse.root).lookup(MODELS, "model_id", "", "\U0010ffff").to_pylist()
+    """The row of the trained model, which has the package's own beside it."""
+    rows = Warehouse(warehouse.root).lookup(MODELS, "model_id", "", "\U0010ffff").to_pylist()
+    (row,) = (row for row in rows if row["kind"] != PartNetwork.kind)
     return dict(row)
+
+
+def trained_vectors(warehouse: Warehouse, rows_of: Rows) -> pd.DataFrame:
+    rows = rows_of(warehouse, COVER_VECTORS)
+    return rows[rows["model_id"] == the_model(warehouse)["model_id"]].reset_index(drop=True)
 
 
 def put(warehouse: Warehouse, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -95,7 +103,7 @@ def test_model_row_says_what_was_trained_on_what(chain: Chain, trained: Warehous
 
 def test_every_track_with_a_patch_has_its_vector_and_no_other(trained: Warehouse, rows_of: Rows) -> None:
     assert_vectors(trained, rows_of, the_model(trained))
-    stored = rows_of(trained, COVER_VECTORS)
+    stored = trained_vectors(trained, rows_of)
     assert (len(stored), len(stored["vector"][0])) == (76, 10)
 
 
@@ -138,7 +146,7 @@ def test_reliability_is_measured_where_there_are_cliques_for_it(
 def test_two_models_side_by_side_each_made_again_from_its_row(
     method: str, warehouse: Warehouse, run_job: RunJob, rows_of: Rows
 ) -> None:
-    first, vectors = the_model(warehouse), rows_of(warehouse, COVER_VECTORS)
+    first, vectors = the_model(warehouse), trained_vectors(warehouse, rows_of)
     run_job(train_cover_index.main, "--method", method, *(("--param", "steps=2") if method == "learned" else ()))
     both = rows_of(warehouse, COVER_VECTORS)
     kept = both[both["model_id"] == first["model_id"]].reset_index(drop=True)
@@ -152,7 +160,8 @@ def test_tracks_that_come_change_and_go_after_the_training(
     warehouse: Warehouse, run_job: RunJob, rows_of: Rows
 ) -> None:
     """New and changed ones get a vector of the model, those without a patch lose theirs, of any model."""
-    model, vectors = the_model(warehouse), rows_of(warehouse, COVER_VECTORS)
+    forget_part_network(warehouse)
+    model, vectors = the_model(warehouse), trained_vectors(warehouse, rows_of)
     ids = vectors["track_id"].tolist()
     new, changed, cut, removed = ids[3:6], ids[0], ids[20], ids[40]
     put(warehouse, COVER_VECTORS, records(vectors.assign(model_id="another", run_id="r")))
@@ -182,7 +191,7 @@ def test_reproduced_after_the_tables_have_moved_on(
 ) -> None:
     model = the_model(warehouse)
     covers = set(rows_of(warehouse, COVER_CLIQUES)["track_id"])
-    gone = [i for i in rows_of(warehouse, COVER_VECTORS)["track_id"] if i not in covers][:10]
+    gone = [i for i in trained_vectors(warehouse, rows_of)["track_id"] if i not in covers][:10]
     warehouse.merge(CHROMA_PATCHES, [], delete=pa.table({"track_id": gone}))
     moved = versions(warehouse)
     assert moved["chroma_patches"] > json.loads(model["trained_on"])["chroma_patches"]
@@ -251,9 +260,14 @@ TAKES = "median_pca takes NAME=N, where N is an integer of at least 1 and NAME i
         (("--param", "width=3"), f"--param width=3: {TAKES}"),
         (("--param", "n_tracks=1"), "PCA cannot be learned (tracks: 1,"),
         (("--cliques", "none"), "unknown clique list none; choose from: shs_dataset_test, shs_dataset_train"),
-        (("--model", "none"), "there is no cover embedding model none; choose from: median_pca-"),
-        (("--reproduce", "none"), "there is no cover embedding model none; choose from: median_pca-"),
+        (("--model", "none"), "there is no cover embedding model none; choose from: default-part-network-"),
+        (("--reproduce", "none"), "there is no cover embedding model none; choose from: default-part-network-"),
         (("--method", "none"), "invalid choice: 'none'"),
+        (("--method", "part_network", "--param", "steps=2"), "--param steps=2: part_network has no parameters"),
+        (
+            ("--reproduce", describe_shipped_model().model_id),
+            "it is the package's own model, which no warehouse trains",
+        ),
     ],
 )
 def test_what_cannot_be_trained(
@@ -276,3 +290,72 @@ def test_no_cliques_to_train_on(warehouse: Warehouse, refusal: Callable[..., str
     shutil.rmtree(warehouse.uri(COVER_CLIQUES))
     said = refusal(train_cover_index, *PCA)
     assert said == "the table cover_cliques does not exist: run extract-chroma and ingest-annotations first"
+
+
+def part_vectors(warehouse: Warehouse, rows_of: Rows) -> pd.DataFrame:
+    rows = rows_of(warehouse, COVER_VECTORS)
+    return rows[rows["model_id"] == describe_shipped_model().model_id].reset_index(drop=True)
+
+
+def test_the_part_network_embeds_every_track_from_twelve_beats_on(trained: Warehouse, rows_of: Rows) -> None:
+    """Short ones too, which no trained model embeds."""
+    stored = part_vectors(trained, rows_of)
+    chroma = rows_of(trained, BEAT_CHROMA)
+    wanted = chroma[chroma["status"].isin(["ok", "too_short_for_patches"]) & (chroma["n_beats"] >= MIN_BEATS)]
+    assert set(wanted["status"]) == {"ok", "too_short_for_patches"}
+    assert stored["track_id"].tolist() == wanted["track_id"].tolist()
+    assert stored["sha256"].tolist() == wanted["sha256"].tolist()
+    expected = load(read_shipped_model()).embed([one.reshape(12, -1) for one in wanted["beat_chroma"]])
+    np.testing.assert_allclose(np.stack(stored["vector"].tolist()), np.asarray(expected), atol=1e-5)
+
+
+def test_a_warehouse_of_a_former_version_gets_the_part_network_once_and_keeps_the_rest(
+    warehouse: Warehouse, run_job: RunJob, rows_of: Rows
+) -> None:
+    after = part_vectors(warehouse, rows_of)
+    forget_part_network(warehouse)
+    model, vectors = the_model(warehouse), rows_of(warehouse, COVER_VECTORS)
+    former = versions(warehouse)
+    counts = run_job(train_cover_index.main, *PCA)["counts"]
+    assert (counts.get("models_trained", 0), counts["embedded"]) == (0, len(after))
+    assert the_model(warehouse) == model
+    pd.testing.assert_frame_equal(trained_vectors(warehouse, rows_of), vectors)
+    pd.testing.assert_frame_equal(part_vectors(warehouse, rows_of), after, check_exact=True)
+    now = versions(warehouse)
+    assert {name for name in now if now[name] != former[name]} == {COVER_VECTORS.name, MODELS.name}
+    assert run_job(train_cover_index.main, *PCA)["counts"]["embedded"] == 0
+    assert versions(warehouse) == now
+
+
+def test_short_tracks_that_grow_shrink_and_fall_silent(warehouse: Warehouse, run_job: RunJob, rows_of: Rows) -> None:
+    """Eleven beats are too few, twelve are enough; silence and a track without beats have no embedding."""
+    chroma = rows_of(warehouse, BEAT_CHROMA).assign(run_id="r").set_index("track_id", drop=False)
+    ids = part_vectors(warehouse, rows_of)["track_id"].tolist()[:5]
+    beats = np.random.default_rng(0).random((12, 80)).astype(np.float32)
+    changed = [(12, "too_short_for_patches"), (11, "too_short_for_patches"), (1, "too_short_for_patches")]
+    changed += [(80, "silent"), (0, "too_few_beats")]
+    put(
+        warehouse,
+        BEAT_CHROMA,
+        [
+            chroma.loc[i].to_dict()
+            | {"sha256": "new", "status": status, "n_beats": n, "beat_chroma": beats[:, :n].reshape(-1)}
+            for i, (n, status) in zip(ids, changed, strict=True)
+        ],
+    )
+    run_job(train_cover_index.main, "--method", "part_network")
+    stored = part_vectors(warehouse, rows_of).set_index("track_id")
+    assert stored["sha256"].reindex(ids).fillna("gone").tolist() == ["new", "gone", "gone", "gone", "gone"]
+    assert np.isfinite(stored["vector"][ids[0]]).all()
+    # the trained model reads another table, which has not changed
+    assert set(ids[1:]) & set(trained_vectors(warehouse, rows_of)["track_id"])
+
+
+def test_without_a_clique_list_the_part_network_is_enough(warehouse: Warehouse, run_job: RunJob, rows_of: Rows) -> None:
+    expected = part_vectors(warehouse, rows_of)
+    for table in (COVER_CLIQUES, COVER_VECTORS, MODELS):
+        shutil.rmtree(warehouse.uri(table))
+    counts = run_job(train_cover_index.main, "--method", "part_network")["counts"]
+    assert counts["embedded"] == len(expected)
+    found = rows_of(warehouse, COVER_VECTORS)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)

@@ -117,3 +117,28 @@ def test_candidate_is_aligned_with_the_queries_that_found_it(reranker: str) -> N
         assert row["alignment_distance"] == pytest.approx(expected.distance)
         assert row["transposition"] == expected.transposition
         assert row["tempo_ratio"] == pytest.approx(expected.tempo_ratio)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("k", [1, 10, 200])
+def test_a_query_with_several_embeddings_is_as_near_as_its_nearest(k: int, sizes: tuple[int, ...]) -> None:
+    """Each candidate occurs once, however many embeddings find it."""
+    each = 3
+    vectors = RNG.integers(-2, 3, (len(QUERY_ROWS) * each, D)).astype(np.float32)
+    queries = Queries(QUERIES.ids, vectors, QUERIES.groups)
+    assert queries.vectors_per_query == each
+    (found,) = find_nearest(parts(sizes), queries=queries, k=k)
+    rows = found.to_pylist()
+    for number, query in enumerate(QUERY_ROWS):
+        own = vectors[number * each : (number + 1) * each].astype("f8")
+        others = [i for i in range(N) if i != query and not (GROUPS[i] == GROUPS[query] != NO_GROUP)]
+        expected = sorted((float(np.linalg.norm(own - VECTORS[i], axis=1).min()), IDS[i]) for i in others)[:k]
+        ours = [(row["distance"], row["candidate_id"]) for row in rows if row["query"] == number]
+        assert [name for _, name in sorted(ours)] == [name for _, name in expected]
+        np.testing.assert_allclose(sorted(distance for distance, _ in ours), [distance for distance, _ in expected])
+
+
+def test_no_query_finds_nothing() -> None:
+    none = Queries([], np.empty((0, D), dtype=np.float32), np.empty(0, dtype=np.int64))
+    (found,) = find_nearest(parts((90,)), queries=none, k=3)
+    assert found.num_rows == 0
