@@ -31,11 +31,12 @@ from reprise.jobs._engine.command_line import UsageError, add_force
 from reprise.jobs._engine.console import print_grid
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._libraries.titles import fetch_title
-from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS
+from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS, SHORT_QUERY_BEATS, SHORT_RERANKER
 from reprise.lib.detect.part_network import MIN_BEATS
 from reprise.lib.detect.plots import draw_alignment
 from reprise.lib.tables import BEAT_CHROMA, COVER_MATCHES
 from reprise.udfs.arrow import arrow_schema
+from reprise.udfs.cover_search import Queries
 
 _SHOWN_COLUMNS = {
     "distance": ("distance", "{:.3f}"),
@@ -60,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerank",
         choices=MEASURES,
-        default=DEFAULT_RERANKER,
-        help="measure that ranks the candidates (default: %(default)s)",
+        help=f"measure that ranks the candidates (default: {DEFAULT_RERANKER}, but {SHORT_RERANKER} for queries of"
+        f" fewer than {SHORT_QUERY_BEATS} beats)",
     )
     parser.add_argument(
         "--candidates",
@@ -88,7 +89,9 @@ def find(run: Run) -> None:
     models = find_indexes(run, args.model)
     # a search of one index has the same id as in former versions
     others = {"others": [[model.model_id, model.sha256] for model in models[1:]]} if models[1:] else {}
-    search_id = make_search_id(run, models[0], top=args.top, rerank=args.rerank, candidates=args.candidates, **others)
+    search_id = make_search_id(
+        run, models[0], top=args.top, rerank=args.rerank or DEFAULT_RERANKER, candidates=args.candidates, **others
+    )
     run.inputs = len(query_ids)
     run.count(queries=len(query_ids), skipped=0, searched=0, without_vector=0, matches=0)
     with run.progress("queries") as progress:
@@ -137,14 +140,16 @@ def _search_batch(run: Run, models: Sequence[EmbeddingModel], query_ids: list[st
         return
     if args.rerank == NO_RERANKER:
         candidates = candidates[candidates["model_id"] == candidates.groupby("query")["model_id"].transform("first")]
-    matches = rerank(run, queries, candidates, args.rerank)
+    matches = _order(run, queries, candidates)
     matches["rank"] = matches.groupby("query").cumcount() + 1
     matches = matches[matches["rank"] <= args.top]
     distances = matches["distance"] if args.rerank == NO_RERANKER else matches["alignment_distance"]
+    probability = pd.Series(np.nan, matches.index)
+    for reranker, group in distances.groupby(matches["reranker"]):
+        probability[group.index] = models[0].probability(str(reranker), group.to_numpy())
     rows = matches.assign(
         query_id=np.array(queries.ids, dtype=object)[matches["query"]],
-        reranker=args.rerank,
-        probability=models[0].probability(args.rerank, distances.to_numpy()),
+        probability=probability,
         search_id=search_id,
         run_id=run.run_id,
     )
@@ -152,6 +157,22 @@ def _search_batch(run: Run, models: Sequence[EmbeddingModel], query_ids: list[st
     table = pa.Table.from_pandas(rows[schema.names], schema, preserve_index=False)
     warehouse.merge(COVER_MATCHES, table, scope=("query_id", queries.ids))
     run.count(searched=len(queries.ids), matches=len(rows))
+
+
+def _order(run: Run, queries: Queries, candidates: pd.DataFrame) -> pd.DataFrame:
+    """Rerank the candidates of each query by the chosen measure, and say in the column ``reranker`` by which."""
+    if run.args.rerank or candidates.empty:
+        reranker = run.args.rerank or DEFAULT_RERANKER
+        return rerank(run, queries, candidates, reranker).assign(reranker=reranker)
+    beats = run.warehouse.lookup(BEAT_CHROMA, "track_id", queries.ids[0], queries.ids[-1], ["track_id", "n_beats"])
+    beats = beats.to_pandas().set_index("track_id")["n_beats"].reindex(queries.ids, fill_value=0)
+    is_short = (beats.to_numpy() < SHORT_QUERY_BEATS)[candidates["query"]]
+    parts = [
+        rerank(run, queries, part, reranker).assign(reranker=reranker)
+        for reranker, part in ((DEFAULT_RERANKER, candidates[~is_short]), (SHORT_RERANKER, candidates[is_short]))
+        if len(part)
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _report_missing(run: Run, models: Sequence[EmbeddingModel], missing: list[str]) -> None:

@@ -255,7 +255,7 @@ searches it beside the model that `train-cover-index` trains, and aligns the can
 - **Training**: `python -m reprise.jobs._shipped_models.fit_part_network`: a map in closed form, and a network by
   NT-Xent in {n_phases} phases of {steps} steps. Another machine or another version of a package gives other weights of
   about the same quality. The share of the map in the squared distance is {share}, chosen on thirty songs of POP909.
-- **Quality**: `make bench ONLY=bare` and its section in `tests/bench/RESULTS.md`.
+- **Quality**: measured by `make bench ONLY=bare`.
 - **Limits**: it was trained on composed popular music with four parts. It knows nothing of music without beats. A
   melody of less than a minute is often not found. Its distances are not calibrated, so a search with this model alone
   gives no probabilities.

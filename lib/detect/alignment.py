@@ -149,6 +149,9 @@ RERANKERS: Mapping[str, Callable[[Float32Array, Float32Array], Alignment]] = {
 """Alignment functions by name."""
 DEFAULT_RERANKER = "qmax"
 """The alignment function that separated versions from other tracks best on every dataset that was measured."""
+SHORT_QUERY_BEATS = 75
+SHORT_RERANKER = "dtw"
+"""Alignment of queries of fewer than 75 beats. Qmax prefers short candidates to the right one if the query is short."""
 
 
 def _align_best(

@@ -21,7 +21,7 @@ from reprise.lib import msd
 from reprise.lib.analysis.analyser import VERSION, analyse
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.audio import SAMPLE_RATE
-from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS
+from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS, SHORT_QUERY_BEATS, SHORT_RERANKER
 from reprise.lib.detect.chroma import beat_chroma
 from reprise.lib.detect.embeddings import load
 from reprise.lib.detect.learned import Learned
@@ -187,7 +187,7 @@ def _rank(distances: Float64Array, own: int) -> float:
 def _align(query: Float32Array, own: int, gallery: list[Float32Array], candidates: set[int]) -> float:
     if own not in candidates:
         return np.inf
-    align = RERANKERS[DEFAULT_RERANKER]
+    align = RERANKERS[SHORT_RERANKER if query.shape[1] < SHORT_QUERY_BEATS else DEFAULT_RERANKER]
     best = align(query, gallery[own]).distance
     return float(1 + sum(align(query, gallery[one]).distance < best for one in candidates - {own}))
 

@@ -14,7 +14,7 @@ import pytest
 from reprise.jobs import evaluate_covers, find_covers
 from reprise.jobs._detection.models import find_embedding
 from reprise.jobs._engine.warehouse import Warehouse
-from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS
+from reprise.lib.detect.alignment import DEFAULT_RERANKER, RERANKERS, SHORT_RERANKER
 from reprise.lib.detect.calibration import Calibration
 from reprise.lib.detect.embeddings import load
 from reprise.lib.detect.part_network import MIN_BEATS, PartNetwork, describe_shipped_model, read_shipped_model
@@ -229,6 +229,9 @@ def test_both_indexes_are_searched_and_a_short_track_finds_what_only_one_of_them
     assert set(matches(both, rows_of, short)["model_id"]) == {own}
     again = run_job(find_covers.main, "--rerank", "simple", "--candidates", 12, "--top", 10, *tracks)["counts"]
     assert (again["skipped"], again["searched"]) == (3, 0)
+    run_job(find_covers.main, "--candidates", 12, *tracks)
+    for query_id, reranker in zip(asked, (DEFAULT_RERANKER, DEFAULT_RERANKER, SHORT_RERANKER), strict=True):
+        assert_is_brute_force(both, rows_of, query_id, reranker, candidates=12, top=10)
     run_job(find_covers.main, *PLAIN, "--top", 4, *tracks)
     for query_id in asked:
         expected = expect_candidates(both, rows_of, query_id, 4)
