@@ -45,7 +45,7 @@ from reprise.lib.music.render.soundfont import Soundfont
 
 FOLDER = Path(__file__).resolve().parents[2] / "lib" / "detect" / "default"
 SEED = 77
-N_WORKS = 3_750
+N_WORKS = 4_368
 N_PAIRS = 96
 N_SONGS = 20
 N_SONGS_PER_BATCH = 14
@@ -80,7 +80,7 @@ PHASES = (
         1_500, 0.003, [(32, 192), (48, 192), (72, 192), (128, 192), (192, 256)], [0.1, 0.15, 0.2, 0.3, 0.25], 0.5, False
     ),
     Phase(750, 0.002, _WHOLE, [0.4, 0.2, 0.15, 0.15, 0.1], 0.8, False),
-    Phase(1_500, 0.0015, _WHOLE, [0.4, 0.15, 0.15, 0.2, 0.1], 0.8, True),
+    Phase(1_400, 0.0015, _WHOLE, [0.4, 0.15, 0.15, 0.2, 0.1], 0.8, True),
 )
 
 
