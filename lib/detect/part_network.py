@@ -33,7 +33,7 @@ from reprise.lib.detect.patches import PATCH_BEATS, raise_power
 from reprise.lib.errors import InputError
 
 MIN_BEATS = 12
-"""Least number of beats of a track. Music of 20 s has at least 16, unless its beginning or its end is silent."""
+"""Least number of beats of a track. Music of 20 s has at least 13, unless its beginning or its end is silent."""
 
 N_TRANSPOSITIONS = 12
 

@@ -15,6 +15,7 @@ from reprise.lib.detect.dictionary_lda import Dictionary, DictionaryLda
 from reprise.lib.detect.embeddings import EMBEDDINGS, Embedding, dump, load
 from reprise.lib.detect.learned import Learned
 from reprise.lib.detect.median_pca import MedianPatch, MedianPca
+from reprise.lib.detect.part_network import read_shipped_model
 from reprise.lib.detect.patches import HALF_PATCH_SIZE, patch_magnitudes
 from reprise.lib.errors import InputError
 
@@ -31,6 +32,8 @@ def make(kind: str) -> Embedding:
     if kind == "dictionary_lda":
         dictionary = Dictionary.fit(patch_magnitudes(CHROMAS[0]), n_components=4, n_words=8)
         return DictionaryLda.fit(dictionary, RNG.random((12, 8), dtype=np.float32), np.arange(12) // 4, 2)
+    if kind == "part_network":
+        return load(read_shipped_model())
     return Learned.fit(CHROMAS, np.arange(12) // 4, steps=1)
 
 
