@@ -19,7 +19,7 @@ from reprise.jobs._engine.console import print_grid
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._sql.duckdb_engine import DuckDB
 from reprise.lib.tastes.plots import draw_taste
-from reprise.lib.text import PITCH_CLASSES
+from reprise.lib.text import PITCH_CLASSES, make_printable
 
 _BAR_WIDTH = 20  # characters for 100 %
 _MAX_NAME_LENGTH = 100  # longer names are cut
@@ -89,11 +89,8 @@ def _explain_missing(run: Run) -> str:
 
 
 def _shorten(name: str) -> str:
-    """Cut a long name and replace its unprintable characters.
-
-    Names come from input files. For example, control characters in a name could move the terminal's cursor.
-    """
-    shown = "".join(c if c.isprintable() else "�" for c in name[: _MAX_NAME_LENGTH + 1])
+    """Cut a long name and replace its unprintable characters."""
+    shown = make_printable(name[: _MAX_NAME_LENGTH + 1])
     return shown if len(name) <= _MAX_NAME_LENGTH else shown[:_MAX_NAME_LENGTH] + "…"
 
 

@@ -17,6 +17,7 @@ from reprise.jobs._engine.console import print_grid
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._sql.duckdb_engine import DuckDB
 from reprise.lib.tables import LIBRARY_TRACKS, LIBRARY_VERSIONS
+from reprise.lib.text import format_time, make_printable
 
 _LIBRARY_SQL = """
 SELECT * FROM track_versions WHERE version_count > 1 ORDER BY group_id, NOT is_representative, track_id"""
@@ -97,8 +98,8 @@ def _show_track(run: Run, track: str) -> None:
     for row in pairs[: run.args.top]:
         grid.add_row(
             row["near_id"],
-            Text(_printable(row["title"])),
-            Text(_printable(row["artist_name"])),
+            Text(make_printable(row["title"] or "")),
+            Text(make_printable(row["artist_name"] or "")),
             "yes" if row["is_version"] else "",
             f"{row['probability']:.3f}",
             *("" if row[name] is None else f"{row[name]:.3f}" for name in ("alignment_distance", "melody_similarity")),
@@ -117,24 +118,18 @@ def _print_versions(rows: Rows, title: str) -> None:
         if group not in (None, row["group_id"]):
             grid.add_section()
         group = row["group_id"]
-        length_s = round(row["duration"] or 0)
         # Text, because rich would parse brackets in a title as markup
         grid.add_row(
             "*" if row["is_representative"] else "",
             row["track_id"],
-            Text(_printable(row["title"])),
-            Text(_printable(row["artist_name"])),
+            Text(make_printable(row["title"] or "")),
+            Text(make_printable(row["artist_name"] or "")),
             row["kind"] or "",
-            f"{length_s // 60}:{length_s % 60:02d}",
+            format_time(row["duration"] or 0),
             "" if row["probability"] is None else f"{row['probability']:.2f}",
         )
     print_grid(grid)
     print("*: stands for the work")
-
-
-def _printable(text: str | None) -> str:
-    """Replace unprintable characters: text of tags could move the terminal's cursor."""
-    return "".join(character if character.isprintable() else "�" for character in text or "")
 
 
 def main(argv: list[str] | None = None) -> int:

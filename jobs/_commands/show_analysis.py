@@ -32,7 +32,7 @@ from reprise.lib.analysis.chords import Chords, estimate_chords
 from reprise.lib.arrays import Float32Array
 from reprise.lib.errors import RepriseError
 from reprise.lib.files import printable_name
-from reprise.lib.text import PITCH_CLASSES, format_time
+from reprise.lib.text import PITCH_CLASSES, format_time, make_printable
 
 if TYPE_CHECKING:
     from reprise.jobs._engine.warehouse import Warehouse
@@ -223,9 +223,8 @@ def _array(analysis: Mapping[str, Any], name: str) -> Any:
 
 
 def _join(title: str | None, artist: str | None) -> str:
-    """Return title and artist on one line, without characters that cannot be printed."""
-    text = " – ".join(filter(None, (title, artist)))
-    return "".join(character if character.isprintable() else " " for character in text)
+    """Return title and artist on one line of printable text."""
+    return make_printable(" – ".join(filter(None, (title, artist))))
 
 
 def _plot(track: _Track, png: str) -> None:
