@@ -46,6 +46,7 @@ setup(
         "av",
         "delta-spark==4.4.0",
         "deltalake",
+        "demucs==4.1.0",
         "duckdb",
         "h5py",
         "isal",
