@@ -65,6 +65,7 @@ setup(
         "scipy",
         "soundfile",
         "soxr",
+        "tinysoundfont",
         "tinytag",
         "torch",
         "umap-learn",

@@ -44,7 +44,7 @@ ALLOWED = {
 }
 LATE = {
     "lib": {
-        *("av", "librosa", "tinytag", "torch", "tensorflow", "demucs", "ddsp", "matplotlib"),
+        *("av", "librosa", "tinysoundfont", "tinytag", "torch", "tensorflow", "demucs", "ddsp", "matplotlib"),
         *("umap", "xgboost"),
     }
 }

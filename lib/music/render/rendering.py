@@ -57,7 +57,7 @@ def render(song: Composition, *, soundfont: Soundfont | None = None) -> dict[str
             _play_notes(song, part, rows, loudness[rows], stems[part])
             drive = DRIVE.get(song.instruments[part].name)
             if drive:
-                stems[part] = _apply_amplifier(stems[part], drive)
+                stems[part] = apply_amplifier(stems[part], drive)
     balance_stems(stems, draw_mix_settings(song))
     lead = "voice" if song.instruments[LEAD_PART].name == "voice" else "lead"
     return dict(zip(("drums", "bass", "harmony", lead), stems, strict=True))
@@ -71,17 +71,42 @@ def _pan(position: Float64Array) -> Float32Array:
 
 def _play_drums(song: Composition, rows: Int64Array, loudness: Float64Array, out: Float32Array) -> None:
     notes, kit = song.notes, song.instruments[DRUM_PART].name
-    start = np.round(notes.start_s[rows] * SAMPLE_RATE).astype(np.int64)
-    velocity_index = np.abs(notes.velocity[rows][:, None] - np.array(_VELOCITIES)).argmin(axis=1)
-    stroke_variant = notes.cell[rows] // 2 % STROKE_VARIANTS
-    code = (notes.pitch[rows] * len(_VELOCITIES) + velocity_index) * STROKE_VARIANTS + stroke_variant
+    variant = notes.cell[rows] // 2 % STROKE_VARIANTS
+    play_drum_notes(kit, notes.start_s[rows], notes.pitch[rows], loudness, out, notes.velocity[rows], variant)
+
+
+def play_drum_notes(
+    kit: str,
+    start_s: Float64Array,
+    key: Int64Array,
+    loudness: Float64Array,
+    out: Float32Array,
+    velocity: Float64Array | None = None,
+    variant: Int64Array | None = None,
+) -> None:
+    """Add drum strokes to a stem (frames, 2) in place. Keys that the kit does not have are left out.
+
+    Parameters
+    ----------
+    kit
+        Key of KITS.
+    start_s, key, loudness
+        Strokes, (n,): time in s, General MIDI percussion key, amplitude from 0 to 1.
+    velocity, variant
+        Strength from 0 to 1, by default the loudness, and number of the variant of the stroke, by default in turn.
+    """
+    velocity = loudness if velocity is None else velocity
+    stroke_variant = np.arange(len(key)) % STROKE_VARIANTS if variant is None else variant
+    start = np.round(start_s * SAMPLE_RATE).astype(np.int64)
+    velocity_index = np.abs(velocity[:, None] - np.array(_VELOCITIES)).argmin(axis=1)
+    code = (key * len(_VELOCITIES) + velocity_index) * STROKE_VARIANTS + stroke_variant
     for unique_code in np.unique(code):
+        drum = DRUM_OF_KEY.get(int(unique_code // STROKE_VARIANTS // len(_VELOCITIES)))
+        if drum not in KITS[kit]:
+            continue
         played = np.flatnonzero(code == unique_code)
-        key = unique_code // STROKE_VARIANTS // len(_VELOCITIES)
-        velocity = unique_code // STROKE_VARIANTS % len(_VELOCITIES)
-        variant = unique_code % STROKE_VARIANTS
-        drum = DRUM_OF_KEY[int(key)]
-        stroke = play_stroke(kit, drum, _VELOCITIES[velocity], int(variant))
+        strength = _VELOCITIES[unique_code // STROKE_VARIANTS % len(_VELOCITIES)]
+        stroke = play_stroke(kit, drum, strength, int(unique_code % STROKE_VARIANTS))
         gain = loudness[played, None] * _pan(np.full(len(played), KITS[kit][drum].pan))
         add_notes(out, stroke, start[played], np.full(len(played), len(stroke)), gain.astype(np.float32), 1)
 
@@ -89,29 +114,75 @@ def _play_drums(song: Composition, rows: Int64Array, loudness: Float64Array, out
 def _play_notes(song: Composition, part: int, rows: Int64Array, loudness: Float64Array, out: Float32Array) -> None:
     notes, name = song.notes, song.instruments[part].name
     player_rng = make_generator(song.plan.seed, "player", song.track.artist * 4 + part)
-    size = float(np.exp(0.12 * np.clip(player_rng.standard_normal(), -1.4, 1.4)))
-    start = np.round(notes.start_s[rows] * SAMPLE_RATE).astype(np.int64)
-    held_samples = np.maximum(np.round(notes.duration_s[rows] * SAMPLE_RATE).astype(np.int64), 1)
     pitch = notes.pitch[rows]
-    velocity_index = np.abs(notes.velocity[rows][:, None] - np.array(_VELOCITIES)).argmin(axis=1)
     # compute the vowel from position and pitch, so that equal compositions have equal vowels
     variant = (notes.cell[rows] * 5 + pitch * 3) % tones.VARIANTS if name == "voice" else np.zeros_like(pitch)
-    sound = SOUNDS[name]
-    release_samples = max(int(sound.release_s * SAMPLE_RATE * 2), 1)
-    centre, spread = _PAN[part]
+    play_pitched_notes(
+        name,
+        notes.start_s[rows],
+        notes.duration_s[rows],
+        pitch,
+        loudness,
+        out,
+        size=float(np.exp(0.12 * np.clip(player_rng.standard_normal(), -1.4, 1.4))),
+        velocity=notes.velocity[rows],
+        variant=variant,
+        tuning_cents=song.track.tuning_cents,
+        pan=_PAN[part],
+        register=song.instruments[part].register,
+    )
+
+
+def play_pitched_notes(
+    name: str,
+    start_s: Float64Array,
+    duration_s: Float64Array,
+    pitch: Int64Array,
+    loudness: Float64Array,
+    out: Float32Array,
+    *,
+    size: float,
+    velocity: Float64Array | None = None,
+    variant: Int64Array | None = None,
+    tuning_cents: float = 0.0,
+    pan: tuple[float, float] = (0.0, 0.0),
+    register: int = 60,
+) -> None:
+    """Add notes of an instrument to a stem (frames, 2) in place.
+
+    Parameters
+    ----------
+    name
+        Key of SOUNDS.
+    start_s, duration_s, pitch, loudness
+        Notes, (n,): time and length in s, MIDI pitch, amplitude from 0 to 1.
+    size
+        Size of the singer or of the body, see `tones.play_note`.
+    velocity, variant
+        Strength from 0 to 1, by default the loudness, and number of the variant of the note, by default from its pitch.
+    pan, register
+        Pan position of the pitch ``register`` + 6, and its change per octave.
+    """
+    velocity = loudness if velocity is None else velocity
+    variant = pitch * 3 % tones.VARIANTS if variant is None else variant
+    start = np.round(start_s * SAMPLE_RATE).astype(np.int64)
+    held_samples = np.maximum(np.round(duration_s * SAMPLE_RATE).astype(np.int64), 1)
+    velocity_index = np.abs(velocity[:, None] - np.array(_VELOCITIES)).argmin(axis=1)
+    release_samples = max(int(SOUNDS[name].release_s * SAMPLE_RATE * 2), 1)
+    centre, spread = pan
     code = (pitch * len(_VELOCITIES) + velocity_index) * tones.VARIANTS + variant
     for unique_code in np.unique(code):
         played = np.flatnonzero(code == unique_code)
         midi_pitch = int(pitch[played[0]])
-        hz = 440.0 * 2 ** ((midi_pitch - 69 + song.track.tuning_cents / 100) / 12)
+        hz = 440.0 * 2 ** ((midi_pitch - 69 + tuning_cents / 100) / 12)
         length_s = min((int(held_samples[played].max()) + release_samples) / SAMPLE_RATE, _MAX_LENGTH_S)
         note = play_note(name, hz, _VELOCITIES[velocity_index[played[0]]], length_s, int(variant[played[0]]), size)
-        position = centre + spread * (midi_pitch - song.instruments[part].register - 6) / 12
+        position = centre + spread * (midi_pitch - register - 6) / 12
         gain = loudness[played, None] * _pan(np.full(len(played), np.clip(position, -0.9, 0.9)))
         add_notes(out, note, start[played], held_samples[played], gain.astype(np.float32), release_samples)
 
 
-def _apply_amplifier(stem: Float32Array, drive: float) -> Float32Array:
+def apply_amplifier(stem: Float32Array, drive: float) -> Float32Array:
     """Apply a guitar amplifier and its loudspeaker: distort the sum of the notes, cut low and high frequencies."""
     mono = stem[:, 0] + stem[:, 1]
     # players set the drive for their loud notes, so scale by the 90th percentile of the samples that are not silent

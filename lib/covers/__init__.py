@@ -1,0 +1,1 @@
+"""Covers: separation of songs into stems."""
