@@ -51,7 +51,6 @@ WALL_TO_CPU_RATIO = 4
 START_TIMEOUT_S = 120.0
 """Wall-clock limit for the start of a child, in seconds."""
 
-_MAX_SIGNAL_BYTES = 4 * (MAX_DURATION_S + 60) * SAMPLE_RATE
 _MAX_ANSWER_BYTES = 1 << 20
 _CHILD_CODE = (
     "import json,sys; sys.path[:]=json.loads(sys.argv[1]); from reprise.udfs.sandbox import serve; serve(sys.argv[2])"
@@ -59,6 +58,7 @@ _CHILD_CODE = (
 _RETRIED_FAULTS = frozenset({"crashed", "too_large"})
 """Kinds of faults that a memory leak from earlier files can cause. The file is then tried again in a new child."""
 
+_Task = Callable[[str, str, int, int], dict[str, Any]]
 _TASK = "reprise.udfs.sandbox:decode_in_child"
 
 
@@ -70,18 +70,25 @@ class Audio(NamedTuple):
     signal_path
         File with the samples, in the format of `reprise.lib.audio.decoding.decode`. It is deleted when the next file is
         decoded and when the sandbox is closed.
+    channel_count
+        Number of channels of the samples, 1 or 2.
     decoded, tags, sha256
         Properties of the audio, tags of the file, and SHA-256 of the file.
     """
 
     signal_path: Path
+    channel_count: int
     decoded: DecodedAudio
     tags: Tags
     sha256: str
 
     def open_signal(self) -> Float32Array:
-        """Memory-map the samples: float32 (n,). The array stays valid after the file is deleted."""
-        return np.memmap(self.signal_path, np.float32, "r")
+        """Memory-map the samples: float32 (n,) for mono, (n, 2) for stereo.
+
+        The array stays valid after the file is deleted.
+        """
+        samples = np.memmap(self.signal_path, np.float32, "r")
+        return samples if self.channel_count == 1 else samples.reshape(-1, self.channel_count)
 
 
 class Sandbox:
@@ -90,10 +97,11 @@ class Sandbox:
     Parameters
     ----------
     folder
-        Folder for the samples. It contains the samples of one file at a time, at most 2 GB for six hours of audio.
+        Folder for the samples. It contains the samples of one file at a time. Six hours of audio take 2 GB in mono at
+        22,050 Hz and 8 GB in stereo at 44,100 Hz.
     task
-        Function that the child calls for each file, as ``module:function``. Its arguments are the path of the audio
-        file and the path for the samples. Only tests set ``task``.
+        Function that the child calls for each file, as ``module:function``. Its arguments are those of
+        `decode_in_child`. Only tests set ``task``.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, task: str = _TASK) -> None:
@@ -119,8 +127,10 @@ class Sandbox:
         """Process id of the child; None while no child runs."""
         return self._child.pid if self._child else None
 
-    def decode(self, path: str | os.PathLike[str]) -> Audio:
+    def decode(self, path: str | os.PathLike[str], *, sample_rate: int = SAMPLE_RATE, channel_count: int = 1) -> Audio:
         """Read an audio file and return its hash, tags and samples.
+
+        The samples have the sample rate ``sample_rate`` in Hz, and one channel or two.
 
         Raises
         ------
@@ -135,11 +145,11 @@ class Sandbox:
         """
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-        answer = self._request(Path(path), size)
+        answer = self._request(Path(path), size, sample_rate, channel_count)
         if answer.get("kind") in _RETRIED_FAULTS and self._n_files > 1:
             # a memory leak from earlier files can be the cause: try the file again in a new child
             self._stop()
-            answer = self._request(Path(path), size)
+            answer = self._request(Path(path), size, sample_rate, channel_count)
         if "kind" in answer:
             self._delete_signal()
             raise InputError(answer["kind"], answer["message"])
@@ -147,9 +157,10 @@ class Sandbox:
             raise OSError(answer["errno"], answer["strerror"], str(self._signal_path))
         assert self._signal_path is not None  # noqa: S101 - set by _request
         tags = answer["tags"] | {"genre_tags": tuple(answer["tags"]["genre_tags"])}
-        return Audio(self._signal_path, DecodedAudio(**answer["decoded"]), Tags(**tags), answer["sha256"])
+        decoded = DecodedAudio(**answer["decoded"])
+        return Audio(self._signal_path, channel_count, decoded, Tags(**tags), answer["sha256"])
 
-    def _request(self, path: Path, size: int) -> dict[str, Any]:
+    def _request(self, path: Path, size: int, sample_rate: int, channel_count: int) -> dict[str, Any]:
         """Ask the child to read a file of ``size`` bytes and return its answer.
 
         If the child dies or takes too long, return an answer in the child's format that describes this fault.
@@ -161,7 +172,14 @@ class Sandbox:
         self._n_files += 1
         self._signal_path = self._folder / f"{child.pid}-{self._n_files}.f32"
         cpu_s = min(MAX_CPU_S, MIN_CPU_S + size // BYTES_PER_CPU_SECOND)
-        request = {"path": str(path.absolute()), "out": str(self._signal_path), "cpu_s": cpu_s}
+        request = {
+            "cpu_s": cpu_s,
+            "max_bytes": 4 * channel_count * (MAX_DURATION_S + 60) * sample_rate,
+            "path": str(path.absolute()),
+            "out": str(self._signal_path),
+            "sample_rate": sample_rate,
+            "channel_count": channel_count,
+        }
         name = printable_name(path)
         try:
             assert child.stdin is not None  # noqa: S101 - a pipe
@@ -234,17 +252,19 @@ def sandbox() -> Sandbox:
     return Sandbox(os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")[0])
 
 
-def open_audio(path: Path, sha256: str) -> tuple[Audio, Float32Array]:
+def open_audio(
+    path: Path, sha256: str, *, sample_rate: int = SAMPLE_RATE, channel_count: int = 1
+) -> tuple[Audio, Float32Array]:
     """Read an audio file in the sandbox of this process; return its properties and its memory-mapped samples.
 
-    The samples are float32 (n,), mono, 22,050 Hz.
+    The samples are float32, (n,) for mono and (n, 2) for stereo.
 
     Raises
     ------
     InputError
         The errors of `Sandbox.decode`; ``changed`` also if the checksum of the content is not ``sha256``.
     """
-    audio = sandbox().decode(path)
+    audio = sandbox().decode(path, sample_rate=sample_rate, channel_count=channel_count)
     signal = audio.open_signal()
     audio.signal_path.unlink()  # the mapping stays valid, and no file remains on the disk if the worker is killed
     if audio.sha256 != sha256:
@@ -281,17 +301,19 @@ def _read_line(child: subprocess.Popen[bytes], timeout_s: float) -> dict[str, An
     return answer
 
 
-def decode_in_child(path: str, out: str) -> dict[str, Any]:
+def decode_in_child(path: str, out: str, sample_rate: int, channel_count: int) -> dict[str, Any]:
     """Hash a file, read its tags, and write its samples to ``out``. This is the default task of the child.
+
+    See `reprise.lib.audio.decoding.decode` for ``sample_rate`` and ``channel_count``.
 
     Returns
     -------
     dict
-        The fields of `Audio` except ``signal_path``, as JSON values.
+        ``decoded``, ``tags`` and ``sha256`` of `Audio`, as JSON values.
     """
     before = _file_version(path)
     sha256 = sha256_of(path)
-    tags, decoded = read_tags(path), decode(path, out)
+    tags, decoded = read_tags(path), decode(path, out, sample_rate=sample_rate, channel_count=channel_count)
     if _file_version(path) != before:
         raise InputError("changed", f"{printable_name(path)} changed while it was read: run again when it is complete")
     return {"sha256": sha256, "tags": asdict(tags), "decoded": asdict(decoded)}
@@ -313,13 +335,9 @@ def serve(task: str) -> None:
     os.dup2(devnull, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles SIGINT and then ends the child
     module, function = task.split(":")
-    work: Callable[[str, str], dict[str, Any]] = getattr(importlib.import_module(module), function)
-    for limited, maximum in (
-        (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
-        (resource.RLIMIT_FSIZE, _MAX_SIGNAL_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _set_limit(limited, maximum)
+    work: _Task = getattr(importlib.import_module(module), function)
+    _set_limit(resource.RLIMIT_AS, MAX_MEMORY_BYTES)
+    _set_limit(resource.RLIMIT_CORE, 0)
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests, lines), daemon=True).start()
     _send(answers, {"ready": True})
@@ -328,14 +346,15 @@ def serve(task: str) -> None:
         request = json.loads(lines.get())
         used = resource.getrusage(resource.RUSAGE_SELF)
         _set_limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + request["cpu_s"])
-        _send(answers, _run_task(work, request["path"], request["out"]))
+        _set_limit(resource.RLIMIT_FSIZE, request["max_bytes"])
+        _send(answers, _run_task(work, request))
 
 
-def _run_task(work: Callable[[str, str], dict[str, Any]], path: str, out: str) -> dict[str, Any]:
+def _run_task(work: _Task, request: dict[str, Any]) -> dict[str, Any]:
     """Call ``work`` and return its result. If it fails, return the fault of the file or the error of the machine."""
-    name = printable_name(path)
+    name = printable_name(request["path"])
     try:
-        return work(path, out)
+        return work(request["path"], request["out"], request["sample_rate"], request["channel_count"])
     except InputError as error:
         return _fault(error.kind, error.message)
     except MemoryError:
@@ -343,7 +362,7 @@ def _run_task(work: Callable[[str, str], dict[str, Any]], path: str, out: str) -
         return _fault("too_large", f"{name} needs more than {limit} to be decoded: replace or remove it")
     except OSError as error:
         if error.errno == errno.EFBIG:
-            limit = f"{_MAX_SIGNAL_BYTES / 1e9:.1f} GB"
+            limit = f"{request['max_bytes'] / 1e9:.1f} GB"
             return _fault("too_large", f"{name} decodes to more than {limit}, the most allowed: split or remove it")
         return {"errno": error.errno or errno.EIO, "strerror": error.strerror or str(error)}
     except Exception as error:

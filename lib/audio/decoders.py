@@ -6,7 +6,7 @@ few of them: FFmpeg runs only the demuxer of the recognised format, and `open_py
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,8 +39,31 @@ _PCM_CODECS = ("pcm_", "adpcm_")
 _CODEC_NAMES = {"mpeg_layer_iii": "mp3", "mpeg_layer_ii": "mp2", "mp3float": "mp3", "mp2float": "mp2"}
 
 
+_HALF_POWER = 0.5**0.5
+_STEREO_GAINS = {
+    "FL": (1.0, 0.0),
+    "FR": (0.0, 1.0),
+    "FLC": (1.0, 0.0),
+    "FRC": (0.0, 1.0),
+    "FC": (_HALF_POWER, _HALF_POWER),
+    "LFE": (0.0, 0.0),
+    "BL": (_HALF_POWER, 0.0),
+    "BR": (0.0, _HALF_POWER),
+    "SL": (_HALF_POWER, 0.0),
+    "SR": (0.0, _HALF_POWER),
+    "BC": (0.5, 0.5),
+}
+"""Gains of a channel in the left and the right channel of a stereo downmix, by FFmpeg's name of the channel.
+
+Source: ITU-R BS.775-4, annex 4, for 5.1 channels. The other gains are FFmpeg's.
+"""
+
+
 class IncompleteDecodeError(Exception):
-    """libsndfile cannot open the file, or it stopped before the end. Decode the file with FFmpeg instead."""
+    """libsndfile cannot decode the file as needed. Decode the file with FFmpeg instead.
+
+    It cannot open the file, it stopped before the end, or the file has channels whose positions it does not report.
+    """
 
 
 class DecodedStream(NamedTuple):
@@ -51,7 +74,7 @@ class DecodedStream(NamedTuple):
     codec, sample_rate, channel_count, declared_duration_s
         As in `reprise.lib.audio.decoding.DecodedAudio`.
     blocks
-        Iterator over blocks of mono samples, float32 of shape (n,). A mono sample is the mean of the channels. If
+        Iterator over blocks of samples, float32 of shape (n,) for mono and (n, 2) for stereo, see `stereo_gains`. If
         libsndfile fails while it decodes the file or stops early, the iterator raises `IncompleteDecodeError`.
     """
 
@@ -62,19 +85,22 @@ class DecodedStream(NamedTuple):
     blocks: Iterator[Float32Array]
 
 
-def open_soundfile(file: FileIO, header: Header) -> DecodedStream:
-    """Open a file with libsndfile.
+def open_soundfile(file: FileIO, header: Header, *, channel_count: int) -> DecodedStream:
+    """Open a file with libsndfile, to be decoded to 1 or 2 channels.
 
     Raises
     ------
     IncompleteDecodeError
-        When libsndfile cannot open the file.
+        When libsndfile cannot open the file, or when the file has more than two channels, which are to become two.
     """
     file.seek(0)
     try:
         opened = soundfile.SoundFile(file.fileno(), closefd=False)
     except soundfile.SoundFileError as error:
         raise IncompleteDecodeError from error
+    if opened.channels > channel_count > 1:
+        opened.close()
+        raise IncompleteDecodeError
     declared = header.declared_duration_s
     if header.format == "ogg" and not header.is_cut and opened.frames != _UNKNOWN_FRAMES:
         declared = opened.frames / opened.samplerate
@@ -84,18 +110,23 @@ def open_soundfile(file: FileIO, header: Header) -> DecodedStream:
         sample_rate=opened.samplerate,
         channel_count=opened.channels,
         declared_duration_s=declared,
-        blocks=_soundfile_blocks(opened, file, header),
+        blocks=_soundfile_blocks(opened, file, header, channel_count),
     )
 
 
-def _soundfile_blocks(opened: soundfile.SoundFile, file: FileIO, header: Header) -> Iterator[Float32Array]:
+def _soundfile_blocks(
+    opened: soundfile.SoundFile, file: FileIO, header: Header, channel_count: int
+) -> Iterator[Float32Array]:
     with opened:
         buffer = np.empty((_BLOCK_FRAMES, opened.channels), np.float32)
         # for two channels the product equals the mean, in 1/30 of the time
         weights = np.full(opened.channels, 1 / opened.channels, np.float32)
         try:
             while len(block := opened.read(out=buffer)):
-                yield block[:, 0].copy() if opened.channels == 1 else block @ weights
+                if opened.channels == channel_count:
+                    yield block[:, 0].copy() if channel_count == 1 else block.copy()
+                else:
+                    yield block @ weights if channel_count == 1 else np.repeat(block, 2, axis=1)
         except soundfile.SoundFileError as error:
             raise IncompleteDecodeError from error
         # libsndfile reads PCM up to the length in the header; the bytes after the PCM data belong to other chunks. In
@@ -107,10 +138,11 @@ def _soundfile_blocks(opened: soundfile.SoundFile, file: FileIO, header: Header)
             raise IncompleteDecodeError
 
 
-def open_pyav(file: FileIO, header: Header, name: str) -> DecodedStream:
-    """Open a file with FFmpeg. Packets that fail to decode are skipped, as in audio players.
+def open_pyav(file: FileIO, header: Header, name: str, *, channel_count: int) -> DecodedStream:
+    """Open a file with FFmpeg, to be decoded to 1 or 2 channels.
 
-    The audio ends where the sample rate changes or where the container is damaged.
+    Packets that fail to decode are skipped, as in audio players. The audio ends where the sample rate changes or where
+    the container is damaged.
 
     Raises
     ------
@@ -154,7 +186,7 @@ def open_pyav(file: FileIO, header: Header, name: str) -> DecodedStream:
         sample_rate=first.sample_rate,
         channel_count=len(first.layout.channels),
         declared_duration_s=declared,
-        blocks=_pyav_blocks(chain([first], frames), first.sample_rate),
+        blocks=_pyav_blocks(chain([first], frames), first.sample_rate, channel_count),
     )
 
 
@@ -178,13 +210,13 @@ def _pyav_frames(container: "InputContainer", stream: "AudioStream") -> "Iterato
             yield from frames
 
 
-def _pyav_blocks(frames: "Iterator[AudioFrame]", sample_rate: int) -> Iterator[Float32Array]:
+def _pyav_blocks(frames: "Iterator[AudioFrame]", sample_rate: int, channel_count: int) -> Iterator[Float32Array]:
     pending: list[Float32Array] = []
     n_pending = 0
     for frame in frames:
         if frame.sample_rate != sample_rate:
             break
-        pending.append(_mix_to_mono(frame))
+        pending.append(_mix_to_mono(frame) if channel_count == 1 else _mix_to_stereo(frame))
         n_pending += len(pending[-1])
         if n_pending >= _BLOCK_FRAMES:
             yield np.concatenate(pending)
@@ -195,10 +227,44 @@ def _pyav_blocks(frames: "Iterator[AudioFrame]", sample_rate: int) -> Iterator[F
 
 def _mix_to_mono(frame: "AudioFrame") -> Float32Array:
     """Average the channels of a frame to float32 of shape (n,). Integer samples are scaled to the range -1 to 1."""
-    values: npt.NDArray[Any] = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, len(frame.layout.channels)).T
+    values = _read_channels(frame)
     mean: Float32Array = values.mean(axis=0, dtype=np.float32)
-    if values.dtype.kind != "f":
-        mean /= np.float32(2.0 ** (8 * values.dtype.itemsize - 1))
-    return mean - np.float32(1) if values.dtype.kind == "u" else mean
+    return _scale(mean, values.dtype)
+
+
+def _mix_to_stereo(frame: "AudioFrame") -> Float32Array:
+    """Mix the channels of a frame to float32 of shape (n, 2). Integer samples are scaled to the range -1 to 1."""
+    values = _read_channels(frame)
+    gains = stereo_gains([channel.name for channel in frame.layout.channels])
+    scaled = _scale(values.astype(np.float32), values.dtype)
+    return np.ascontiguousarray(scaled.T) if len(scaled) == 2 else scaled.T @ gains
+
+
+def stereo_gains(channel_names: Sequence[str]) -> Float32Array:
+    """Return the gains of a stereo downmix, shape (channels, 2), for FFmpeg's names of the channels.
+
+    One channel is copied to both sides; two channels are kept. More channels are mixed by the gains of ITU-R BS.775,
+    which leave out the low-frequency channel, divided by their sum on one side, so that the mix does not exceed full
+    scale. If the position of a channel is unknown, both sides are the mean of all channels.
+    """
+    n_channels = len(channel_names)
+    if n_channels == 2:
+        return np.eye(2, dtype=np.float32)
+    if n_channels == 1 or not _STEREO_GAINS.keys() >= set(channel_names):
+        return np.full((n_channels, 2), 1 / n_channels, np.float32)
+    gains = np.array([_STEREO_GAINS[name] for name in channel_names], np.float32)
+    gains /= gains.sum(axis=0).max()
+    return gains
+
+
+def _read_channels(frame: "AudioFrame") -> npt.NDArray[Any]:
+    """Return the samples of a frame in the frame's dtype, shape (channels, n)."""
+    values: npt.NDArray[Any] = frame.to_ndarray()
+    return values if frame.format.is_planar else values.reshape(-1, len(frame.layout.channels)).T
+
+
+def _scale(values: Float32Array, dtype: np.dtype[Any]) -> Float32Array:
+    """Scale samples that were integers of this dtype to the range -1 to 1. Floats remain as they are."""
+    if dtype.kind != "f":
+        values /= np.float32(2.0 ** (8 * dtype.itemsize - 1))
+    return values - np.float32(1) if dtype.kind == "u" else values

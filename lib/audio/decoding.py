@@ -1,4 +1,4 @@
-"""Decode any supported audio file to mono float32 samples at 22,050 Hz, the input of every audio analysis.
+"""Decode any supported audio file to float32 samples: mono at 22,050 Hz for every analysis, or another rate, or stereo.
 
 libsndfile decodes most files. FFmpeg decodes the files that libsndfile cannot open or cannot read to the end, e.g. AAC,
 ALAC, a FLAC file with a damaged frame, or two MP3 files joined into one. A hostile file can crash a decoder. Therefore
@@ -8,6 +8,7 @@ decode files of unknown origin in a separate process (`reprise.udfs.sandbox`).
 import contextlib
 import os
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -79,19 +80,31 @@ class DecodedAudio:
     length_status: str
 
 
-def decode(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> DecodedAudio:
-    """Decode an audio file to mono at `SAMPLE_RATE`. The format is recognised by the content of the file.
+def decode(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    channel_count: int = 1,
+) -> DecodedAudio:
+    """Decode an audio file to mono or stereo. The format is recognised by the content of the file.
 
-    For WAV, FLAC and Ogg files, the samples equal those of ``librosa.load(path)`` within 1e-6. Memory use does not grow
-    with the length of the audio.
+    For WAV, FLAC and Ogg files of one or two channels, the samples equal those of ``librosa.load(path, sr=sample_rate,
+    mono=channel_count == 1)`` within 1e-6. Memory use does not grow with the length of the audio.
 
     Parameters
     ----------
     path
         Audio file.
     out
-        File to write: float32 samples in native byte order, without a header. After an error, the file can be
-        incomplete.
+        File to write: float32 samples in native byte order, without a header, in frames of ``channel_count`` samples.
+        The number of frames is the file's, times ``sample_rate`` / (the file's sample rate), rounded up. After an
+        error, the file can be incomplete.
+    sample_rate
+        Sample rate of the output in Hz.
+    channel_count
+        1 for mono, the mean of the file's channels, or 2 for stereo. The two channels of a mono file are equal. For
+        files of more channels, see `reprise.lib.audio.decoders.stereo_gains`.
 
     Raises
     ------
@@ -109,14 +122,28 @@ def decode(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Decoded
         file = opened.raw
         assert isinstance(file, FileIO)  # noqa: S101 - narrows the type
         header = read_header(file, name)
+        write = partial(
+            _write_samples,
+            header=header,
+            file=file,
+            name=name,
+            out=Path(out),
+            out_rate=sample_rate,
+            width=channel_count,
+        )
         if header.format in LIBSNDFILE_FORMATS:
             with contextlib.suppress(IncompleteDecodeError):
-                return _write_samples(open_soundfile(file, header), header, file, Path(out), name)
-        return _write_samples(open_pyav(file, header, name), header, file, Path(out), name)
+                return write(open_soundfile(file, header, channel_count=channel_count))
+        return write(open_pyav(file, header, name, channel_count=channel_count))
 
 
-def _write_samples(stream: DecodedStream, header: Header, file: FileIO, out: Path, name: str) -> DecodedAudio:
-    """Resample a decoded stream and write it to ``out``. Raise InputError as soon as the stream exceeds a limit."""
+def _write_samples(
+    stream: DecodedStream, *, header: Header, file: FileIO, name: str, out: Path, out_rate: int, width: int
+) -> DecodedAudio:
+    """Resample a decoded stream of ``width`` channels to ``out_rate`` and write it to ``out``.
+
+    Raise InputError as soon as the stream exceeds a limit.
+    """
     rate, declared = stream.sample_rate, stream.declared_duration_s
     if not 1 <= stream.channel_count <= MAX_CHANNELS:
         count = stream.channel_count
@@ -130,7 +157,7 @@ def _write_samples(stream: DecodedStream, header: Header, file: FileIO, out: Pat
         _check_length(declared or 0.0, f"{name} declares")
     n_frames, size = 0, os.fstat(file.fileno()).st_size
     with out.open("wb") as samples:
-        resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        resampler = soxr.ResampleStream(rate, out_rate, width, dtype="float32", quality="HQ")
         for block in stream.blocks:
             n_frames += len(block)
             _check_length(n_frames / rate, f"{name} decodes to")
@@ -141,11 +168,12 @@ def _write_samples(stream: DecodedStream, header: Header, file: FileIO, out: Pat
             if not np.abs(block).max(initial=0.0) <= MAX_AMPLITUDE:  # the negated comparison also catches NaN
                 fault = f"contains samples that are NaN, infinite or over {MAX_AMPLITUDE:.0e}"
                 raise InputError("bad_samples", f"{name} {fault}: export it again")
-            samples.write((block if rate == SAMPLE_RATE else resampler.resample_chunk(block)).data)
-        if n_frames and rate != SAMPLE_RATE:
-            samples.write(resampler.resample_chunk(np.empty(0, np.float32), last=True).data)
+            samples.write((block if rate == out_rate else resampler.resample_chunk(block)).data)
+        if n_frames and rate != out_rate:
+            rest = np.empty((0, width) if width > 1 else 0, np.float32)
+            samples.write(resampler.resample_chunk(rest, last=True).data)
         # the resampler can return one sample more or fewer than librosa
-        samples.truncate(4 * int(np.ceil(n_frames * (float(SAMPLE_RATE) / rate))))
+        samples.truncate(4 * width * int(np.ceil(n_frames * (float(out_rate) / rate))))
     duration = n_frames / rate
     status = _length_status(duration, declared, is_cut=header.is_cut)
     if status == "shorter" and duration < MIN_KEPT_S:

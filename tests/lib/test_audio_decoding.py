@@ -13,6 +13,7 @@ import soundfile
 
 from reprise.lib.arrays import Float32Array
 from reprise.lib.audio import SAMPLE_RATE, decoding
+from reprise.lib.audio.decoders import stereo_gains
 from reprise.lib.audio.decoding import DecodedAudio, decode
 from reprise.lib.errors import InputError
 
@@ -32,13 +33,14 @@ def make_sound(seconds: float, rate: int = RATE, channels: int = 2) -> Float32Ar
 
 
 def encode(path: Path, codec: str, container: str, signal: Float32Array, **options: str) -> Path:
-    """Write ``signal`` with FFmpeg."""
+    """Write ``signal``, mono or stereo, with FFmpeg."""
+    layout = "stereo" if signal.shape[1] == 2 else "mono"
     with av.open(path, "w", format=container, options=options) as out:
-        stream = out.add_stream(codec, rate=RATE, layout="stereo")
+        stream = out.add_stream(codec, rate=RATE, layout=layout)
         assert isinstance(stream, av.AudioStream)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(signal.T), format="fltp", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(signal.T), format="fltp", layout=layout)
         frame.sample_rate, frame.pts = RATE, 0
-        resampler = av.AudioResampler(stream.format, "stereo", RATE, frame_size=stream.codec_context.frame_size)
+        resampler = av.AudioResampler(stream.format, layout, RATE, frame_size=stream.codec_context.frame_size)
         for part in (*resampler.resample(frame), *resampler.resample(None), None):
             out.mux(stream.encode(part))
     return path
@@ -63,6 +65,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def decode_file(path: Path, folder: Path) -> tuple[DecodedAudio, Float32Array]:
     facts = decode(path, folder / "signal.f32")
     return facts, np.fromfile(folder / "signal.f32", np.float32)
+
+
+def decode_stereo(path: Path, folder: Path, sample_rate: int = RATE) -> tuple[DecodedAudio, Float32Array]:
+    facts = decode(path, folder / "stereo.f32", sample_rate=sample_rate, channel_count=2)
+    return facts, np.fromfile(folder / "stereo.f32", np.float32).reshape(-1, 2)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +122,97 @@ def test_decoded_signal_equals_the_encoded_signal(clips: dict[str, Path], tmp_pa
     assert np.std(shifted[best]) == pytest.approx(np.std(expected[middle]), rel=0.1)  # LAME lowers the level slightly
     codecs = {"wav": "pcm_16", "aiff": "pcm_16", "ogg": "vorbis", "m4a": "aac", "alac.m4a": "alac", "bare.mp3": "mp3"}
     assert facts.codec == codecs.get(name, name)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "rate", "channels"),
+    [
+        *(("wav", "PCM_16", 8_000, 1), ("wav", "FLOAT", 44_100, 2), ("wav", "PCM_24", 96_000, 2)),
+        *(("flac", "PCM_16", 44_100, 1), ("flac", "PCM_24", 192_000, 2), ("aiff", "FLOAT", 44_099, 2)),
+        *(("ogg", "VORBIS", 44_100, 2), ("ogg", "OPUS", 48_000, 2), ("mp3", None, 44_100, 2)),
+    ],
+)
+def test_stereo_samples_equal_librosa(
+    tmp_path: Path, suffix: str, subtype: str | None, rate: int, channels: int
+) -> None:
+    path = tmp_path / f"clip.{suffix}"
+    soundfile.write(path, make_sound(4.7, rate, channels), rate, subtype=subtype)
+    facts, signal = decode_stereo(path, tmp_path)
+    expected, _ = librosa.load(path, sr=RATE, mono=False)
+    np.testing.assert_allclose(signal.T, np.broadcast_to(expected, (2, len(signal))), rtol=0, atol=1e-6)
+    assert (facts.sample_rate, facts.channel_count, facts.length_status) == (rate, channels, "ok")
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "bare.mp3"])
+@pytest.mark.parametrize("sample_rate", [RATE, SAMPLE_RATE])
+def test_mean_of_the_stereo_channels_is_the_mono_signal(
+    clips: dict[str, Path], tmp_path: Path, name: str, sample_rate: int
+) -> None:
+    """Also for the formats that FFmpeg decodes. Each channel is its own, and in its place."""
+    facts, signal = decode_stereo(clips[name], tmp_path, sample_rate)
+    assert facts == decode(clips[name], tmp_path / "mono.f32", sample_rate=sample_rate)
+    np.testing.assert_allclose(signal.mean(axis=1), np.fromfile(tmp_path / "mono.f32", np.float32), rtol=0, atol=1e-6)
+    # the right channel's sweep begins 50 Hz above the left's
+    spectra = np.abs(np.fft.rfft(signal[: sample_rate // 4] * np.hanning(sample_rate // 4)[:, None], axis=0))
+    assert spectra[:, 1].argmax() > spectra[:, 0].argmax()
+
+
+def test_mono_becomes_two_equal_channels(tmp_path: Path) -> None:
+    sound = make_sound(2.0, channels=1)
+    soundfile.write(tmp_path / "mono.wav", sound, RATE, subtype="FLOAT")
+    signal = decode_stereo(tmp_path / "mono.wav", tmp_path)[1]
+    np.testing.assert_array_equal(signal, np.repeat(sound, 2, axis=1))
+    signal = decode_stereo(encode(tmp_path / "mono.m4a", "alac", "ipod", sound), tmp_path)[1]
+    np.testing.assert_array_equal(signal[:, 0], signal[:, 1])
+    np.testing.assert_allclose(signal[:, 0], sound[:, 0], rtol=0, atol=1e-4)
+
+
+SURROUND = {
+    "5.1.flac": ("FLAC", "PCM_24", 6, True),
+    "5.1.wav": ("WAVEX", "PCM_24", 6, True),
+    "5.1.ogg": ("OGG", "VORBIS", 6, True),
+    "3.0.flac": ("FLAC", "PCM_16", 3, True),
+    "7.1.flac": ("FLAC", "PCM_16", 8, True),
+    "unknown.wav": ("WAV", "FLOAT", 6, False),
+}
+
+
+@pytest.mark.parametrize("name", SURROUND)
+def test_downmix_to_stereo(tmp_path: Path, name: str) -> None:
+    container, subtype, channels, is_known = SURROUND[name]
+    sound = make_sound(2.0, channels=channels)
+    soundfile.write(tmp_path / name, sound, RATE, format=container, subtype=subtype)
+    facts, signal = decode_stereo(tmp_path / name, tmp_path)
+    assert (facts.channel_count, facts.length_status, len(signal)) == (channels, "ok", len(sound))
+    expected = np.repeat(sound.mean(axis=1, keepdims=True), 2, axis=1)
+    if is_known:
+        with av.open(tmp_path / name) as opened:
+            mixer = av.AudioResampler("flt", "stereo", RATE)
+            parts = [part.to_ndarray() for frame in opened.decode(audio=0) for part in mixer.resample(frame)]
+        # FFmpeg's gains add up to more than 1: two sides and half the power of each other channel
+        expected = np.concatenate(parts, axis=1).reshape(-1, 2) / (1 + 0.5**0.5 * {3: 1, 6: 2, 8: 3}[channels])
+    np.testing.assert_allclose(signal, expected, rtol=0, atol=1e-5)
+    assert np.std(signal[:, 0] - signal[:, 1]) > 0.05 if is_known else (signal[:, 0] == signal[:, 1]).all()
+
+
+def test_gains_of_the_downmix() -> None:
+    for names in (["FL", "FR", "FC", "LFE", "BL", "BR"], ["FL", "FR", "FC", "LFE", "SL", "SR"]):
+        gains = stereo_gains(names)
+        np.testing.assert_allclose(gains[:, 0], np.array([1, 0, 0.5**0.5, 0, 0.5**0.5, 0]) / (1 + 2**0.5), rtol=1e-6)
+        np.testing.assert_array_equal(gains[:, 1], gains[[1, 0, 2, 3, 5, 4], 0])
+    np.testing.assert_array_equal(stereo_gains(["NONE"] * 5), np.full((5, 2), 0.2, np.float32))
+    np.testing.assert_array_equal(stereo_gains(["FL", "FR"]), np.eye(2))
+    np.testing.assert_array_equal(stereo_gains(["FC"]), [[1, 1]])
+    np.testing.assert_array_equal(stereo_gains(["LFE"]), [[1, 1]])
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 96_000])
+@pytest.mark.parametrize("n_frames", [1, 2, 999, 65_537])
+def test_stereo_has_the_exact_length(tmp_path: Path, rate: int, n_frames: int) -> None:
+    soundfile.write(tmp_path / "few.wav", np.full((n_frames, 2), 0.5), rate)
+    facts, signal = decode_stereo(tmp_path / "few.wav", tmp_path)
+    assert len(signal) == -(-n_frames * RATE // rate)
+    assert facts.duration_s == n_frames / rate
 
 
 def test_file_name_does_not_determine_the_format(clips: dict[str, Path], tmp_path: Path) -> None:
@@ -237,12 +335,15 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], str]] = {
 }
 
 
+@pytest.mark.parametrize("decode_as", [decode_file, decode_stereo])
 @pytest.mark.parametrize("case", FAULTS)
-def test_unusable_files_are_rejected(tmp_path: Path, case: str) -> None:
+def test_unusable_files_are_rejected(
+    tmp_path: Path, case: str, decode_as: Callable[[Path, Path], tuple[DecodedAudio, Float32Array]]
+) -> None:
     make, kind = FAULTS[case]
     path = make(tmp_path)
     with pytest.raises(InputError) as caught:
-        decode_file(path, tmp_path)
+        decode_as(path, tmp_path)
     assert caught.value.kind in {kind, "no_audio"} if kind == "damaged" else caught.value.kind == kind
     assert path.name in str(caught.value)
     assert str(caught.value).isprintable()

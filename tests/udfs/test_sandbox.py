@@ -28,7 +28,7 @@ import os, signal, sys, time
 from pathlib import Path
 from reprise.udfs.sandbox import decode_in_child
 
-def faulty(path, out):
+def faulty(path, out, sample_rate, channel_count):
     """Read a file as the sandbox does, after a fault that the name of the file selects."""
     what = Path(path).name.split(".")[0]
     seen = Path(path).with_name("seen")
@@ -55,7 +55,7 @@ def faulty(path, out):
             file.truncate(100 << 30)
     if what == "full":
         raise OSError(28, "No space left on device")
-    return decode_in_child(path, out)
+    return decode_in_child(path, out, sample_rate, channel_count)
 '''
 
 
@@ -108,6 +108,17 @@ def test_result_equals_decoding_in_this_process(tone: Path, tmp_path: Path) -> N
     digest = subprocess.run(["sha256sum", tone], check=True, capture_output=True, text=True).stdout.split()[0]
     assert audio.sha256 == digest
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+    assert audio.channel_count == 1
+
+
+def test_stereo_at_another_sample_rate(tmp_path: Path) -> None:
+    sound = np.random.default_rng(3).uniform(-1, 1, (30_000, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "noise.wav", sound, 44_100, subtype="FLOAT")
+    with Sandbox(tmp_path) as box:
+        signal_ = box.decode(tmp_path / "noise.wav", sample_rate=44_100, channel_count=2).open_signal()
+        np.testing.assert_array_equal(signal_, sound)
+        assert box.decode(tmp_path / "noise.wav").open_signal().shape == (15_000,)
+        assert box.decode(tmp_path / "noise.wav", sample_rate=48_000).open_signal().shape == (32_654,)
 
 
 def test_file_name_that_is_not_utf_8(tone: Path, tmp_path: Path) -> None:
@@ -214,7 +225,11 @@ def test_limits_of_the_child(box: Sandbox, tone: Path) -> None:
     assert resource.prlimit(box.pid, resource.RLIMIT_CORE)[0] == 0
     assert sandbox.MIN_CPU_S <= resource.prlimit(box.pid, resource.RLIMIT_CPU)[0] <= sandbox.MIN_CPU_S + 5
     # six hours of audio fit
-    assert resource.prlimit(box.pid, resource.RLIMIT_FSIZE)[0] > 6 * 3600 * 22_050 * 4
+    assert 2e9 > resource.prlimit(box.pid, resource.RLIMIT_FSIZE)[0] > 6 * 3600 * 22_050 * 4
+    box.decode(tone, sample_rate=44_100, channel_count=2)
+    assert 8e9 > resource.prlimit(box.pid, resource.RLIMIT_FSIZE)[0] > 6 * 3600 * 44_100 * 2 * 4
+    box.decode(tone)
+    assert resource.prlimit(box.pid, resource.RLIMIT_FSIZE)[0] < 2e9
     maps = Path(f"/proc/{box.pid}/maps").read_text()
     for heavy in ("pyspark", "pandas", "pyarrow", "librosa", "numba", "libtorch"):
         assert heavy not in maps
@@ -233,7 +248,7 @@ box.decode(sys.argv[3])
 def test_child_ends_with_its_parent(tone: Path, tmp_path: Path, task: str) -> None:
     for waits in (named(tone, "hang"), named(tone, "spin")):
         arguments = [sys.executable, "-c", PARENT, str(tmp_path), str(tone), str(waits)]
-        environment = os.environ | {"PYTHONPATH": str(tmp_path / "modules")}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "modules"), *sys.path])}
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as parent:
             assert parent.stdout is not None
             child = int(parent.stdout.readline())
