@@ -1,9 +1,15 @@
-"""Open and read untrusted files. FIFOs and devices are rejected, so a call does not wait for another process."""
+"""Open and read untrusted files, and write files atomically.
+
+FIFOs and devices are rejected, so a call does not wait for another process.
+"""
 
 import hashlib
 import os
 import stat
-from io import BufferedReader
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -45,6 +51,30 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
             return file.read()
         except OSError as error:
             raise InputError("unreadable", f"cannot read {printable_name(path)}: {error.strerror}") from None
+
+
+@contextmanager
+def replace_file(path: str | os.PathLike[str]) -> Iterator[BufferedWriter]:
+    """Open a file that gets its name when it is complete; a context manager.
+
+    An existing file is replaced at the end of the block. After an error in the block, the path is as before and no
+    unfinished file remains. The folder must exist.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    target = Path(path)
+    # the name is short and random: the target's name can be as long as a name may be, and others can write it too
+    unfinished = target.parent / f".unfinished-{uuid.uuid4().hex}"
+    try:
+        with unfinished.open("xb") as file:
+            yield file
+        unfinished.replace(target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def printable_name(path: str | os.PathLike[str]) -> str:

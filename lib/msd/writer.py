@@ -2,11 +2,9 @@
 
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import accumulate, count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from h5py import h5a, h5d, h5f, h5g, h5p, h5s, h5t
 from isal import isal_zlib
 
 from reprise.lib.arrays import UInt8Array
+from reprise.lib.files import replace_file
 from reprise.lib.msd.fields import FIELDS, GROUPS, MATRIX_WIDTH, SEGMENTS, TABLES, Field
 
 _TRACK_CHUNK = 8 << 10
@@ -48,15 +47,8 @@ def write(path: str | os.PathLike[str], songs: Sequence[Mapping[str, Any]]) -> N
         If the file cannot be written.
     """
     content = to_bytes(songs)
-    target = Path(path)
-    handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(partial).replace(target)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with replace_file(path) as file:
+        file.write(content)
 
 
 def to_bytes(songs: Sequence[Mapping[str, Any]]) -> bytes:

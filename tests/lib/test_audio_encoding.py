@@ -1,7 +1,10 @@
 """Encoding of audio files: decoding gives the same length, signal and tags."""
 
+import errno
+import hashlib
 import io
 import json
+import resource
 import shutil
 import subprocess
 from dataclasses import replace
@@ -10,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reprise.lib.audio.encoding import FORMATS, encode, write_stem
+from reprise.lib.audio.encoding import FORMATS, FlacEncoder, encode, write_flac
 from reprise.lib.audio.tag_writing import OutputTags, append_mp4_tags
+from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.music.render.tones import SAMPLE_RATE
 
 TAGS = OutputTags(
@@ -138,10 +142,152 @@ def test_mp4_with_another_last_box_is_rejected(files: dict[str, Path]) -> None:
         append_mp4_tags(files["m4a"].read_bytes() + b"\0\0\0\x08free", TAGS)
 
 
-def test_stem_is_16_bit_flac(mix: np.ndarray, tmp_path: Path) -> None:
+def flac_bytes(signal: np.ndarray, bit_depth: int, block_frames: int) -> tuple[bytes, str]:
+    out = io.BytesIO()
+    channels = signal.shape[1]
+    with FlacEncoder(
+        out, "noise", sample_rate=44_100, channel_count=channels, bit_depth=bit_depth, comments={"TITLE": "é"}
+    ) as flac:
+        for start in range(0, len(signal), block_frames):
+            flac.write(signal[start : start + block_frames])
+    assert flac.frame_count == len(signal)
+    return out.getvalue(), flac.samples_sha256
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    """Noise with the peak 1, and both limits of the range."""
+    signal = np.random.default_rng(5).uniform(-1, 1, (70_000, 2)).astype(np.float32)
+    signal[1000:1002] = [[1, -1], [-1, 1]]
+    return signal
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("bit_depth", [16, 24])
+@pytest.mark.parametrize("rate", [8_000, 44_100, 96_000])
+@pytest.mark.parametrize("n_frames", [1, 4_000, 70_000])
+def test_flac_has_the_samples(
+    noise: np.ndarray, tmp_path: Path, channels: int, bit_depth: int, rate: int, n_frames: int
+) -> None:
     import soundfile
 
-    write_stem(mix, tmp_path / "stem.flac", sample_rate=SAMPLE_RATE)
-    assert soundfile.info(tmp_path / "stem.flac").subtype == "PCM_16"
-    signal, _ = soundfile.read(tmp_path / "stem.flac", dtype="float32")
-    assert np.abs(signal - mix).max() < 1 / 32_000
+    path, signal = tmp_path / "Größe \n 桜.flac", noise[:n_frames, :channels]
+    comments = {"ORIGINALARTIST": "Łucja", "TITLE": "two\nlines = 桜", "COMMENT": "generated"}
+    with write_flac(path, sample_rate=rate, channel_count=channels, bit_depth=bit_depth, comments=comments) as flac:
+        flac.write(signal)
+        assert not path.exists()
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    facts = soundfile.info(path)
+    assert (facts.samplerate, facts.channels, facts.frames) == (rate, channels, n_frames)
+    assert facts.subtype == f"PCM_{bit_depth}"
+    full_scale = 2 ** (bit_depth - 1)
+    integers = soundfile.read(path, dtype="float64", always_2d=True)[0] * full_scale
+    np.testing.assert_allclose(integers, signal.astype(np.float64) * (full_scale - 1), rtol=0, atol=0.76)
+    as_bytes = integers.astype("<i4").view(np.uint8).reshape(-1, 4)[:, : bit_depth // 8]
+    assert flac.samples_sha256 == hashlib.sha256(as_bytes.tobytes()).hexdigest()
+    found = soundfile.SoundFile(path)
+    assert found.title == comments["TITLE"]
+    assert b"ORIGINALARTIST=" + "Łucja".encode() in path.read_bytes()
+    assert b"DESCRIPTION=generated" in path.read_bytes()
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg")
+@pytest.mark.parametrize("bit_depth", [16, 24])
+def test_hash_is_that_of_the_samples_that_ffmpeg_decodes(noise: np.ndarray, tmp_path: Path, bit_depth: int) -> None:
+    content, samples_sha256 = flac_bytes(noise, bit_depth, 70_000)
+    (tmp_path / "noise.flac").write_bytes(content)
+    command = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "noise.flac"), "-f", f"s{bit_depth}le", "-"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert not done.stderr
+    assert hashlib.sha256(done.stdout).hexdigest() == samples_sha256
+
+
+@pytest.mark.parametrize("bit_depth", [16, 24])
+def test_size_of_the_blocks_does_not_change_the_file(noise: np.ndarray, bit_depth: int) -> None:
+    whole = flac_bytes(noise, bit_depth, 70_000)
+    assert whole == flac_bytes(noise, bit_depth, 4_097) == flac_bytes(noise, bit_depth, 30_000)
+    assert whole[1] != flac_bytes(-noise, bit_depth, 70_000)[1]
+
+
+def write_over(path: Path, signal: np.ndarray) -> None:
+    with write_flac(path, sample_rate=44_100, channel_count=2, bit_depth=24, comments={}) as flac:
+        flac.write(signal)
+
+
+@pytest.mark.parametrize(
+    ("sample", "kind"),
+    [(np.nan, "bad_samples"), (-np.inf, "bad_samples"), (1.001, "over_scale"), (-7.0, "over_scale")],
+)
+def test_samples_that_flac_cannot_store_leave_no_file(
+    noise: np.ndarray, tmp_path: Path, sample: float, kind: str
+) -> None:
+    signal = noise.copy()
+    signal[-1, 1] = sample
+    path = tmp_path / "stem.flac"
+    for existing in (b"", b"the former file"):
+        if existing:
+            path.write_bytes(existing)
+        with pytest.raises(InputError, match=r"stem\.flac") as caught:
+            write_over(path, signal)
+        assert caught.value.kind == kind
+        assert [file.read_bytes() for file in tmp_path.iterdir()] == [existing] * bool(existing)
+
+
+def test_signal_divided_by_its_peak_fits(noise: np.ndarray, tmp_path: Path) -> None:
+    for gain in (1.7, 3.3, 11.1):
+        loud = noise * np.float32(gain)
+        write_over(tmp_path / "loud.flac", loud * np.float32(1 / np.abs(loud).max()))
+    write_over(tmp_path / "loud.flac", np.full((10, 2), 1.0000005, np.float32))
+
+
+def test_no_samples_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"stem\.flac has no samples"):
+        write_over(tmp_path / "stem.flac", np.zeros((0, 2), np.float32))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [0, 1_000, 9_000, 150_000, 390_000])
+def test_failed_write_leaves_no_file(noise: np.ndarray, tmp_path: Path, limit: int) -> None:
+    """The limit is that of a process, which fails as a full disk does: at the start, in the middle, or in the end."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
+    try:
+        with pytest.raises(RepriseError) as caught:
+            write_over(tmp_path / "stem.flac", noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert str(caught.value).startswith(f"{tmp_path}/stem.flac cannot be written (File too large): ")
+    assert str(caught.value).isprintable()
+    assert list(tmp_path.iterdir()) == []
+    write_over(tmp_path / "stem.flac", noise)
+    assert (tmp_path / "stem.flac").stat().st_size > 390_000
+
+
+def test_full_disk_while_the_header_is_completed(noise: np.ndarray) -> None:
+    """FFmpeg writes the length and the checksum at the end, over the first bytes."""
+
+    class FullDisk(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        pytest.raises(OSError, match="No space left"),
+        FlacEncoder(FullDisk(), "x", sample_rate=8_000, channel_count=2, bit_depth=16, comments={}) as flac,
+    ):
+        flac.write(noise)
+
+
+def test_folder_that_does_not_exist(noise: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(RepriseError, match=r"none/a\.flac cannot be written \(No such file or directory\)"):
+        write_over(tmp_path / "none" / "a.flac", noise)
+
+
+def test_interrupted_writing_leaves_no_file(noise: np.ndarray, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        with write_flac(tmp_path / "a.flac", sample_rate=44_100, channel_count=2, bit_depth=16, comments={}) as flac:
+            flac.write(noise)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert list(tmp_path.iterdir()) == []

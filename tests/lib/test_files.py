@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reprise.lib.errors import InputError, RepriseError
-from reprise.lib.files import open_regular, read_regular
+from reprise.lib.files import open_regular, read_regular, replace_file
 
 
 def make_folder(path: Path) -> None:
@@ -81,6 +81,23 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             read_regular(tmp_path)
     assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_replaced_file_is_complete_or_as_before(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 127)  # the longest name
+    for content in (b"first", b"second"):
+        with replace_file(path) as file:
+            file.write(content)
+        assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, content)]
+    path.with_name("plain").touch()
+    assert path.stat().st_mode == path.with_name("plain").stat().st_mode
+    path.with_name("plain").unlink()
+    with pytest.raises(ValueError, match="bad"), replace_file(path) as file:
+        file.write(b"third")
+        raise ValueError("bad")
+    assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, b"second")]
+    with pytest.raises(OSError, match="none"), replace_file(tmp_path / "none" / "a"):
+        raise AssertionError
 
 
 def test_errors_survive_pickling() -> None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from reprise.lib.audio.encoding import encode, write_stem
+from reprise.lib.audio.encoding import encode, write_flac
 from reprise.lib.files import sha256_of
 from reprise.lib.music.compose.composition import Composition, compose
 from reprise.lib.music.compose.genre_styles import PARTS
@@ -52,7 +52,9 @@ def write_recording(plan: SamplePlan, recording: Recording, root: Path, soundfon
         folder = temporary / STEMS
         folder.mkdir(exist_ok=True)
         for name, stem in parts.items():
-            write_stem(stem, folder / f"{name}.flac", sample_rate=SAMPLE_RATE)
+            file = folder / f"{name}.flac"
+            with write_flac(file, sample_rate=SAMPLE_RATE, channel_count=2, bit_depth=16, comments={}) as flac:
+                flac.write(stem)
         _write_score(song, folder)
         stems.parent.mkdir(parents=True, exist_ok=True)
         _rename_folder(folder, stems)
