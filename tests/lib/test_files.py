@@ -92,9 +92,8 @@ def test_replaced_file_is_complete_or_as_before(tmp_path: Path) -> None:
     path.with_name("plain").touch()
     assert path.stat().st_mode == path.with_name("plain").stat().st_mode
     path.with_name("plain").unlink()
-    with pytest.raises(ValueError, match="bad"), replace_file(path) as file:
-        file.write(b"third")
-        raise ValueError("bad")
+    with pytest.raises(TypeError), replace_file(path) as file:
+        file.writelines([b"third", "text"])  # type: ignore[list-item]
     assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, b"second")]
     with pytest.raises(OSError, match="none"), replace_file(tmp_path / "none" / "a"):
         raise AssertionError
