@@ -4,7 +4,15 @@ Sources in increasing order of precedence: packaged defaults, profile overlay, `
 flags.
 """
 
-from reprise.conf._models import ExternalModel, list_external_models
+from reprise.conf._models import ExternalFile, ExternalModel, list_external_files, list_external_models
 from reprise.conf._settings import Settings, SettingsError, load
 
-__all__ = ["ExternalModel", "Settings", "SettingsError", "list_external_models", "load"]
+__all__ = [
+    "ExternalFile",
+    "ExternalModel",
+    "Settings",
+    "SettingsError",
+    "list_external_files",
+    "list_external_models",
+    "load",
+]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 _SHA256 = Field(pattern="^[0-9a-f]{64}$")
 
 
-class ExternalModel(BaseModel):
+class _Published(BaseModel):
     """A model that others have trained and published."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -22,14 +22,35 @@ class ExternalModel(BaseModel):
     homepage: Annotated[str, Field(description="page of the authors")]
     trained_on: Annotated[str, Field(description="data that the authors trained the model on")]
     metrics: Annotated[Mapping[str, float], Field(description="quality that the authors measured")]
+
+
+class ExternalModel(_Published):
+    """A published model in a Python package. It is converted to a safetensors file."""
+
     package: Annotated[str, Field(description="Python package with the files, NAME==VERSION")]
     files: Annotated[Mapping[str, Annotated[str, _SHA256]], Field(description="SHA-256 by path in the package")]
     sha256: Annotated[str, _SHA256, Field(description="SHA-256 of the converted model, a safetensors file")]
     size: Annotated[int, Field(gt=0, description="size of the converted model in bytes")]
 
 
-@cache
+class ExternalFile(_Published):
+    """A published model in one safetensors file, without a published checksum. The first download is pinned."""
+
+    url: Annotated[str, Field(pattern="^https?://", description="address of the file")]
+
+
 def list_external_models() -> Mapping[str, ExternalModel]:
-    """Return the external models by name."""
+    """Return the external models in packages by name."""
+    return {name: model for name, model in _list().items() if isinstance(model, ExternalModel)}
+
+
+def list_external_files() -> Mapping[str, ExternalFile]:
+    """Return the external models in safetensors files by name."""
+    return {name: model for name, model in _list().items() if isinstance(model, ExternalFile)}
+
+
+@cache
+def _list() -> Mapping[str, ExternalModel | ExternalFile]:
     listed = yaml.safe_load((files(__package__) / "models.yaml").read_text("utf-8"))
-    return {name: ExternalModel.model_validate(values) for name, values in listed.items()}
+    kinds = {name: ExternalFile if "url" in values else ExternalModel for name, values in listed.items()}
+    return {name: kinds[name].model_validate(values) for name, values in listed.items()}

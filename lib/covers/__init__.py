@@ -1,1 +1,1 @@
-"""Covers: separation of songs into stems."""
+"""Generated covers: stems of songs."""
