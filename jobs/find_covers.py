@@ -27,7 +27,7 @@ from reprise.jobs._detection.search import (
     rerank,
     search_indexes,
 )
-from reprise.jobs._engine.command_line import UsageError, add_force
+from reprise.jobs._engine.command_line import UsageError, add_force, positive_int
 from reprise.jobs._engine.console import print_grid
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._libraries.titles import fetch_title
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--track", action="append", default=[], metavar="ID", help="query track; repeatable")
     parser.add_argument("--cliques", metavar="LIST", help="use every track of this clique list as a query")
     parser.add_argument(
-        "--top", type=_positive, default=10, metavar="K", help="number of matches per query (default: %(default)s)"
+        "--top", type=positive_int, default=10, metavar="K", help="number of matches per query (default: %(default)s)"
     )
     parser.add_argument(
         "--model", metavar="ID", help="embedding model (default: the model trained last and the package's own)"
@@ -66,20 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--candidates",
-        type=_positive,
+        type=positive_int,
         default=100,
         metavar="N",
         help="number of nearest tracks of each model to rank (default: %(default)s)",
     )
     parser.add_argument("--plot", metavar="PNG", help="draw the alignment of the first query with its best match")
     add_force(parser)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return number
 
 
 def find(run: Run) -> None:

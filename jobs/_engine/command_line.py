@@ -61,6 +61,14 @@ def add_settings_options(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def positive_int(text: str) -> int:
+    """Parse an option's value that must be at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return number
+
+
 def add_force(parser: argparse.ArgumentParser) -> None:
     """Add ``--force``."""
     parser.add_argument("--force", action="store_true", help="recompute every row, even when inputs are unchanged")

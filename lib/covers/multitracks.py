@@ -10,19 +10,21 @@ from functools import partial
 import numpy as np
 
 from reprise.lib.arrays import Float32Array
-from reprise.lib.covers.scores import STEMS, PartNotes, Score
+from reprise.lib.covers.scores import PartNotes, Score
 from reprise.lib.music.render.compiled import saturate
 from reprise.lib.music.render.mixing import measure_loudness
 from reprise.lib.music.render.rendering import apply_amplifier, play_drum_notes, play_pitched_notes
 from reprise.lib.music.render.singing import draw_singer, sing
 from reprise.lib.music.render.soundfont_player import SoundfontPlayer
 from reprise.lib.music.render.tones import SAMPLE_RATE
+from reprise.lib.nets.separators import STEMS
 
 LEVEL_DB = (-3.0, -4.5, -5.0, -4.0)
 """Loudness of the stems before the mix, see `measure_loudness`; the mean over songs, in the order of `STEMS`."""
 
 SINGING_SHARE = 0.5
 _DRUM_PLAYER_SHARE = 0.2
+_ORCHESTRA_KIT = 48  # from here on the kits have effects instead of drums
 _TWO_LAYERS_SHARE = 0.45
 # General MIDI programs from 0
 _PIANOS = (0, 1, 2, 3, 4, 5, 6, 7)
@@ -120,7 +122,7 @@ def _play_drums(
     if draw < own_share + _DRUM_PLAYER_SHARE and drum_players:
         kit = drum_players[int(rng.integers(len(drum_players)))]
         return kit.play(part.start_s, part.duration_s, part.pitch, part.loudness, frames, 0, is_drums=True, bank=0)
-    kits = [kit for kit in player.kits if kit < 48]
+    kits = [kit for kit in player.kits if kit < _ORCHESTRA_KIT] or [0]
     kit_number = kits[int(rng.integers(len(kits)))]
     return player.play(part.start_s, part.duration_s, part.pitch, part.loudness, frames, kit_number, is_drums=True)
 

@@ -1,6 +1,6 @@
 """Scores with four parts: composed songs, and songs of POP909 with a rhythm section.
 
-The parts are those that a separator returns: drums, bass, other, vocals. POP909 (Wang et al. 2020) has a melody, a
+The parts are those of `reprise.lib.nets.separators.STEMS`. POP909 (Wang et al. 2020) has a melody, a
 bridge and a piano part for each song. Its vocals are the melody; the lowest notes of the piano become the bass; the
 drums play patterns of the genres of `reprise.lib.music` on the beats of the song.
 """
@@ -13,9 +13,6 @@ import numpy as np
 from reprise.lib.arrays import Float64Array, Int64Array
 from reprise.lib.music.compose.composition import Composition
 from reprise.lib.music.compose.genre_styles import DRUMS, GENRES
-
-STEMS = ("drums", "bass", "other", "vocals")
-"""Stems of a separator, in the order of Demucs."""
 
 _DRUMS, _BASS, _OTHER, _VOCALS = range(4)
 _BASS_LIMIT = 52  # the lowest notes of a piano below this MIDI pitch can be played by the bass
@@ -40,7 +37,7 @@ class PartNotes:
 
 @dataclass(frozen=True)
 class Score:
-    """Notes of the parts in the order of `STEMS`, and length in s."""
+    """Notes of the parts in the order of `reprise.lib.nets.separators.STEMS`, and length in s."""
 
     parts: tuple[PartNotes, ...]
     duration_s: float

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprise.lib.covers.multitracks import render_multitrack
-from reprise.lib.covers.scores import STEMS, Score, read_composition, read_pop909
+from reprise.lib.covers.scores import Score, read_composition, read_pop909
 from reprise.lib.music import sample
 from reprise.lib.music.render.soundfont_player import SoundfontPlayer
 from reprise.lib.music.render.tones import SAMPLE_RATE
-from reprise.lib.nets.spectrogram_unet import HOP, make_spectrogram_unet
+from reprise.lib.nets.separators import STEMS
+from reprise.lib.nets.spectrogram_unet import CHANNELS, HOP, make_spectrogram_unet
 from reprise.lib.nets.training import History, Schedule, train
 
 _FULL_SCALE = 16_384  # of a sample in the bank: peaks up to 2 fit
@@ -333,7 +334,7 @@ def train_separator(
     import torch
 
     torch.manual_seed(schedule.seed)
-    network = make_spectrogram_unet(STEMS).to(device, memory_format=torch.channels_last)
+    network = make_spectrogram_unet(STEMS, CHANNELS).to(device)
     first_step = 1
     if checkpoint is not None and checkpoint.exists():
         first_step = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["step"]) + 1

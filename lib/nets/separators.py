@@ -25,8 +25,12 @@ STEMS = ("drums", "bass", "other", "vocals")
 MAX_FILE_BYTES = 1 << 30
 """Largest accepted model file in bytes. The published separators have 84 to 170 MB."""
 
-CLASSES: Mapping[str, str] = {"demucs.htdemucs.HTDemucs": "demucs.htdemucs"}
-"""Accepted classes: the name in the metadata, and the module that defines the class.
+SMALL_CLASS = "reprise.SpectrogramUNet"
+CLASSES: Mapping[str, tuple[str, str]] = {
+    "demucs.htdemucs.HTDemucs": ("demucs.htdemucs", "HTDemucs"),
+    SMALL_CLASS: ("reprise.lib.nets.spectrogram_unet", "make_spectrogram_unet"),
+}
+"""Accepted classes: the name in the metadata, the module that defines the class, and the name of what makes it.
 
 An instance of a class is a torch module with the attributes ``sources``, ``samplerate`` in Hz and ``segment`` in s, and
 its call maps mixes (batch, 2, frames) of at most one segment to stems (batch, sources, 2, frames).
@@ -164,7 +168,8 @@ def _read_header(data: bytes) -> tuple[dict[str, str], dict[str, tuple[str, tupl
 
 
 def _find_class(name: str) -> Callable[..., Any]:
-    made: Callable[..., Any] = getattr(import_module(CLASSES[name]), name.rpartition(".")[2])
+    module, maker = CLASSES[name]
+    made: Callable[..., Any] = getattr(import_module(module), maker)
     return made
 
 
@@ -188,7 +193,7 @@ def _read_arguments(make: Callable[..., Any], metadata: Mapping[str, str]) -> di
             raise _fault(f"its argument {key} has a wrong type ({type(value).__name__})")
         numbers: list[Any] = value if isinstance(value, list) else [value]
         limit = _MAX_LAYERS if key.endswith(("depth", "layers")) else _MAX_NUMBER
-        if not all(abs(n) <= limit for n in numbers if isinstance(n, int | float | Fraction)):  # also finds NaN
+        if not all(-limit <= n <= limit for n in numbers if isinstance(n, int | float | Fraction)):  # finds NaN too
             raise _fault(f"its argument {key} exceeds {limit}")
     sources = arguments.get("sources")
     if not isinstance(sources, list) or sorted(map(str, sources)) != sorted(STEMS):

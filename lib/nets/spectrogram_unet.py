@@ -6,6 +6,7 @@ block has two 3 × 3 convolutions and, between them, a bottleneck over the whole
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -17,10 +18,12 @@ _BANDS = 4
 _COMPRESSION = 0.5
 _SMALL = 1e-8
 CHANNELS = (32, 64, 112, 144, 176)
+SAMPLE_RATE = 44_100
+SEGMENT_S = Fraction(512 * HOP, SAMPLE_RATE)
 
 
 def make_spectrogram_unet(  # noqa: C901 - the classes need torch, which is imported here
-    sources: Sequence[str], channels: Sequence[int] = CHANNELS, samplerate: int = 44_100, segment_frames: int = 512
+    sources: Sequence[str], channels: Sequence[int], samplerate: int = SAMPLE_RATE, segment: Fraction = SEGMENT_S
 ) -> Any:
     """Return the network as a torch module that maps (batch, 2, n) to (batch, stems, 2, n).
 
@@ -30,9 +33,8 @@ def make_spectrogram_unet(  # noqa: C901 - the classes need torch, which is impo
         Names of the stems.
     channels
         Channels of each level. The time and frequency axes are halved from level to level.
-    segment_frames
-        Length, in hops, of the segments in which a track is to be separated. Other lengths are padded with zeros to a
-        multiple of 2 ** (levels - 1) hops.
+    segment
+        Length in s of the segments in which a track is to be separated.
     """
     import torch
     from torch import nn
@@ -77,7 +79,7 @@ def make_spectrogram_unet(  # noqa: C901 - the classes need torch, which is impo
             self.sources = list(sources)
             self.samplerate = samplerate
             self.audio_channels = 2
-            self.segment_samples = segment_frames * HOP
+            self.segment = segment
             self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
             n_folded, n_frequencies = 4 * _BANDS, N_BINS // _BANDS
             self.scale = nn.Parameter(torch.ones(N_BINS), requires_grad=False)
@@ -94,6 +96,7 @@ def make_spectrogram_unet(  # noqa: C901 - the classes need torch, which is impo
                 self.up.append(nn.ConvTranspose2d(n, n_next, 2, 2))
                 self.decoder.append(Block(2 * n_next, n_next, n_frequencies))
             self.write = nn.Conv2d(channels[0], len(sources) * n_folded, 1)
+            self.to(memory_format=torch.channels_last)  # faster on a CPU
 
         def transform(self, audio: Any) -> Any:
             """Return the spectrogram (…, frames, N_BINS), complex, of audio (…, n): a frame for each hop."""

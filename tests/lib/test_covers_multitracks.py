@@ -12,16 +12,9 @@ from reprise.lib.music.render.soundfont_player import SoundfontPlayer
 RATE = 44_100
 
 
-class AnyPreset(SoundfontPlayer):
-    """Plays whatever program is asked for with the only one of the test's soundfont."""
-
-    def play(self, start_s, duration_s, pitch, loudness, frames, preset, *, is_drums=False, bank=None):
-        return super().play(start_s, duration_s, pitch, loudness, frames, 8 if is_drums else 5, is_drums=is_drums)
-
-
 @pytest.fixture(scope="module")
 def player(soundfont):
-    return AnyPreset(str(soundfont))
+    return SoundfontPlayer(str(soundfont))
 
 
 def test_stems_have_the_loudness_that_is_stated(player):

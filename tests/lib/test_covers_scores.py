@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from reprise.lib.covers.scores import STEMS, PartNotes, Score, read_composition, read_midi, read_pop909
+from reprise.lib.covers.scores import PartNotes, Score, read_composition, read_midi, read_pop909
 from reprise.lib.music import sample
+from reprise.lib.nets.separators import STEMS
 
 
 def number(value):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from reprise.lib.covers import separator_training as training
-from reprise.lib.covers.scores import STEMS
 from reprise.lib.covers.separator_training import BankPlan, Material, StemBank, augment, compute_loss, measure_sdr
+from reprise.lib.nets.separators import STEMS
 from reprise.lib.nets.training import Schedule
 
 pytestmark = pytest.mark.torch
@@ -101,25 +101,9 @@ def material(soundfont: Path) -> Material:
     return Material((), (str(soundfont),), excerpt_s=2.0)
 
 
-class FakePlayer:
-    """A soundfont that plays every preset as the same tone."""
-
-    programs, kits = (5,), (8,)
-
-    def __init__(self, path: str) -> None:
-        from reprise.lib.music.render.soundfont_player import SoundfontPlayer
-
-        self.player = SoundfontPlayer(path)
-
-    def play(self, *columns: Any, is_drums: bool = False, bank: int | None = None) -> Any:
-        start_s, duration_s, pitch, loudness, frames = columns[:5]
-        preset = 8 if is_drums else 5
-        return self.player.play(start_s, duration_s, pitch, loudness, frames, preset, is_drums=is_drums)
-
-
 @pytest.fixture
 def rendered_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Render in this process, where the test's soundfont plays every preset."""
+    """Render in this process."""
     from concurrent.futures import Executor, Future
 
     class Here(Executor):
@@ -128,7 +112,6 @@ def rendered_here(monkeypatch: pytest.MonkeyPatch) -> None:
             done.set_result(function(*args, **options))
             return done
 
-    monkeypatch.setattr(training, "SoundfontPlayer", FakePlayer)
     monkeypatch.setattr(training, "_players", {})
     monkeypatch.setattr(training, "ProcessPoolExecutor", lambda workers, mp_context: Here())
 
@@ -164,7 +147,7 @@ def test_a_short_training_learns(material: Material, monkeypatch: pytest.MonkeyP
     from reprise.lib.nets import spectrogram_unet
 
     monkeypatch.setattr(
-        training, "make_spectrogram_unet", lambda names: spectrogram_unet.make_spectrogram_unet(names, (4, 8, 8))
+        training, "make_spectrogram_unet", lambda names, _: spectrogram_unet.make_spectrogram_unet(names, (4, 8, 8))
     )
     schedule = Schedule(40, 0.01, 1, warmup_steps=5, validation_steps=20, averaging=0.8)
     said: list[str] = []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reprise.lib.covers.scores import STEMS
+from reprise.lib.nets.separators import STEMS
 from reprise.lib.nets.spectrogram_unet import HOP, N_BINS, N_FFT, make_spectrogram_unet
 
 pytestmark = pytest.mark.torch

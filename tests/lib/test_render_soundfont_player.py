@@ -54,6 +54,12 @@ def test_a_repeated_key_sounds_twice(player):
     assert np.abs(twice[round(0.5 * RATE) : round(0.7 * RATE)]).max() > 0.1 * np.abs(once).max()
 
 
+def test_a_missing_program_is_replaced_by_the_nearest(player):
+    columns = (np.zeros(1), np.full(1, 0.5), np.array([69]), np.ones(1), RATE // 2)
+    np.testing.assert_array_equal(player.play(*columns, 99), player.play(*columns, 5))
+    assert player.play(*columns, 0, is_drums=True).any()
+
+
 def test_equal_calls_give_equal_samples(player):
     np.testing.assert_array_equal(play(player, [0.1], [0.5], [60]), play(player, [0.1], [0.5], [60]))
 

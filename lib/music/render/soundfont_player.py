@@ -30,6 +30,8 @@ class SoundfontPlayer:
             raise InputError("not_a_soundfont", f"{printable_name(path)} is not a soundfont: {error}") from None
         self.programs = self._list_presets(0)
         self.kits = self._list_presets(_DRUM_BANK)
+        if not self.programs:
+            raise InputError("not_a_soundfont", f"{printable_name(path)} has no instruments: use another soundfont")
 
     def _list_presets(self, bank: int) -> tuple[int, ...]:
         """Return the numbers of the presets of a bank."""
@@ -60,16 +62,20 @@ class SoundfontPlayer:
         start_s, duration_s, pitch, loudness
             Notes, (n,), in any order. The loudness is an amplitude from 0 to 1.
         preset
-            General MIDI program from 0, or number of a drum kit.
+            General MIDI program from 0, or number of a drum kit. If the soundfont does not have it, the nearest one is
+            played.
         is_drums
             The pitches are keys of a drum kit.
         bank
-            Bank of the preset, by default 128 for drums and 0 otherwise.
+            Bank of the preset, by default 128 for drums, if the soundfont has drum kits, and 0 otherwise.
         """
         channel = _DRUM_CHANNEL if is_drums else 0
         synth = self._synth
-        default = _DRUM_BANK if is_drums else 0
-        synth.program_select(channel, self._font, default if bank is None else bank, preset, is_drums)
+        if bank is None:
+            bank = _DRUM_BANK if is_drums and self.kits else 0
+        presets = self.kits if bank == _DRUM_BANK else self.programs
+        nearest = min(presets, key=lambda number: abs(number - preset))
+        synth.program_select(channel, self._font, bank, nearest, is_drums)
         velocity = np.clip(np.round(127 * np.sqrt(loudness)), 1, 127).astype(int)
         start = np.round(start_s * SAMPLE_RATE).astype(int)
         end = np.maximum(np.round((start_s + duration_s) * SAMPLE_RATE).astype(int), start + 64)
