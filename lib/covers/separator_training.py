@@ -248,7 +248,6 @@ def _draw_rooms(uniform: Callable[..., Any], rng: np.random.Generator, k: int, n
 
 def _limit(stems: Any, uniform: Callable[..., Any], chance: Callable[..., Any]) -> Any:
     """Limit some mixtures by one gain curve for all their stems, so that the stems still add up to the mixture."""
-    import torch
     from torch.nn import functional
 
     mix = stems.sum(1)
@@ -258,8 +257,9 @@ def _limit(stems: Any, uniform: Callable[..., Any], chance: Callable[..., Any]) 
     peak = functional.max_pool1d(mix.abs().amax(1, keepdim=True), window, 1, window // 2)
     wanted = (ceiling / peak.clamp(min=1e-6)).clamp(max=1)
     smooth = 4 * window + 1
-    curve = functional.avg_pool1d(wanted, smooth, 1, smooth // 2, count_include_pad=False)
-    curve = torch.minimum(curve, wanted)
+    # the mean of a minimum over the same window never exceeds what is wanted, and changes slowly
+    lowest = -functional.max_pool1d(-wanted, smooth, 1, smooth // 2)
+    curve = functional.avg_pool1d(lowest, smooth, 1, smooth // 2, count_include_pad=False)
     is_limited = chance(0.5, len(stems), 1, 1)
     return stems * (is_limited * curve + (1 - is_limited))[:, None]
 

@@ -60,6 +60,23 @@ def test_augmentation_is_linear_in_the_stems_up_to_the_limiter() -> None:
     assert float(augment(stems, np.random.default_rng(1))[:, 1].abs().max()) == 0
 
 
+def test_the_limiter_keeps_its_ceiling_without_distortion() -> None:
+    import torch
+
+    t = torch.arange(RATE) / RATE
+    loudness = torch.where((t > 0.4) & (t < 0.6), 1.0, 0.1)
+    stems = torch.zeros(1, 4, 2, RATE)
+    stems[0, 1] = torch.sin(2 * torch.pi * 100 * t) * loudness
+    limited = training._limit(
+        stems, lambda low, high, *shape: torch.full(shape, low), lambda _, *shape: torch.ones(shape)
+    )
+    ceiling = 2.0 * float(stems.sum(1).std())
+    assert float(limited.sum(1).abs().max()) <= ceiling * 1.001
+    assert float(limited[0, 1, 0, : RATE // 4].abs().max()) == pytest.approx(0.1, rel=0.01)
+    spectrum = torch.fft.rfft(limited[0, 1, 0] * torch.hann_window(RATE)).abs() ** 2
+    assert float(spectrum[1000:].sum() / spectrum.sum()) < 1e-5
+
+
 def test_a_slower_signal_has_a_lower_pitch() -> None:
     import torch
 
