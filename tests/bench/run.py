@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import bench_analysis
+import bench_audio
 import bench_chords
 import bench_chroma
 import bench_cover_bare
@@ -47,6 +48,7 @@ class Section:
 _READING = ("h5py", "numpy", "isal", "tables")
 _JOBS = ("pyspark", "delta-spark", "deltalake", "pyarrow", *_READING)
 _NUMBERS = ("numpy", "scipy", "numba")
+_AUDIO = ("soundfile", "av", "soxr", "librosa", *_NUMBERS)
 _LEARNING = ("scikit-learn", "numpy", "scipy")
 _COVERS = (*_NUMBERS, "scikit-learn", "torch", "pyspark")
 SECTIONS: Mapping[str, Section] = {
@@ -54,6 +56,7 @@ SECTIONS: Mapping[str, Section] = {
     "sample": Section("Composing", bench_ingest.measure_sample, ("h5py", "numpy")),
     "ingest": Section("Ingesting MSD files", bench_ingest.measure_job, _JOBS),
     "chroma": Section("Chroma patches", bench_chroma.measure_patches, _NUMBERS),
+    "audio": Section("Reading, writing and measuring audio", bench_audio.measure_audio, _AUDIO),
     "analysis": Section("Analysis of audio", bench_analysis.measure_speed, _NUMBERS),
     "truth": Section("Analysis of composed songs beside what was played", bench_analysis.measure_quality, _NUMBERS),
     "rhythm": Section("Tempo, beats and bars of POP909, rendered", bench_analysis.measure_rhythm, _NUMBERS),
