@@ -15,6 +15,9 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from reprise.lib.errors import InputError
 
+UNFINISHED_PREFIX = ".unfinished-"
+"""Start of the names of files that are being written. After a kill, such a file remains."""
+
 
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a regular file for reading bytes.
@@ -67,7 +70,7 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[BufferedWriter]:
     """
     target = Path(path)
     # the name is short and random: the target's name can be as long as a name may be, and others can write it too
-    unfinished = target.parent / f".unfinished-{uuid.uuid4().hex}"
+    unfinished = target.parent / f"{UNFINISHED_PREFIX}{uuid.uuid4().hex}"
     try:
         with unfinished.open("xb") as file:
             yield file

@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -23,7 +24,7 @@ from reprise.lib.audio.tag_writing import (
     build_vorbis_comments,
 )
 from reprise.lib.errors import InputError, RepriseError
-from reprise.lib.files import printable_name, replace_file
+from reprise.lib.files import UNFINISHED_PREFIX, printable_name, replace_file
 
 FORMATS = ("flac", "ogg", "mp3", "m4a", "wav", "aiff", "opus")
 """Supported file name suffixes, in this order: FLAC, Ogg Vorbis, MP3, AAC, WAV, AIFF, Opus."""
@@ -49,7 +50,10 @@ def encode(mix: Float32Array, suffix: str, tags: OutputTags, *, sample_rate: int
     ------
     KeyError
         ``suffix`` is not in `FORMATS`.
+    InputError
+        ``bad_samples``, ``over_scale``: as in `FlacEncoder.write`.
     """
+    _check_range(mix, "the mix")
     if suffix in ("wav", "aiff"):
         append = append_riff_tags if suffix == "wav" else append_aiff_tags
         return append(_encode_libsndfile(mix, suffix.upper(), "PCM_16", sample_rate), tags)
@@ -129,7 +133,7 @@ class FlacEncoder:
     ) -> None:
         import av
 
-        self._name, self._sample_rate = name, sample_rate
+        self._name, self._sample_rate, self._channel_count = name, sample_rate, channel_count
         self._bit_depth, self._sample_format = bit_depth, {16: "s16", 24: "s32"}[bit_depth]
         self._layout = {1: "mono", 2: "stereo"}[channel_count]
         self._sink = _Sink(out)
@@ -177,20 +181,18 @@ class FlacEncoder:
             to remain in balance with it, by the reciprocal of the greatest peak.
         OSError
             The file cannot be written.
+        ValueError
+            The signal has another shape.
         """
+        if signal.ndim != 2 or signal.shape[1] != self._channel_count:
+            raise ValueError(f"the signal has the shape {signal.shape}, not (n, {self._channel_count})")
         for start in range(0, len(signal), _BLOCK_FRAMES):
-            self._write_block(signal[start : start + _BLOCK_FRAMES])
+            self._write_block(np.ascontiguousarray(signal[start : start + _BLOCK_FRAMES]))
 
     def _write_block(self, block: Float32Array) -> None:
         import av
 
-        peak = float(np.abs(block).max())
-        if not np.isfinite(peak):
-            raise InputError("bad_samples", f"{self._name} contains NaN or infinite samples: leave it out")
-        if peak > 1 + _ROUNDING:
-            raise InputError(
-                "over_scale", f"{self._name} has a peak of {peak:.3f}, over full scale: scale it by 1/peak"
-            )
+        _check_range(block, self._name)
         full_scale = 2 ** (self._bit_depth - 1) - 1
         values: Int32Array = np.rint(block * np.float32(full_scale)).astype(np.int32)
         np.clip(values, -full_scale, full_scale, out=values)
@@ -205,6 +207,14 @@ class FlacEncoder:
         self._container.mux(self._stream.encode(frame))
         self._check_sink()
         self.frame_count += len(block)
+
+
+def _check_range(signal: Float32Array, name: str) -> None:
+    peak = float(np.abs(signal).max(initial=0.0))
+    if not np.isfinite(peak):
+        raise InputError("bad_samples", f"{name} contains NaN or infinite samples: leave it out")
+    if peak > 1 + _ROUNDING:
+        raise InputError("over_scale", f"{name} has a peak of {peak:.3f}, over full scale: scale it by 1/peak")
 
 
 @contextmanager
@@ -239,6 +249,8 @@ def write_flac(
         ):
             yield encoder
     except OSError as error:
+        if error.filename and not Path(error.filename).name.startswith(UNFINISHED_PREFIX):
+            raise  # in the block, something else failed
         reason = error.strerror or error
         raise RepriseError(f"{path} cannot be written ({reason}): free space there, or name another folder") from None
 

@@ -233,6 +233,40 @@ def test_samples_that_flac_cannot_store_leave_no_file(
         assert [file.read_bytes() for file in tmp_path.iterdir()] == [existing] * bool(existing)
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize(("sample", "kind"), [(np.nan, "bad_samples"), (1.5, "over_scale")])
+def test_no_format_hides_samples_out_of_range(mix: np.ndarray, suffix: str, sample: float, kind: str) -> None:
+    bad = mix[:5_000].copy()
+    bad[4_000, 0] = sample
+    with pytest.raises(InputError) as caught:
+        encode(bad, suffix, TAGS, sample_rate=SAMPLE_RATE)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("bit_depth", [16, 24])
+def test_layout_in_memory_does_not_matter(noise: np.ndarray, bit_depth: int) -> None:
+    expected = flac_bytes(noise, bit_depth, 70_000)
+    assert flac_bytes(np.asfortranarray(noise), bit_depth, 70_000) == expected
+    assert flac_bytes(np.repeat(noise, 2, axis=0)[::2], bit_depth, 70_000) == expected
+
+
+@pytest.mark.parametrize("shape", [(10,), (10, 1), (2, 10)])
+def test_other_shape_is_an_error(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"not \(n, 2\)"):
+        write_over(tmp_path / "a.flac", np.zeros(shape, np.float32))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_error_in_the_block_is_not_called_a_failed_write(tmp_path: Path) -> None:
+    def read_what_is_not_there() -> None:
+        with write_flac(tmp_path / "a.flac", sample_rate=44_100, channel_count=2, bit_depth=16, comments={}) as flac:
+            flac.write(np.fromfile(tmp_path / "missing", np.float32).reshape(-1, 2))
+
+    with pytest.raises(FileNotFoundError, match="missing"):
+        read_what_is_not_there()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_signal_divided_by_its_peak_fits(noise: np.ndarray, tmp_path: Path) -> None:
     for gain in (1.7, 3.3, 11.1):
         loud = noise * np.float32(gain)
