@@ -39,6 +39,7 @@ setup(
     package_data={
         "reprise": ["py.typed"],
         "reprise.conf": ["*.yaml", "spark/*.conf"],
+        "reprise.lib.covers": ["default/*"],
         "reprise.lib.detect": ["default/*"],
         "reprise.lib.genres": ["default/*"],
     },

@@ -83,7 +83,7 @@ SHIPPED_MODELS = "jobs/_shipped_models/"
 DELTA_USERS = "jobs/_engine/warehouse/"
 VERBS = {
     *("analyse", "build", "check", "estimate", "evaluate", "explore", "extract", "find", "group", "ingest", "make"),
-    *("match", "mix", "register", "score", "show", "split", "tag", "train"),
+    *("match", "mix", "register", "score", "separate", "show", "split", "tag", "train"),
 }
 """First words of job names; extend it with a verb when a new job needs one."""
 

@@ -249,7 +249,12 @@ class Sandbox:
 @cache
 def sandbox() -> Sandbox:
     """Return the sandbox of this process. Its child ends with the process. Spark deletes the folder of the sandbox."""
-    return Sandbox(os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")[0])
+    return Sandbox(local_folder())
+
+
+def local_folder() -> str:
+    """Return the folder for temporary files of this process. In a worker, Spark deletes it at the end."""
+    return os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")[0]
 
 
 def open_audio(

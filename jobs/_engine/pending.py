@@ -1,10 +1,11 @@
 """Find new, changed and deleted tracks, for jobs that compute tables of tracks from other tables."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -56,6 +57,7 @@ def find_pending(
     target_rows: RowFilter = _ALL,
     run_first: str,
     part_rows: int | None = None,
+    track_ids: Collection[str] | None = None,
 ) -> Iterator[PendingTracks]:
     """Read ``sources`` one `Part` at a time and yield the pending tracks.
 
@@ -71,6 +73,8 @@ def find_pending(
         Command that fills the sources. The error message for empty sources names it.
     part_rows
         Approximate number of rows per `Part`; by default, ``files_per_task`` times the number of cores.
+    track_ids
+        Ids of the only tracks to read; by default, all tracks are read.
 
     Raises
     ------
@@ -88,6 +92,8 @@ def find_pending(
         task = progress.add_task("", total=sum(part.row_count for _, part in parts))
         for source, part in parts:
             rows = warehouse.read_columns(source, part.paths, [*identity, *source_rows])
+            if track_ids is not None:
+                rows = rows.filter(pc.is_in(rows["track_id"], pa.array(sorted(track_ids), pa.string())))
             offered = _select(rows, source_rows)
             done = warehouse.lookup(target, "track_id", part.least, part.greatest, [*identity, *target_rows])
             done = _select(done, target_rows)[identity].drop_duplicates()

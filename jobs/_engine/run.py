@@ -64,6 +64,8 @@ class Job:
         Function that does the work. It adds its counts to ``Run.counts``.
     prints_for_programs
         Whether the body prints output for another program. If so, the summary goes to stderr, unless it is JSON.
+    needs_warehouse
+        Function of the arguments. If it returns False, the run is recorded only in a warehouse that exists already.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Job:
     add_arguments: Callable[[argparse.ArgumentParser], None]
     body: Callable[[Run], None]
     prints_for_programs: bool = False
+    needs_warehouse: Callable[[argparse.Namespace], bool] = lambda _: True
 
     @property
     def command(self) -> str:
@@ -170,7 +173,9 @@ def _run_recorded(job: Job, run: Run) -> int:
         "input_versions": json.dumps(run.warehouse.versions()),
         "reprise_version": __version__,
     }
-    _record(run, record)
+    is_recorded = job.needs_warehouse(run.args) or run.warehouse.exists(JOB_RUNS)
+    if is_recorded:
+        _record(run, record)
     outcome: dict[str, Any] = {"status": "failed"}
     try:
         job.body(run)
@@ -182,7 +187,8 @@ def _run_recorded(job: Job, run: Run) -> int:
         outcome["seconds"] = round(time.monotonic() - clock, 3)
         outcome["counts"] = json.dumps(run.counts)
         outcome["output_versions"] = json.dumps(run.warehouse.versions())
-        _record(run, record | outcome)
+        if is_recorded:
+            _record(run, record | outcome)
     with redirect_stdout(sys.stderr if job.prints_for_programs and not run.args.json else sys.stdout):
         _print_summary(run, outcome)
     if run.status == "too_many_bad":

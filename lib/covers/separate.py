@@ -229,9 +229,7 @@ class _Track(Generic[Source]):
 
     def write(self, frames: "torch.Tensor") -> None:
         """Append frames (stems, frames, 2) to the files of the stems."""
-        peak = float(frames.abs().amax())
-        # max() would ignore NaN
-        self.peak = peak if np.isnan(self.peak) or not peak <= self.peak else self.peak
+        self.peak = float(np.maximum(self.peak, float(frames.abs().amax())))  # NaN remains, unlike with max()
         for file, stem in zip(self.files.values(), frames.numpy(), strict=True):
             file.write(stem.data)
 
@@ -316,8 +314,8 @@ def _separate(
     weight = _triangle(separator)
     batches = _read_batches(start(), separator, batch_size)
     behind: deque[Future[list[_Track[Source]]]] = deque()
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, contextlib.ExitStack() as stack:
-        stack.callback(_close, started)
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        stack.callback(_close, started)  # after the threads have ended
         ahead = reader.submit(next, batches, None)
         while (batch := ahead.result()) or behind:
             if batch:

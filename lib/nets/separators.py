@@ -9,12 +9,13 @@ network.
 import inspect
 import json
 import struct
+import warnings
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from reprise.lib.errors import InputError
+from reprise.lib.errors import InputError, RepriseError
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,9 @@ CLASSES: Mapping[str, tuple[str, str]] = {
 An instance of a class is a torch module with the attributes ``sources``, ``samplerate`` in Hz and ``segment`` in s, and
 its call maps mixes (batch, 2, frames) of at most one segment to stems (batch, sources, 2, frames).
 """
+
+_SAMPLE_RATE = 44_100
+"""Default sample rate of the classes in Hz."""
 
 _MIN_SAMPLE_RATE, _MAX_SAMPLE_RATE = 8_000, 192_000
 _MIN_SEGMENT_S, _MAX_SEGMENT_S = 0.5, 60.0
@@ -77,11 +81,27 @@ class Separator:
         return self
 
     def __call__(self, mix: "torch.Tensor") -> "torch.Tensor":
-        """Separate mixes of one segment on the network's device: (batch, 2, frames) to (batch, stems, 2, frames)."""
+        """Separate mixes of one segment on the network's device: (batch, 2, frames) to (batch, stems, 2, frames).
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            The GPU has too little memory.
+        RepriseError
+            The network fails, e.g. because its arguments do not fit together.
+        """
         import torch
 
-        with torch.inference_mode():
-            stems: torch.Tensor = self._network(mix)
+        try:
+            with torch.inference_mode():
+                stems: torch.Tensor = self._network(mix)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {_shorten(str(error))}"
+            raise RepriseError(f"the separator {self.kind} fails ({reason}): use another one (--model)") from error
+        if stems.shape != (mix.shape[0], len(self.sources), *mix.shape[1:]):
+            raise RepriseError(f"the separator {self.kind} returns stems of another size: use another one (--model)")
         return stems.float()
 
     def shorten(self) -> bool:
@@ -104,26 +124,21 @@ def load_separator(data: bytes) -> Separator:
         ``not_a_model``: the file is not a safetensors file, or it is not a separator of `CLASSES` with finite tensors
         that fit its arguments. The message is without the name of the file.
     """
-    metadata, types = _read_header(data)
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise _fault("its metadata are not texts")
-    if "structure" in metadata:
-        raise _fault("it is in the format of quantised models, which can name any code: use a plain model")
-    name = metadata.get("klass", "")
-    if name not in CLASSES:
-        raise _fault(f"it names the class {_shorten(name)}, not one of: {', '.join(CLASSES)}")
+    name, metadata, types = _read_header(data)
     make = _find_class(name)
     arguments = _read_arguments(make, metadata)
     import torch
 
-    try:
-        with torch.device("meta"):  # allocates nothing, whatever sizes the arguments ask for
-            wanted = {key: tuple(tensor.shape) for key, tensor in make(**arguments).state_dict().items()}
-    except Exception as error:
-        raise _fault(f"{name} refuses its arguments ({type(error).__name__}: {_shorten(str(error))})") from None
-    _check_tensors(types, wanted)
-    network = make(**arguments)
-    network.load_state_dict(_read_tensors(data), assign=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of tensors without elements
+        try:
+            with torch.device("meta"):  # allocates nothing, whatever sizes the arguments ask for
+                wanted = {key: tuple(tensor.shape) for key, tensor in make(**arguments).state_dict().items()}
+        except Exception as error:
+            raise _fault(f"{name} refuses its arguments ({type(error).__name__}: {_shorten(str(error))})") from None
+        _check_tensors(types, wanted)
+        network = make(**arguments)
+    network.load_state_dict(_read_tensors(data))
     separator = Separator(network)
     _check_separator(separator, network)
     return separator
@@ -154,17 +169,42 @@ def pack_separator(name: str, arguments: Mapping[str, Any], tensors: Mapping[str
     return b"".join([struct.pack("<Q", len(text)), text, *blobs])
 
 
-def _read_header(data: bytes) -> tuple[dict[str, str], dict[str, tuple[str, tuple[int, ...]]]]:
-    """Return the metadata, and type and shape of each tensor."""
+def describe_separator(data: bytes) -> tuple[str, int]:
+    """Return the kind of the separator in a file and its sample rate in Hz, without loading torch.
+
+    Raises
+    ------
+    InputError
+        ``not_a_model``: the file is not a safetensors file, or it names another class. Only `load_separator` finds
+        other faults.
+    """
+    name, metadata, _ = _read_header(data)
+    try:
+        rate = json.loads(metadata["kwargs"]).get("samplerate", _SAMPLE_RATE)
+    except (KeyError, ValueError, AttributeError, RecursionError):
+        raise _fault("its arguments are missing or not JSON") from None
+    return name.rpartition(".")[2], rate if type(rate) is int else _SAMPLE_RATE
+
+
+def _read_header(data: bytes) -> tuple[str, dict[str, str], dict[str, tuple[str, tuple[int, ...]]]]:
+    """Return the class, the metadata, and type and shape of each tensor."""
     if len(data) > MAX_FILE_BYTES:
         raise _fault(f"it has {len(data) / 1e9:.1f} GB, over the limit of {MAX_FILE_BYTES / 1e9:.1f} GB")
     size = int.from_bytes(data[:8], "little")
     try:
         header = json.loads(data[8 : 8 + size])
         metadata = header.pop("__metadata__")
-        return metadata, {key: (view["dtype"], tuple(view["shape"])) for key, view in header.items()}
+        types = {key: (view["dtype"], tuple(view["shape"])) for key, view in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _fault(f"it is not a separator as a safetensors file ({type(error).__name__})") from None
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _fault("its metadata are not texts")
+    if "structure" in metadata:
+        raise _fault("it is in the format of quantised models, which can name any code: use a plain model")
+    name = metadata.get("klass", "")
+    if name not in CLASSES:
+        raise _fault(f"it names the class {_shorten(name)}, not one of: {', '.join(CLASSES)}")
+    return name, metadata, types
 
 
 def _find_class(name: str) -> Callable[..., Any]:

@@ -30,6 +30,7 @@ from reprise.lib.tables.sources import (
     SONG_MISMATCHES,
     UNIQUE_TRACKS,
 )
+from reprise.lib.tables.stems import COVER_STEMS
 from reprise.lib.tables.tags import TRACK_TAGS
 from reprise.lib.tables.tastes import TASTE_PROFILES
 
@@ -58,6 +59,7 @@ TABLES: Mapping[str, Table] = {
         CHROMA_PATCHES,
         COVER_VECTORS,
         COVER_MATCHES,
+        COVER_STEMS,
         LIBRARY_VERSIONS,
         LIBRARY_VERSION_PAIRS,
         MODELS,
@@ -74,6 +76,7 @@ __all__ = [
     "CHROMA_PATCHES",
     "COVER_CLIQUES",
     "COVER_MATCHES",
+    "COVER_STEMS",
     "COVER_VECTORS",
     "GENRE_IMAGES",
     "GENRE_LABELS",

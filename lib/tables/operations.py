@@ -59,7 +59,7 @@ JOB_RUNS = Table(
     ),
 )
 
-COVER_EMBEDDING, GENRE, TAGGING = "cover_embedding", "genre", "tags"
+COVER_EMBEDDING, GENRE, SEPARATION, TAGGING = "cover_embedding", "genre", "separator", "tags"
 """Tasks of models."""
 
 MODELS = Table(
@@ -71,7 +71,12 @@ MODELS = Table(
     columns=(
         key("model_id", "kind, and a hash of data and parameters; equal inputs give the same id"),
         Column("kind", "string", "method, e.g. learned or genre/random_forest", nullable=False),
-        Column("task", "string", "task: cover_embedding, genre or tags; NULL in rows written before 0.2", added=True),
+        Column(
+            "task",
+            "string",
+            "task: cover_embedding, genre, separator, tags; NULL in rows written before 0.2",
+            added=True,
+        ),
         Column(
             "input",
             "string",

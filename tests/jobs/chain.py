@@ -33,6 +33,7 @@ from reprise.lib.tables import (
     CHROMA_PATCHES,
     COVER_CLIQUES,
     COVER_MATCHES,
+    COVER_STEMS,
     COVER_VECTORS,
     GENRE_IMAGES,
     GENRE_LABELS,
@@ -58,6 +59,7 @@ from reprise.lib.tables import (
     Table,
 )
 from reprise.udfs.arrow import arrow_schema
+from tests.separators import write_separator
 
 PLAN = sample.SamplePlan(80, seed=5, n_cliques=12, n_covers=36)
 """Composed tracks of the Million Song Dataset; two of the test list are too short for an embedding."""
@@ -242,6 +244,15 @@ CHAIN = (
         damage=add_track_without_file,
     ),
     Job(
+        "separate-stems",
+        (COVER_STEMS, MODELS, QUARANTINE),
+        work=("separated",),
+        arguments=("--model", "{inputs}/separator.safetensors"),
+        says="there are no rows in library_tracks: run ingest-library first",
+        bad=f"library_tracks#{GONE}",
+        rows=12,
+    ),
+    Job(
         "score-genres",
         (GENRE_SCORES, MODELS),
         work=("scored",),
@@ -377,6 +388,7 @@ def write_inputs(folder: Path, *, record: Callable[..., Path]) -> None:
     (library / "ann/list.m3u8").write_text("#EXTM3U\na.flac\n#EXTINF:3,Bob - Not There\nnowhere.flac\n", "utf-8")
     (library / "bob/list.m3u8").write_text("#EXTM3U\nc.ogg\na.flac\n", "utf-8")
     (library / "bob/bad.mp3").write_bytes(b"no audio " * 500)
+    write_separator(folder / "separator.safetensors")
 
 
 def copy_warehouse(source: Path, folder: Path) -> Warehouse:

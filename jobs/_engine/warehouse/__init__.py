@@ -26,6 +26,7 @@ from reprise.udfs.staging import RESULT_DDL, Make, StagedFile, filesystem, stage
 
 if TYPE_CHECKING:  # imported only for type checking, so that a DuckDB query starts without pandas and pyspark
     import pandas as pd
+    from pyspark.resource import ResourceProfile
     from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["Note", "Part", "Staged", "Warehouse"]
@@ -34,11 +35,19 @@ __all__ = ["Note", "Part", "Staged", "Warehouse"]
 class Warehouse(TableReader):
     """Reader and writer of the tables under one root folder, given as a path or URI."""
 
-    def stage(self, inputs: DataFrame, make: Make, tables: Iterable[Table], *, to_driver: Iterable[Table]) -> Staged:
+    def stage(
+        self,
+        inputs: DataFrame,
+        make: Make,
+        tables: Iterable[Table],
+        *,
+        to_driver: Iterable[Table],
+        profile: ResourceProfile | None = None,
+    ) -> Staged:
         """Run ``make`` (see `reprise.udfs.staging.stage`) on ``inputs`` on the workers.
 
         Rows of the tables in ``tables`` are staged as files. Rows of the tables in ``to_driver`` are returned to the
-        driver.
+        driver. ``profile`` gives the resources of the tasks, e.g. GPUs.
         """
         run = partial(
             stage,
@@ -47,7 +56,7 @@ class Warehouse(TableReader):
             seen_by_driver=frozenset(t.name for t in to_driver),
         )
         staged = Staged()
-        for row in inputs.mapInArrow(run, RESULT_DDL).toArrow().to_pylist():
+        for row in inputs.mapInArrow(run, RESULT_DDL, profile=profile).toArrow().to_pylist():
             if row["file"] is None:
                 staged.rows.setdefault(row["table"], []).append(pa.ipc.open_stream(row["rows"]).read_all())
             else:

@@ -1,0 +1,1 @@
+"""Code that the jobs of generated covers share."""
