@@ -28,6 +28,7 @@ import bench_genres
 import bench_ingest
 import bench_library
 import bench_prediction
+import bench_separation
 import bench_tastes
 import bench_versions
 import psutil
@@ -62,6 +63,10 @@ SECTIONS: Mapping[str, Section] = {
     "rhythm": Section("Tempo, beats and bars of POP909, rendered", bench_analysis.measure_rhythm, _NUMBERS),
     "recordings": Section("Tempo and beats of recordings", bench_analysis.measure_recordings, _NUMBERS),
     "chords": Section("Chords of POP909, rendered", bench_chords.measure_chords, (*_NUMBERS, "mir_eval")),
+    "separation": Section(
+        "Separation of ten rendered songs: SDR in dB", bench_separation.measure_separation, ("torch", "museval")
+    ),
+    "guitars": Section("Separation of guitars of recordings: SDR in dB", bench_separation.measure_guitars, ("torch",)),
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "library": Section("Listeners' music through the jobs", bench_library.measure_library, (*_JOBS, "librosa")),
     "genres": Section("Genres of the GTZAN table", bench_genres.measure_quality, (*_LEARNING, "xgboost-cpu")),
