@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -103,8 +102,8 @@ def _download(url: str, max_bytes: int) -> bytes:
                 data += block
                 if len(data) > max_bytes:
                     raise RepriseError(f"{url} has more than {max_bytes / 1e9:.1f} GB: it is not the model")
-    except (OSError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    except (OSError, http.client.HTTPException) as error:  # a URLError is an OSError
+        reason = str(error).removeprefix("<urlopen error ").rstrip(">")
         raise RepriseError(f"{url} cannot be downloaded ({reason}): check the network and try again") from None
     if declared is not None and len(data) != int(declared):
         raise RepriseError(f"{url} ended after {len(data)} of {declared} bytes: try again")

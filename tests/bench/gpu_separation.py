@@ -33,7 +33,7 @@ from demucs.htdemucs import HTDemucs
 
 from reprise.lib.covers.separate import Mix, choose_device, separate_mixes
 from reprise.lib.covers.stems import Stem, make_stems
-from reprise.lib.errors import InputError
+from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.nets.separators import STEMS, Separator, load_separator, pack_separator
 from reprise.udfs.sandbox import Sandbox
 
@@ -122,7 +122,7 @@ def measure_forward(separator: Separator, sizes: tuple[int, ...]) -> list[dict[s
                     for _ in range(repeats := 3 if device != "cpu" else 1):
                         separator(mixes[:size])
                     synchronise(device)
-                except (RuntimeError, TypeError) as error:
+                except (RuntimeError, RepriseError) as error:
                     rows.append({"batch": size, "mode": mode, "error": str(error).splitlines()[0][:120]})
                     continue
             seconds = (time.monotonic() - clock) / repeats
