@@ -91,6 +91,7 @@ def test_true_peak_of_an_impulse_between_samples(offset: int) -> None:
     assert -0.4 < meter(samples[::4]).true_peak_dbtp < 0.2
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 def test_real_recordings_equal_ffmpeg(shared_data: Path, tmp_path: Path) -> None:
     paths = sorted((shared_data / "audio").glob("*.ogg"))
