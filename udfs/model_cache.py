@@ -30,17 +30,15 @@ def cached_model(sha256: str, load_model: Callable[[], Loaded], *, device: str =
     return model
 
 
-def load_artifact(uri: str, sha256: str, read: Callable[[bytes], Loaded], *, device: str = "cpu") -> Loaded:
+def load_artifact(uri: str, sha256: str, read: Callable[[bytes], Loaded]) -> Loaded:
     """Return the model in a file, from the cache if possible. ``read`` converts the content of the file to the model.
-
-    ``device`` names the device on which ``read`` places the model.
 
     Raises
     ------
     InputError
         ``checksum``: the file is missing or has changed since the training. Errors of ``read`` are raised too.
     """
-    return cached_model(sha256, lambda: read(_read_checked(uri, sha256)), device=device)
+    return cached_model(sha256, lambda: read(_read_checked(uri, sha256)))
 
 
 def load_embedding(uri: str, sha256: str) -> Embedding:

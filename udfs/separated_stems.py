@@ -15,7 +15,7 @@ from reprise.lib.arrays import Float32Array
 from reprise.lib.covers.stems import Stem, compile_meter, make_stems
 from reprise.lib.errors import InputError
 from reprise.lib.files import replace_file
-from reprise.lib.nets.separators import Separator, load_separator
+from reprise.lib.nets.separators import load_separator
 from reprise.lib.tables import COVER_STEMS, LIBRARY_TRACKS, QUARANTINE, row_uri
 from reprise.udfs.arrow import arrow_schema, to_batch
 from reprise.udfs.heartbeat import run_with_heartbeat
@@ -65,12 +65,8 @@ def separate_tracks(
         Table name and rows: the stems of each readable track, or one quarantine row for each unreadable track. Empty
         quarantine batches serve as heartbeats.
     """
-    device = find_device()
-
-    def load(data: bytes) -> Separator:
-        return load_separator(data).to(device)
-
-    separator = load_artifact(artifact, artifact_sha256, load, device=device)
+    # one separator in a worker process, which moves to the device of each task
+    separator = load_artifact(artifact, artifact_sha256, load_separator).to(find_device())
     empty_batch = QUARANTINE.name, to_batch(arrow_schema(QUARANTINE), {"uri": []})
 
     def open_mix(track: Mapping[str, Any]) -> tuple[str, Float32Array]:

@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,8 @@ def _download(url: str, max_bytes: int) -> bytes:
                 if len(data) > max_bytes:
                     raise RepriseError(f"{url} has more than {max_bytes / 1e9:.1f} GB: it is not the model")
     except (OSError, http.client.HTTPException) as error:  # a URLError is an OSError
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         reason = str(error).removeprefix("<urlopen error ").rstrip(">")
         raise RepriseError(f"{url} cannot be downloaded ({reason}): check the network and try again") from None
     if declared is not None and len(data) != int(declared):
