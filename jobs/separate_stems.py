@@ -48,8 +48,8 @@ from reprise.udfs.separated_stems import copy_artifact, separate_tracks
 
 JOB = "separate_stems"
 _TRACKS_PER_COMMIT, _TRACKS_PER_GPU_COMMIT = 8, 64
-"""Number of tracks between two commits, for each task. The small separator needs about eight minutes of a core for 8
-tracks, and a GPU needs about two minutes for 64 tracks."""
+"""Largest number of tracks between two commits, for each task. The small separator needs about eight minutes of a core
+for 8 tracks, and a GPU needs about two minutes for 64 tracks."""
 
 _INPUTS = pa.schema([("track_id", pa.string()), ("sha256", pa.string()), ("uris", pa.list_(pa.string()))])
 
@@ -167,7 +167,7 @@ def _separate_library(run: Run) -> None:
     _check_room(run, chosen, wanted, plan)
     model: Model | None = None
     done: dict[str, str | int] = {"separator": chosen.model_id}
-    per_task = _TRACKS_PER_GPU_COMMIT if plan.uses_gpu else _TRACKS_PER_COMMIT
+    per_task = min(run.settings.files_per_task, _TRACKS_PER_GPU_COMMIT if plan.uses_gpu else _TRACKS_PER_COMMIT)
     for pending in find_pending(
         run, [LIBRARY_TRACKS], COVER_STEMS, target_rows=done, run_first="ingest-library", track_ids=wanted
     ):
