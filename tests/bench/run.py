@@ -29,6 +29,7 @@ import bench_ingest
 import bench_library
 import bench_prediction
 import bench_separation
+import bench_stems
 import bench_tastes
 import bench_versions
 import psutil
@@ -69,6 +70,11 @@ SECTIONS: Mapping[str, Section] = {
     "guitars": Section("Separation of guitars of recordings: SDR in dB", bench_separation.measure_guitars, ("torch",)),
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "library": Section("Listeners' music through the jobs", bench_library.measure_library, (*_JOBS, "librosa")),
+    "stems": Section(
+        "Stems on one core: speed and memory, a network of 1.2 million parameters",
+        bench_stems.measure_stems,
+        ("torch", "demucs", "numpy", "pyspark"),
+    ),
     "genres": Section("Genres of the GTZAN table", bench_genres.measure_quality, (*_LEARNING, "xgboost-cpu")),
     "genre_features": Section("Genres of analyses", bench_genre_features.measure_feature_sets, _LEARNING),
     "scores": Section("Scoring genres", bench_genre_scores.measure_scores, (*_LEARNING, "pyarrow")),
