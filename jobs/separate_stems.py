@@ -37,9 +37,9 @@ from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, f
 from reprise.jobs._engine.quarantine import write_quarantine
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._libraries.copies import add_uris
-from reprise.lib.covers.separate import choose_device
 from reprise.lib.covers.stems import Stem
 from reprise.lib.errors import InputError, RepriseError
+from reprise.lib.nets.devices import choose_device
 from reprise.lib.tables import COVER_STEMS, LIBRARY_TRACKS, QUARANTINE, row_uri
 from reprise.lib.text import format_time, make_printable
 from reprise.udfs.arrow import arrow_schema

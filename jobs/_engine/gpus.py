@@ -61,7 +61,7 @@ def find_task_device() -> str:
     """Return the device of this Spark task: the GPU that Spark gave it, in local mode the first GPU, or ``cpu``."""
     from pyspark import TaskContext
 
-    from reprise.lib.covers.separate import choose_device
+    from reprise.lib.nets.devices import choose_device
 
     context = TaskContext.get()
     resources = context.resources() if context else {}

@@ -78,13 +78,6 @@ class RawStems(Generic[Source]):
     fault: InputError | None = None
 
 
-def choose_device() -> str:
-    """Return the device for networks: ``cuda:0`` if torch can use a GPU, otherwise ``cpu``."""
-    import torch
-
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
 def separate_mixes(
     separator: Separator,
     mixes: Iterable[Mix[Source]],

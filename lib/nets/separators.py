@@ -252,6 +252,8 @@ def _decode(key: str, value: Any) -> Any:
         return Fraction(top, bottom)
     if isinstance(value, list) and any(isinstance(item, list | dict) for item in value):
         raise _fault(f"its argument {_shorten(key)} is a nested list")
+    if isinstance(value, list) and len(value) > _MAX_LAYERS:
+        raise _fault(f"its argument {_shorten(key)} has {len(value)} items, more than {_MAX_LAYERS}")
     return value
 
 

@@ -31,9 +31,10 @@ import torch
 from demucs.apply import apply_model
 from demucs.htdemucs import HTDemucs
 
-from reprise.lib.covers.separate import Mix, choose_device, separate_mixes
+from reprise.lib.covers.separate import Mix, separate_mixes
 from reprise.lib.covers.stems import Stem, make_stems
 from reprise.lib.errors import InputError, RepriseError
+from reprise.lib.nets.devices import choose_device
 from reprise.lib.nets.separators import STEMS, Separator, load_separator, pack_separator
 from reprise.udfs.sandbox import Sandbox
 

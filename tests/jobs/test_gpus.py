@@ -24,9 +24,9 @@ from reprise.jobs._engine.session import get_session
 
 def work(batches):
     import os
-    from reprise.lib.covers import separate
+    from reprise.lib.nets import devices
     from reprise.udfs.model_cache import cached_model
-    separate.choose_device = lambda: "cuda:0"  # as if torch saw GPUs
+    devices.choose_device = lambda: "cuda:0"  # as if torch saw GPUs
     device, loads = find_task_device(), []
     for _ in (n for batch in batches for n in range(batch.num_rows)):
         loads.clear()
@@ -130,8 +130,8 @@ def test_one_machine_with_a_gpu_has_one_task(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_outside_of_a_task_the_device_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    from reprise.lib.covers import separate
+    from reprise.lib.nets import devices
 
     for device in ("cpu", "cuda:0"):
-        monkeypatch.setattr(separate, "choose_device", lambda device=device: device)
+        monkeypatch.setattr(devices, "choose_device", lambda device=device: device)
         assert gpus.find_task_device() == device

@@ -150,6 +150,7 @@ WRONG_ARGUMENTS: Mapping[str, tuple[dict[str, Any], str]] = {
         "its argument segment is not a fraction",
     ),
     "a nested list": ({"t_cape_glob_loc_scale": [[1]]}, "its argument t_cape_glob_loc_scale is a nested list"),
+    "a long list": ({"t_cape_glob_loc_scale": [1] * 1000}, "has 1000 items, more than 32"),
     "too many layers": ({"depth": 1_000_000}, "its argument depth exceeds 32"),
     "NaN": ({"growth": float("nan")}, "its argument growth exceeds 1000000"),
     "infinity": ({"rescale": float("inf")}, "its argument rescale exceeds 1000000"),
