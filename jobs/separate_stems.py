@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 from rich.table import Table as Grid
 
-from reprise.jobs._covers.separators import SHIPPED, SeparatorFile, choose_separator, register_separator
+from reprise.jobs._covers.separators import SeparatorFile, choose_separator, register_separator
 from reprise.jobs._covers.stem_files import bytes_needed, check_room, estimate_length, name_folders, separate_files
 from reprise.jobs._engine.command_line import UsageError, add_force, add_models
 from reprise.jobs._engine.console import print_error, print_grid
@@ -37,6 +37,7 @@ from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, f
 from reprise.jobs._engine.quarantine import write_quarantine
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._libraries.copies import add_uris
+from reprise.lib.covers.default_separator import SHIPPED
 from reprise.lib.covers.stems import Stem
 from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.nets.devices import choose_device

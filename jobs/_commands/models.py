@@ -24,6 +24,7 @@ from reprise.jobs._engine.command_line import (
 from reprise.jobs._engine.console import print_error, print_grid
 from reprise.jobs._engine.external_files import fetch_file, file_path, load_file
 from reprise.jobs._engine.external_models import cached_path, fetch, find_installed, load_external
+from reprise.lib.covers.default_separator import SHIPPED, find_default_separator, read_default_separator
 from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.genres.default_models import list_default_models, read_default_model
 
@@ -78,6 +79,10 @@ def _print_models(folder: Path) -> None:
         quality = f"macro F1 {own.quality:.3f} ({own.metrics['honest']['rows']} clips that were not used for training)"
         size = f"{len(read_default_model(name)) / 1e6:.1f} MB"
         grid.add_row(name, f"genres of music from {own.input}", "reprise itself", quality, size, "Apache-2.0")
+    if (separator := find_default_separator()) is not None:
+        quality = _format_metrics(separator["metrics"])
+        size = f"{len(read_default_separator(separator['sha256'])) / 1e6:.1f} MB"
+        grid.add_row(SHIPPED, "drums, bass, other and vocals of songs", "reprise itself", quality, size, "Apache-2.0")
     for name, model in list_external_models().items():
         size = f"{model.size / 1e6:.1f} MB"
         grid.add_row(name, model.title, _locate(folder, name), _format_metrics(model.metrics), size, model.licence)

@@ -15,7 +15,7 @@ from reprise.jobs._engine.command_line import UsageError
 from reprise.jobs._engine.external_files import SEPARATOR, file_path, load_file
 from reprise.jobs._engine.models import Model, list_models, write_artifact, write_model
 from reprise.jobs._engine.run import Run
-from reprise.lib.covers.default_separator import find_default_separator, read_default_separator
+from reprise.lib.covers.default_separator import SHIPPED, find_default_separator, read_default_separator
 from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.files import printable_name, read_regular
 from reprise.lib.nets.separators import MAX_FILE_BYTES, Separator, describe_separator, load_separator
@@ -31,9 +31,6 @@ try:
 except InputError as error:
     sys.stdout.buffer.write(error.message.encode())
 """
-
-SHIPPED = "shipped"
-"""Name of the separator of the package."""
 
 
 @dataclass(frozen=True)

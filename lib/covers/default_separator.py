@@ -8,6 +8,9 @@ from typing import Any
 
 from reprise.lib.errors import InputError
 
+SHIPPED = "shipped"
+"""Name of the separator of the package."""
+
 
 def find_default_separator() -> Mapping[str, Any] | None:
     """Return the description of the separator of the package: ``sha256``, ``params``, ``metrics`` and ``trained_on``.

@@ -1,6 +1,7 @@
 """Separation on one core: 20 tracks through the job beside demucs, called for one track after the other; memory.
 
-The network has 1.2 million parameters and random weights. ``gpu_separation.py`` measures on a GPU.
+The network has 1.2 million parameters and random weights; memory is measured with a smaller one.
+``gpu_separation.py`` measures on a GPU.
 """
 
 import hashlib
@@ -129,7 +130,7 @@ def _measure_speed(folder: Path) -> list[Row]:
 
 
 def _measure_memory(folder: Path) -> list[Row]:
-    model = write_separator(folder, "tiny")
+    model = write_separator(folder, "own")
     rows: list[Row] = []
     for what, count, seconds in (
         ("one file of 2 minutes", 1, 120),

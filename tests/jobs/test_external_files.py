@@ -172,3 +172,19 @@ def test_the_command_fetches_checks_and_lists(
     pin_path(folder, NAME).unlink()
     assert command.main(["--models", str(folder), "--fetch", NAME]) == 1
     assert "is not the model htdemucs: it is not a separator" in capsys.readouterr().err
+
+
+def test_the_separator_of_the_package_is_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    described = {"sha256": "s", "metrics": {"validation_sdr_db": 6.25}}
+    monkeypatch.setattr(command, "find_default_separator", lambda: described)
+    monkeypatch.setattr(command, "read_default_separator", lambda sha256: bytes(12_300_000))
+    assert command.main(["--models", str(tmp_path)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "shipped" in line]
+    assert "validation sdr db 6.250" in line
+    assert "12.3 MB" in line
+    monkeypatch.setattr(command, "find_default_separator", lambda: None)
+    assert command.main(["--models", str(tmp_path)]) == 0
+    assert "shipped" not in capsys.readouterr().out
