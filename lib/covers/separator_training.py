@@ -1,7 +1,7 @@
 """Training of the small separator of the package on rendered multitracks, in torch."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -23,6 +23,7 @@ from reprise.lib.nets.training import History, Schedule, train
 _FULL_SCALE = 16_384  # of a sample in the bank: peaks up to 2 fit
 _PLAN = sample.SamplePlan(100_000, seed=19)
 _VALIDATION_SEED = 1_000_000
+_LIMITER_BLOCK, _LIMITER_REACH = 64, 8  # samples, and blocks on each side over which the gain is smoothed
 
 
 @dataclass(frozen=True)
@@ -250,16 +251,16 @@ def _limit(stems: Any, uniform: Callable[..., Any], chance: Callable[..., Any]) 
     """Limit some mixtures by one gain curve for all their stems, so that the stems still add up to the mixture."""
     from torch.nn import functional
 
+    n = stems.shape[-1]
     mix = stems.sum(1)
-    deviation = mix.std(dim=(1, 2), keepdim=True).clamp(min=1e-4)
-    ceiling = deviation * uniform(2.0, 5.0, len(stems), 1, 1)
-    window = 2 * (SAMPLE_RATE // 400) + 1
-    peak = functional.max_pool1d(mix.abs().amax(1, keepdim=True), window, 1, window // 2)
-    wanted = (ceiling / peak.clamp(min=1e-6)).clamp(max=1)
-    smooth = 4 * window + 1
-    # the mean of a minimum over the same window never exceeds what is wanted, and changes slowly
-    lowest = -functional.max_pool1d(-wanted, smooth, 1, smooth // 2)
-    curve = functional.avg_pool1d(lowest, smooth, 1, smooth // 2, count_include_pad=False)
+    ceiling = mix.std(dim=(1, 2))[:, None] * uniform(2.0, 5.0, len(stems), 1)
+    blocks = functional.pad(mix.abs().amax(1), (0, -n % _LIMITER_BLOCK)).unflatten(-1, (-1, _LIMITER_BLOCK))
+    wanted = (ceiling / blocks.amax(-1).clamp(min=1e-6)).clamp(max=1)
+    # the mean of a minimum over a wider window never exceeds what is wanted, and changes slowly
+    width = 2 * _LIMITER_REACH + 1
+    lowest = -functional.max_pool1d(-wanted[:, None], width + 2, 1, _LIMITER_REACH + 1)
+    curve = functional.avg_pool1d(lowest, width, 1, _LIMITER_REACH, count_include_pad=False)
+    curve = functional.interpolate(curve, scale_factor=_LIMITER_BLOCK, mode="linear")[..., :n]
     is_limited = chance(0.5, len(stems), 1, 1)
     return stems * (is_limited * curve + (1 - is_limited))[:, None]
 
@@ -317,6 +318,7 @@ def train_separator(
     segment_frames: int = 256,
     checkpoint: Path | None = None,
     n_validation: int = 24,
+    initial: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = print,
 ) -> tuple[dict[str, Any], History]:
     """Train the network of `spectrogram_unet` on multitracks. Return its state and the history.
@@ -330,6 +332,8 @@ def train_separator(
     n_validation
         Number of multitracks that only validate. They are rendered with the same soundfonts and not augmented. The
         score is the mean over the stems of the median SDR in dB.
+    initial
+        State of a trained network to start from.
     """
     import torch
 
@@ -342,7 +346,10 @@ def train_separator(
     report(f"{len(bank)} multitracks")
     held_out = _render_validation(material, n_validation, plan.workers, device)
     n = segment_frames * HOP
-    set_scale(network, bank.draw(min(len(bank), 32), n, np.random.default_rng([schedule.seed, 0])))
+    if initial is not None:
+        network.load_state_dict(initial)
+    else:
+        set_scale(network, bank.draw(min(len(bank), 32), n, np.random.default_rng([schedule.seed, 0])))
 
     def loss_at(network: Any, step: int) -> Any:
         bank.advance(step)

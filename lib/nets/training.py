@@ -75,7 +75,7 @@ def train(
 ) -> tuple[dict[str, Any], History]:
     """Train a network. Return the best averaged state, on the CPU, and the history.
 
-    On a GPU the loss is computed in bfloat16 where torch's autocast allows it.
+    On a GPU, and on a CPU that computes in bfloat16, the loss is computed in bfloat16 where torch's autocast allows it.
 
     Parameters
     ----------
@@ -106,13 +106,14 @@ def train(
         history = History(**{name: saved["history"][name] for name in ("losses", "scores", "best_step")})
         first, factor, stale = saved["step"] + 1, saved["factor"], saved["stale"]
         report(f"resumed after step {saved['step']}")
+    is_mixed = device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     recent: list[Any] = []
     for step in range(first, schedule.steps + 1):
         rate = factor * schedule.rate * _anneal(step, schedule)
         for group in optimizer.param_groups:
             group["lr"] = rate
         network.train()
-        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_mixed):
             loss = compute_loss(network, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
