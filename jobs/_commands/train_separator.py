@@ -24,9 +24,10 @@ from reprise.jobs._engine.command_line import (
     positive_int,
 )
 from reprise.jobs._engine.console import print_error
-from reprise.lib.errors import RepriseError
+from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.files import printable_name
 
+MODEL_FILE = "separator.safetensors"
 _REPORT_ONLY = 30
 _WARMUP_SHARE, _VALIDATIONS = 0.05, 20
 
@@ -53,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"folder of POP909; songs whose number is divisible by {_REPORT_ONLY} are left out",
     )
+    parser.add_argument("--initial", metavar="DIR", help="folder of a trained separator to start from")
     parser.add_argument("--out", default="separator", metavar="DIR", help="folder for the model (default: separator)")
     parser.add_argument(
         "--checkpoint",
@@ -86,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
         for path in (*args.soundfont, *args.drum_soundfont):
             if not Path(path).is_file():
                 raise UsageError(f"{printable_name(path)} is not a file: name an existing soundfont")
+        if args.initial is not None and not Path(args.initial, MODEL_FILE).is_file():
+            raise UsageError(f"--initial {args.initial} has no {MODEL_FILE}: name the --out of a former training")
         _train(args, songs)
     except UsageError as error:
         print_error("train-separator", str(error))
@@ -119,11 +123,12 @@ def _train(args: argparse.Namespace, songs: tuple[Path, ...]) -> None:
     material = Material(songs, tuple(args.soundfont), tuple(args.drum_soundfont))
     device = choose_device()
     workers = max((os.cpu_count() or 2) - (device.type == "cpu"), 1)
+    initial = None if args.initial is None else _read_initial(Path(args.initial))
     # each multitrack is held for half of the steps
     plan = BankPlan(args.multitracks, 2 * args.multitracks / args.steps, args.multitracks, workers)
     schedule = Schedule(
         args.steps,
-        rate=1.5e-3,
+        rate=7e-4,
         seed=args.seed,
         warmup_steps=max(1, round(_WARMUP_SHARE * args.steps)),
         averaging=0.995,
@@ -137,6 +142,7 @@ def _train(args: argparse.Namespace, songs: tuple[Path, ...]) -> None:
         batch=args.batch,
         checkpoint=checkpoint,
         n_validation=max(2, args.multitracks // 8),
+        initial=initial,
     )
     write_history(out, history, "Separator: loss and SDR in dB of multitracks that did not train")
     write_separator(
@@ -148,7 +154,24 @@ def _train(args: argparse.Namespace, songs: tuple[Path, ...]) -> None:
         n_songs=len(songs),
     )
     checkpoint.unlink(missing_ok=True)
-    print(f"written: {out / 'separator.safetensors'}; use it: reprise separate-stems --model {out}")
+    print(f"written: {out / MODEL_FILE}; use it: reprise separate-stems --model {out}")
+
+
+def _read_initial(folder: Path) -> dict[str, Any]:
+    """Return the state of the separator in a folder that this command wrote."""
+    from safetensors.torch import load
+
+    from reprise.lib.nets.separators import SMALL_CLASS, describe_separator, load_separator
+
+    path = folder / MODEL_FILE
+    data = path.read_bytes()
+    try:
+        load_separator(data)
+    except InputError as error:
+        raise RepriseError(f"{path} is not a separator: {error.message}") from None
+    if describe_separator(data)[0] != SMALL_CLASS.rpartition(".")[2]:
+        raise UsageError(f"--initial {folder} contains another network: name the --out of a former training")
+    return dict(load(data))
 
 
 def write_separator(
@@ -180,7 +203,7 @@ def write_separator(
 
     data = pack_separator(SMALL_CLASS, {"sources": list(STEMS), "channels": list(CHANNELS)}, state)
     sha256 = hashlib.sha256(data).hexdigest()
-    (folder / "separator.safetensors").write_bytes(data)
+    (folder / MODEL_FILE).write_bytes(data)
     trained_on = {"data": f"composed songs, {n_songs} songs of POP909", "soundfonts": list(soundfonts)}
     described = {
         "sha256": sha256,

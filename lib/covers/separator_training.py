@@ -254,7 +254,7 @@ def _limit(stems: Any, uniform: Callable[..., Any], chance: Callable[..., Any]) 
     n = stems.shape[-1]
     mix = stems.sum(1)
     ceiling = mix.std(dim=(1, 2))[:, None] * uniform(2.0, 5.0, len(stems), 1)
-    blocks = functional.pad(mix.abs().amax(1), (0, -n % _LIMITER_BLOCK)).unflatten(-1, (-1, _LIMITER_BLOCK))
+    blocks = functional.pad(mix.abs().amax(1), (0, -n % _LIMITER_BLOCK)).reshape(len(stems), -1, _LIMITER_BLOCK)
     wanted = (ceiling / blocks.amax(-1).clamp(min=1e-6)).clamp(max=1)
     # the mean of a minimum over a wider window never exceeds what is wanted, and changes slowly
     width = 2 * _LIMITER_REACH + 1

@@ -23,6 +23,7 @@ def run(*args: object) -> int:
         (["--soundfont", "{tmp}/none.sf2"], "none.sf2 is not a file: name an existing soundfont"),
         (["--soundfont", "{font}", "--midi", "{tmp}"], "contains no songs of POP909"),
         (["--soundfont", "{font}", "--steps", "0"], "must be at least 1, not 0"),
+        (["--soundfont", "{font}", "--initial", "{tmp}"], "has no separator.safetensors"),
         ([], "the following arguments are required: --soundfont"),
     ],
 )
@@ -55,6 +56,10 @@ def test_a_training_gives_a_model_that_separates(
 
     mix = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 2, 30_000)).astype(np.float32))
     assert separator(mix).shape == (1, 4, 2, 30_000)
+    (out / "separator.safetensors").write_bytes(b"damaged")
+    again = ["--initial", out, "--out", tmp_path / "b", "--checkpoint", checkpoint, *size]
+    assert run("--soundfont", soundfont, *again) == FAILED
+    assert "separator.safetensors is not a separator" in capsys.readouterr().err
     described = json.loads((out / "separator.json").read_text())
     assert described["params"]["steps"] == 2
     assert "sine.sf2" in (out / "separator.md").read_text()
