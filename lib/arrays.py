@@ -1,4 +1,7 @@
-"""Type aliases of numpy arrays, one for each dtype."""
+"""Type aliases of numpy arrays, one for each dtype, and memory of arrays that are mapped from files."""
+
+import mmap
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,3 +19,14 @@ Float64Array = NDArray[np.float64]
 Complex64Array = NDArray[np.complex64]
 ObjectArray = NDArray[np.object_]
 """Array of Python objects, usually ``str`` of any length, e.g. names and labels."""
+
+
+def release_pages(array: NDArray[Any]) -> None:
+    """Drop the pages of a memory-mapped file from the memory of this process; they are read again when needed.
+
+    Otherwise a process that reads a long file has all of it in its resident memory, which a cluster's manager limits.
+    An array that is not memory-mapped stays as it is.
+    """
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)

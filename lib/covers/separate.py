@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from reprise.lib.arrays import Float32Array
+from reprise.lib.arrays import Float32Array, release_pages
 from reprise.lib.errors import InputError
 from reprise.lib.nets.separators import Separator
 
@@ -197,6 +197,7 @@ class _Track(Generic[Source]):
         first, last = max(0, -start), min(self.segment, self.length - start)
         out[:first], out[last:] = 0, 0
         out[first:last] = self.mix.samples[start + first : start + last]
+        release_pages(self.mix.samples)
         return first, last
 
     def add(self, index: int, stems: "torch.Tensor", weight: "torch.Tensor") -> "torch.Tensor":
@@ -248,10 +249,16 @@ class _Track(Generic[Source]):
 def _measure(samples: Float32Array) -> tuple[float, float]:
     """Return mean and standard deviation of the mono mix over the whole track, as demucs normalises by them."""
     count = len(samples)
-    blocks = [samples[start : start + _BLOCK_FRAMES] for start in range(0, count, _BLOCK_FRAMES)]
-    mean = sum(float(block.sum(dtype=np.float64)) for block in blocks) / (2 * max(count, 1))
-    squares = sum(float(np.square(block.mean(axis=1, dtype=np.float64) - mean).sum()) for block in blocks)
+    mean = sum(float(block.sum(dtype=np.float64)) for block in _read_blocks(samples)) / (2 * max(count, 1))
+    mono = (block.mean(axis=1, dtype=np.float64) for block in _read_blocks(samples))
+    squares = sum(float(np.square(block - mean).sum()) for block in mono)
     return mean, (squares / (count - 1)) ** 0.5 + 1e-8 if count > 1 else 1.0
+
+
+def _read_blocks(samples: Float32Array) -> Iterator[Float32Array]:
+    for start in range(0, len(samples), _BLOCK_FRAMES):
+        yield samples[start : start + _BLOCK_FRAMES]
+        release_pages(samples)
 
 
 class _Batch(NamedTuple):

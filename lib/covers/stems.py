@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from reprise.lib.arrays import Float32Array
+from reprise.lib.arrays import Float32Array, release_pages
 from reprise.lib.audio.encoding import write_flac
 from reprise.lib.audio.loudness import LoudnessMeter
 from reprise.lib.covers.separate import Mix, RawStems, separate_mixes
@@ -168,6 +168,7 @@ def _encode(raw: RawStems[_Source], name: str, folder: Path, sample_rate: int) -
             block = samples[start : start + _BLOCK_FRAMES] * np.float32(gain)
             flac.write(block)
             meter.add(block)
+            release_pages(samples)
     true_peak = meter.true_peak_dbtp
     return Stem(
         name=name,

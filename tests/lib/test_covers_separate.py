@@ -1,7 +1,5 @@
 """Separation in blocks: equal to demucs in one pass, on all lengths, in bounded memory, whatever the device has."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -272,33 +270,3 @@ def test_a_full_disk_is_an_error_of_the_machine(separator: Separator, monkeypatc
     monkeypatch.setattr(separate._Track, "write", refuse)
     with pytest.raises(OSError, match="No space left"):
         list(separate_mixes(separator, [Mix(0, "x", noise(50_000))]))
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_length_of_a_mix(tmp_path: Path) -> None:
-    """The network is replaced by one that copies the mix: an hour takes seconds."""
-    code = """
-import resource, sys
-import numpy as np, torch
-from fractions import Fraction
-from reprise.lib.covers.separate import Mix, separate_mixes
-from reprise.lib.nets.separators import STEMS, Separator
-
-class Copy(torch.nn.Module):
-    sources, samplerate, segment = STEMS, 44_100, Fraction(39, 5)
-    def forward(self, mix):
-        return torch.stack([mix / 4] * 4, 1)
-
-samples = np.memmap(sys.argv[1], np.float32, "w+", shape=(44_100 * 60 * int(sys.argv[2]), 2))
-(raw,) = separate_mixes(Separator(Copy()), [Mix(0, "x", samples)], folder=sys.argv[3])
-assert len(raw.samples["bass"]) == len(samples)
-lines = dict(line.split(":") for line in open("/proc/self/status") if line.startswith(("VmHWM", "RssAnon")))
-print(int(lines["RssAnon"].split()[0]))
-"""
-
-    def measure(minutes: int) -> int:
-        arguments = [str(tmp_path / "mix"), str(minutes), str(tmp_path)]
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-        return int(done.stdout)
-
-    assert measure(20) < 1.1 * measure(2)

@@ -1,6 +1,8 @@
 """Stems as FLAC files: names, levels and hashes, bad mixes among good ones, and a disk that is full."""
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -166,3 +168,39 @@ def test_an_unreadable_machine_ends_the_run(make: Make) -> None:
     """Another error than InputError is no fault of one file."""
     with pytest.raises(OSError, match="out of order"):
         make(a=noise(RATE, 0.2), b=OSError("out of order"))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_a_mix(tmp_path: Path) -> None:
+    """All of it, mapped files included. The network copies the mix."""
+    code = """
+import sys
+from fractions import Fraction
+from pathlib import Path
+import numpy as np, torch
+from reprise.lib.covers.stems import make_stems
+from reprise.lib.nets.separators import STEMS, Separator
+
+class Copy(torch.nn.Module):
+    sources, samplerate, segment = STEMS, 44_100, Fraction(39, 5)
+    def forward(self, mix):
+        return torch.stack([mix / 4] * 4, 1)
+
+folder, frames = Path(sys.argv[1]), 44_100 * 60 * int(sys.argv[2])
+noise = np.random.default_rng(0).uniform(-0.5, 0.5, (44_100, 2)).astype(np.float32)
+with open(folder / "mix", "wb") as file:
+    for _ in range(frames // 44_100):
+        file.write(noise)
+samples = np.memmap(folder / "mix", np.float32, "r", shape=(frames, 2))
+((_, stems),) = make_stems(
+    Separator(Copy()), [0], lambda _: ("x", samples), folder=lambda _: folder / "stems", temporary=folder
+)
+assert [stem.frame_count for stem in stems] == [frames] * 4
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+    def measure(minutes: int) -> int:
+        command = [sys.executable, "-c", code, str(tmp_path), str(minutes)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert measure(8) < 1.1 * measure(1)
