@@ -297,13 +297,29 @@ def main() -> None:
         say("same_samples_with_other_neighbours", same)
         few = paths[: max(2, min(len(paths), int(args.budget * len(paths) / ours["seconds"] / 3)))]
         say("demucs", measure_demucs(network, arguments, few, folder))
-    for name in ("ours", "demucs"):
+    print("\n".join(" · ".join(map(str, row.values())) for row in list_rows(found)))
+
+
+def list_rows(found: Mapping[str, Any]) -> list[dict[str, object]]:
+    """Return the figures as rows of RESULTS.md."""
+    rows: list[dict[str, object]] = []
+    for name, title in (("ours", "separate-stems' function"), ("demucs", "demucs' command line")):
         row = found[name]
-        per_hour = 3600 * row["tracks"] / row["seconds"]
-        times = row["tracks"] * args.seconds / row["seconds"]
-        print(
-            f"{name:8} {per_hour:8.0f} tracks an hour  {times:7.1f} × real time  GPU busy {row['busy_percent']:.1f} %"
+        per_hour, times = 3600 * row["tracks"] / row["seconds"], row["tracks"] * found["track_s"] / row["seconds"]
+        rows.append(
+            {"what": title, "tracks an hour": per_hour, "× real time": times, "GPU busy, %": row["busy_percent"]}
         )
+    rows += [
+        {
+            "what": f"the network alone, batches of {row['batch']}, {row['mode']}",
+            "tracks an hour": "",
+            "× real time": row["times_real_time"],
+            "GPU busy, %": "",
+        }
+        for row in found["forward"]
+        if "times_real_time" in row
+    ]
+    return rows
 
 
 if __name__ == "__main__":
