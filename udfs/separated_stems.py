@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.lib.arrays import Float32Array
-from reprise.lib.covers.stems import Stem, compile_meter, make_stems
+from reprise.lib.covers.stems import Stem, compile_meter, encode_stem, make_stems
 from reprise.lib.errors import InputError
 from reprise.lib.files import replace_file
 from reprise.lib.nets.separators import load_separator
@@ -25,6 +25,7 @@ from reprise.udfs.model_cache import load_artifact
 from reprise.udfs.numba_cache import compile_lock
 from reprise.udfs.sandbox import local_folder
 from reprise.udfs.staging import filesystem
+from reprise.udfs.stem_encoders import stem_encoders
 
 ARTIFACTS = "_artifacts/stems"
 """Folder of the stems below the warehouse root. The name of a file is the SHA-256 of its decoded samples."""
@@ -84,6 +85,7 @@ def separate_tracks(
             folder=lambda track: Path(temporary, track["track_id"]),
             temporary=Path(temporary),
             threads=threads,
+            encode=stem_encoders(threads).encode if separator.device != "cpu" else encode_stem,
         )
         while found := (yield from run_with_heartbeat(empty_batch, next, made, None)):
             track, stems = found

@@ -14,6 +14,7 @@ from reprise.lib.covers.stems import (
     STEM_BYTES_PER_FRAME,
     Stem,
     compile_meter,
+    encode_stem,
     make_stems,
     tracks_in_work,
 )
@@ -22,6 +23,7 @@ from reprise.lib.files import open_regular, printable_name
 from reprise.lib.nets.separators import Separator
 from reprise.udfs.numba_cache import compile_lock
 from reprise.udfs.sandbox import local_folder, sandbox
+from reprise.udfs.stem_encoders import stem_encoders
 
 _BYTES_PER_SECOND = 16_000
 """Bytes of an audio file for each second, to estimate the length of files that do not declare it: 128 kbit/s."""
@@ -111,6 +113,7 @@ def separate_files(
             folder=files.__getitem__,
             temporary=Path(temporary),
             threads=threads,
+            encode=stem_encoders(threads).encode if separator.device != "cpu" else encode_stem,
             on_progress=on_progress,
         ):
             on_stems(path, stems)

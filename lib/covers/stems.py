@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -68,6 +69,61 @@ class Stem:
     activity: float
 
 
+@dataclass(frozen=True)
+class StemTask:
+    """A stem to encode.
+
+    Attributes
+    ----------
+    name
+        Name of the stem.
+    source
+        File of its samples: float32 (frames, 2) in native byte order, see `reprise.lib.covers.separate.RawStems`.
+    path
+        FLAC file to write.
+    sample_rate
+        Sample rate in Hz.
+    gain
+        Factor of the samples.
+    """
+
+    name: str
+    source: Path
+    path: Path
+    sample_rate: int
+    gain: float
+
+
+def encode_stem(task: StemTask) -> Stem:
+    """Write a stem as a FLAC file, and measure what is written.
+
+    Raises
+    ------
+    RepriseError
+        The file cannot be written.
+    """
+    samples = np.memmap(task.source, np.float32, "r").reshape(-1, 2)
+    meter = LoudnessMeter(task.sample_rate, 2)
+    with write_flac(task.path, sample_rate=task.sample_rate, channel_count=2, bit_depth=16, comments={}) as flac:
+        for start in range(0, len(samples), _BLOCK_FRAMES):
+            block = samples[start : start + _BLOCK_FRAMES] * np.float32(task.gain)
+            flac.write(block)
+            meter.add(block)
+            release_pages(samples)
+    true_peak = meter.true_peak_dbtp
+    return Stem(
+        name=task.name,
+        path=task.path,
+        samples_sha256=flac.samples_sha256,
+        sample_rate=task.sample_rate,
+        frame_count=len(samples),
+        gain_db=20 * math.log10(task.gain),
+        loudness_lufs=meter.integrated_lufs if math.isfinite(meter.integrated_lufs) else None,
+        true_peak_dbtp=true_peak if true_peak > _SILENT_DBTP else None,
+        activity=meter.active_share(ACTIVE_LUFS),
+    )
+
+
 def make_stems(
     separator: Separator,
     sources: Iterable[_Source],
@@ -76,6 +132,7 @@ def make_stems(
     folder: Callable[[_Source], Path],
     temporary: Path,
     threads: int = 1,
+    encode: Callable[[StemTask], Stem] = encode_stem,
     on_progress: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[_Source, list[Stem] | InputError]]:
     """Make the stems of tracks. Yield each track with its stems or with the reason why it has none.
@@ -96,13 +153,16 @@ def make_stems(
         Folder for samples, `RAW_BYTES_PER_FRAME` for each frame of `tracks_in_work` tracks.
     threads
         Number of threads that measure and encode stems.
+    encode
+        Function that does it. With a GPU, it should work in another process, see `reprise.udfs.stem_encoders`: threads
+        that compute would delay the commands to the GPU.
     on_progress
         Called with the seconds of audio that were separated since the last call.
 
     Raises
     ------
-    OSError
-        A file cannot be written.
+    OSError, RepriseError
+        A file cannot be written, or the separator fails.
     """
     faults: deque[tuple[_Source, InputError]] = deque()
 
@@ -115,16 +175,15 @@ def make_stems(
             else:
                 yield Mix(source, name, samples)
 
-    encoding: deque[tuple[_Source, list[Future[Stem]]]] = deque()
-    with ThreadPoolExecutor(threads) as encoders:
+    encoding: deque[tuple[RawStems[_Source], list[Future[Stem]]]] = deque()
+    with ExitStack() as stack, ThreadPoolExecutor(threads) as encoders:
+        stack.callback(_close, encoding)  # after the threads have ended
         for raw in separate_mixes(separator, _one_ahead(read()), folder=temporary, on_progress=on_progress):
             if raw.fault:
                 faults.append((raw.mix.source, raw.fault))
             else:
-                place, rate = folder(raw.mix.source), separator.sample_rate
-                place.mkdir(parents=True, exist_ok=True)
-                work = [encoders.submit(_encode, raw, name, place, rate) for name in STEMS]
-                encoding.append((raw.mix.source, work))
+                tasks = _list_tasks(raw, folder(raw.mix.source), separator.sample_rate)
+                encoding.append((raw, [encoders.submit(encode, task) for task in tasks]))
             while faults:
                 yield faults.popleft()
             while len(encoding) > _tracks_behind(threads):
@@ -139,13 +198,34 @@ def tracks_in_work(threads: int) -> int:
     return 3 + _tracks_behind(threads)
 
 
+def compile_meter() -> None:
+    """Compile what measures loudness, or load it from numba's cache."""
+    meter = LoudnessMeter(44_100, 2)
+    meter.add(np.zeros((44_100, 2), np.float32))
+    meter.true_peak_dbtp  # noqa: B018 - computed when it is read
+
+
 def _tracks_behind(threads: int) -> int:
     return 1 + threads // _THREADS_PER_TRACK
 
 
-def _collect(encoding: deque[tuple[_Source, list[Future[Stem]]]]) -> tuple[_Source, list[Stem]]:
-    source, work = encoding.popleft()
-    return source, [future.result() for future in work]
+def _close(encoding: Iterable[tuple[RawStems[_Source], object]]) -> None:
+    for raw, _ in encoding:
+        raw.close()
+
+
+def _list_tasks(raw: RawStems[_Source], folder: Path, sample_rate: int) -> list[StemTask]:
+    folder.mkdir(parents=True, exist_ok=True)
+    gain = min(1.0, 1 / raw.peak) if raw.peak else 1.0
+    return [StemTask(name, raw.path(name), folder / f"{name}.flac", sample_rate, gain) for name in STEMS]
+
+
+def _collect(encoding: deque[tuple[RawStems[_Source], list[Future[Stem]]]]) -> tuple[_Source, list[Stem]]:
+    raw, work = encoding[0]
+    stems = [future.result() for future in work]
+    encoding.popleft()
+    raw.close()
+    return raw.mix.source, stems
 
 
 def _one_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
@@ -156,35 +236,3 @@ def _one_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
         while (item := ahead.result()) is not end:
             ahead = thread.submit(next, items, end)
             yield item  # type: ignore[misc]
-
-
-def _encode(raw: RawStems[_Source], name: str, folder: Path, sample_rate: int) -> Stem:
-    """Write one stem of a mix as a FLAC file, and measure what is written."""
-    samples, path = raw.samples[name], folder / f"{name}.flac"
-    gain = min(1.0, 1 / raw.peak) if raw.peak else 1.0
-    meter = LoudnessMeter(sample_rate, 2)
-    with write_flac(path, sample_rate=sample_rate, channel_count=2, bit_depth=16, comments={}) as flac:
-        for start in range(0, len(samples), _BLOCK_FRAMES):
-            block = samples[start : start + _BLOCK_FRAMES] * np.float32(gain)
-            flac.write(block)
-            meter.add(block)
-            release_pages(samples)
-    true_peak = meter.true_peak_dbtp
-    return Stem(
-        name=name,
-        path=path,
-        samples_sha256=flac.samples_sha256,
-        sample_rate=sample_rate,
-        frame_count=len(samples),
-        gain_db=20 * math.log10(gain),
-        loudness_lufs=meter.integrated_lufs if math.isfinite(meter.integrated_lufs) else None,
-        true_peak_dbtp=true_peak if true_peak > _SILENT_DBTP else None,
-        activity=meter.active_share(ACTIVE_LUFS),
-    )
-
-
-def compile_meter() -> None:
-    """Compile what measures loudness, or load it from numba's cache."""
-    meter = LoudnessMeter(44_100, 2)
-    meter.add(np.zeros((44_100, 2), np.float32))
-    meter.true_peak_dbtp  # noqa: B018 - computed when it is read

@@ -25,6 +25,14 @@ from reprise.udfs.audio_files import library_track_id
 
 TRACKS, TRACK_S = 20, 15
 RATE = 44_100
+MEMORY = (
+    ("one file of 2 minutes", 1, 120),
+    ("one file of 60 minutes", 1, 3600),
+    ("10 files of 60 s", 10, 60),
+    ("100 files of 60 s", 100, 60),
+)
+"""What is separated to measure memory: number of files, and length in s."""
+
 ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 REPRISE = [str(Path(sys.executable).with_name("reprise")), "separate-stems", "--json"]
 TO_PICKLE = """
@@ -132,12 +140,7 @@ def _measure_speed(folder: Path) -> list[Row]:
 def _measure_memory(folder: Path) -> list[Row]:
     model = write_separator(folder, "own")
     rows: list[Row] = []
-    for what, count, seconds in (
-        ("one file of 2 minutes", 1, 120),
-        ("one file of 60 minutes", 1, 3600),
-        ("10 files of 60 s", 10, 60),
-        ("100 files of 60 s", 100, 60),
-    ):
+    for what, count, seconds in MEMORY:
         (folder / what).mkdir()
         paths = [write_track(folder / what / f"{n:03}.flac", seconds, n) for n in range(count)]
         tracks = [part for path in paths for part in ("--track", path)]

@@ -32,11 +32,12 @@ from demucs.apply import apply_model
 from demucs.htdemucs import HTDemucs
 
 from reprise.lib.covers.separate import Mix, separate_mixes
-from reprise.lib.covers.stems import Stem, make_stems
+from reprise.lib.covers.stems import Stem, compile_meter, make_stems
 from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.nets.devices import choose_device
 from reprise.lib.nets.separators import STEMS, Separator, load_separator, pack_separator
 from reprise.udfs.sandbox import Sandbox
+from reprise.udfs.stem_encoders import stem_encoders
 
 PUBLISHED = {"channels": 48, "bottom_channels": 512, "t_layers": 5, "t_heads": 8, "segment": Fraction(39, 5)}
 TINY = {"channels": 8, "t_layers": 1, "segment": Fraction(2, 1)}
@@ -177,6 +178,7 @@ def separate(separator: Separator, paths: list[Path], folder: Path, threads: int
             folder=lambda path: folder / "ours" / path.stem,
             temporary=folder,
             threads=threads,
+            encode=stem_encoders(threads).encode,
         ):
             assert not isinstance(stems, InputError), stems
             made[path.name] = stems
@@ -235,7 +237,9 @@ def compare_with_apply_model(separator: Separator, network: HTDemucs, path: Path
     """Largest difference of a sample from ``apply_model`` in one pass on the same device, as a share of the peak."""
     samples = soundfile.read(path, dtype="float32")[0]
     (raw,) = separate_mixes(separator, [Mix(None, path.name, samples)])
-    ours = np.stack([raw.samples[name] for name in separator.sources]).transpose(0, 2, 1)
+    stems = [np.fromfile(raw.path(name), np.float32).reshape(-1, 2) for name in separator.sources]
+    raw.close()
+    ours = np.stack(stems).transpose(0, 2, 1)
     mix = torch.from_numpy(samples.T.copy())
     mono = mix.mean(0)
     mean, std = mono.mean(), mono.std() + 1e-8
@@ -285,6 +289,7 @@ def main() -> None:
         paths = write_tracks(folder, count, args.seconds)
         say("tracks_written", count)
         say("difference_from_apply_model", compare_with_apply_model(separator, network, paths[0]))
+        compile_meter()  # before the encoders do
         first = separate(separator, paths[:1], folder, args.threads)
         say("warm", True)
         ours = measure_ours(separator, paths, folder, args.threads)

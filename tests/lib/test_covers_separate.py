@@ -1,6 +1,6 @@
 """Separation in blocks: equal to demucs in one pass, on all lengths, in bounded memory, whatever the device has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,19 @@ def noise(frames: int, seed: int = 0) -> Float32Array:
     return (0.2 * np.random.default_rng(seed).standard_normal((frames, 2)) + 0.01).astype(np.float32)
 
 
+def end(stems: Iterable[RawStems[Any]]) -> list[RawStems[Any]]:
+    """All stems, with closed files."""
+    found = list(stems)
+    for raw in found:
+        raw.close()
+    return found
+
+
 def stack(raw: RawStems[Any], separator: Separator) -> Float32Array:
     assert raw.fault is None
-    return np.stack([raw.samples[name] for name in separator.sources])
+    stems = np.stack([raw.samples[name] for name in separator.sources])
+    raw.close()
+    return stems
 
 
 def by_demucs(network: Any, samples: Float32Array) -> Float32Array:
@@ -89,8 +99,9 @@ def test_samples_do_not_depend_on_the_other_mixes(separator: Separator) -> None:
     samples = noise(100_000)
     (alone,) = separate_mixes(separator, [Mix(0, "x", samples)], batch_size=4)
     others = [Mix(1, "a", noise(50_000, 1)), Mix(0, "x", samples), Mix(2, "b", noise(70_000, 2))]
-    among = list(separate_mixes(separator, others, batch_size=4))[1]
+    first, among, last = separate_mixes(separator, others, batch_size=4)
     np.testing.assert_array_equal(stack(alone, separator), stack(among, separator))
+    end([first, last])
 
 
 def test_silence_stays_silent(separator: Separator) -> None:
@@ -114,7 +125,7 @@ def test_no_mixes_give_no_stems(separator: Separator) -> None:
 def test_progress_adds_up_to_the_length_of_the_mixes(separator: Separator) -> None:
     told: list[float] = []
     mixes = [Mix(0, "a", noise(100_000)), Mix(1, "b", noise(44_101))]
-    list(separate_mixes(separator, mixes, batch_size=2, on_progress=told.append))
+    end(separate_mixes(separator, mixes, batch_size=2, on_progress=told.append))
     assert sum(told) == pytest.approx(144_101 / 44_100)
     assert len(told) == 3
 
@@ -129,9 +140,10 @@ def test_mixes_are_read_as_they_are_needed(separator: Separator) -> None:
             yield Mix(number, "x", noise(1000, number))
 
     stems = separate_mixes(separator, mixes())
-    assert next(stems).mix.source == 0
+    (first,) = end([next(stems)])
+    assert first.mix.source == 0
     assert len(read) <= 6
-    assert len(list(stems)) == 11
+    assert len(end(stems)) == 11
 
 
 def test_files_of_stems_have_no_names(separator: Separator, tmp_path: Path) -> None:
@@ -156,9 +168,8 @@ def test_a_network_that_returns_nan_is_a_fault_of_one_mix(
     monkeypatch.setattr(Separator, "__call__", spoil)
     bad = noise(150_000)
     bad[STRIDE] = 50
-    found = list(
-        separate_mixes(separator, [Mix(n, f"song {n}", m) for n, m in enumerate((noise(50_000), bad, noise(50_000)))])
-    )
+    songs = [Mix(n, f"song {n}", m) for n, m in enumerate((noise(50_000), bad, noise(50_000)))]
+    found = end(separate_mixes(separator, songs))
     assert [raw.fault is None for raw in found] == [True, False, True]
     fault = found[1].fault
     assert fault
@@ -189,7 +200,7 @@ class FullGpu:
         patch.setattr(Separator, "__call__", limited)
         patch.setattr(Separator, "to", move)
         patch.setattr(separate, "_compute", self._on_cpu(separate._compute))
-        patch.setattr(separate, "_read_batch", self._on_cpu(separate._read_batch, position=1))
+        patch.setattr(separate, "_read_batches", self._on_cpu(separate._read_batches, position=1))
         patch.setattr(separate, "_triangle", self._on_cpu(separate._triangle))
         patch.setattr(torch.cuda, "empty_cache", lambda: None)
 
@@ -216,34 +227,34 @@ class FullGpu:
 
 
 @pytest.mark.parametrize(
-    ("frames", "last"),
+    ("frames", "last", "sizes"),
     [
-        (16 * SEGMENT, ("gpu", 16, SEGMENT)),
-        (5 * SEGMENT, ("gpu", 4, SEGMENT)),
-        (SEGMENT, ("gpu", 1, SEGMENT)),
-        (0, ("cpu", 1, SEGMENT)),
+        (4 * SEGMENT, ("gpu", 4, SEGMENT), []),
+        (3 * SEGMENT, ("gpu", 2, SEGMENT), [16, 8, 4, 2]),
+        (SEGMENT, ("gpu", 1, SEGMENT), [16, 8, 4, 2, 1]),
+        (0, ("cpu", 1, SEGMENT), [16, 8, 4, 2, 1]),
     ],
 )
 def test_a_gpu_with_too_little_memory(
     frames: int,
     last: tuple[str, int, int],
+    sizes: list[int],
     network: Any,
     separator: Separator,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The segments of this network, 1 s, cannot be shortened."""
+    """The segments of this network, 1 s, cannot be shortened. A mix has four of them."""
     gpu = FullGpu(monkeypatch, frames)
     separator.to("gpu")
-    mixes = [Mix(n, str(n), noise(100_000, n)) for n in range(5)]
+    mixes = [Mix(n, str(n), noise(100_000, n)) for n in range(3)]
     found = list(separate_mixes(separator, mixes))
-    assert [raw.mix.source for raw in found] == list(range(5))
+    assert [raw.mix.source for raw in found] == list(range(3))
     assert gpu.calls[-1] == last
     for raw in found:
         np.testing.assert_allclose(stack(raw, separator), by_demucs(network, raw.mix.samples), rtol=0, atol=1e-5)
-    assert len(caplog.messages) == len({call[:2] for call in gpu.calls}) - 1
-    if frames == 0:
-        assert caplog.messages[-1] == "gpu has too little memory: separating on the CPU"
+    said = [f"gpu has too little memory: batches of {size} segments" for size in sizes]
+    assert caplog.messages == said + (["gpu has too little memory: separating on the CPU"] if frames == 0 else [])
 
 
 def test_shorter_segments_come_before_the_cpu(
