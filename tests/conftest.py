@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 if TYPE_CHECKING:  # a test of one function waits for nothing that it does not use: fixtures import what they need
@@ -180,6 +179,8 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 def _write_soundfont(path: Path) -> Path:
     """Write a soundfont with program 5 and drum kit 8, both a looped sine of 440 Hz at key 69."""
+    import numpy as np
+
     period = 100
     tone = np.round(20_000 * np.sin(2 * np.pi * np.arange(20 * period) / period)).astype("<i2").tobytes()
     info = _chunk(b"ifil", struct.pack("<HH", 2, 1)) + _chunk(b"INAM", b"sine\0\0")
