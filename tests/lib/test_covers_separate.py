@@ -245,6 +245,7 @@ def test_a_gpu_with_too_little_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The segments of this network, 1 s, cannot be shortened. A mix has four of them."""
+    caplog.set_level("WARNING", "reprise")  # a job of another test may have changed it
     gpu = FullGpu(monkeypatch, frames)
     separator.to("gpu")
     mixes = [Mix(n, str(n), noise(100_000, n)) for n in range(3)]
@@ -262,6 +263,7 @@ def test_shorter_segments_come_before_the_cpu(
 ) -> None:
     arguments = {**ARGUMENTS, "segment": Fraction(39, 5)}
     long = load_separator(pack_separator("demucs.htdemucs.HTDemucs", arguments, network.state_dict()))
+    caplog.set_level("WARNING", "reprise")
     gpu = FullGpu(monkeypatch, 100_000)
     long.to("gpu")
     (raw,) = separate_mixes(long, [Mix(0, "x", noise(400_000))])
