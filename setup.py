@@ -66,7 +66,6 @@ setup(
         "scipy",
         "soundfile",
         "soxr",
-        "tinysoundfont",
         "tinytag",
         "torch",
         "umap-learn",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
-from reprise.lib.errors import InputError
+from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.files import printable_name
 from reprise.lib.music.render.tones import SAMPLE_RATE
 
@@ -18,11 +18,17 @@ class SoundfontPlayer:
     ------
     InputError
         ``not_a_soundfont``: the file cannot be read as a soundfont.
+    RepriseError
+        The package tinysoundfont is not installed. It is installed without its dependencies, one of which plays sound.
     """
 
     def __init__(self, path: str) -> None:
-        from tinysoundfont import SoundFontException, Synth
-
+        try:
+            from tinysoundfont import SoundFontException, Synth
+        except ImportError:
+            raise RepriseError(
+                "tinysoundfont, which plays soundfonts, is not installed: run pip install --no-deps tinysoundfont"
+            ) from None
         self._synth = Synth(samplerate=SAMPLE_RATE)
         try:
             self._font = self._synth.sfload(path)
