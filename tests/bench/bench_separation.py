@@ -90,10 +90,12 @@ class Ours:
 
     def __call__(self, mix: Float32Array, truth: Stems) -> Stems:
         started = time.process_time()
-        (stems,) = separate_mixes(self.separator, [Mix(None, "mix", mix)])
+        (raw,) = separate_mixes(self.separator, [Mix(None, "mix", mix)])
         self.cpu_s += time.process_time() - started
         self.audio_s += len(mix) / RATE
-        return stems.samples
+        stems = raw.samples
+        raw.close()
+        return stems
 
 
 def load_ours() -> Ours:
