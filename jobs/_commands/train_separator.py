@@ -159,19 +159,16 @@ def _train(args: argparse.Namespace, songs: tuple[Path, ...]) -> None:
 
 def _read_initial(folder: Path) -> dict[str, Any]:
     """Return the state of the separator in a folder that this command wrote."""
-    from safetensors.torch import load
-
-    from reprise.lib.nets.separators import SMALL_CLASS, describe_separator, load_separator
+    from reprise.lib.nets.separators import SMALL_CLASS, load_separator
 
     path = folder / MODEL_FILE
-    data = path.read_bytes()
     try:
-        load_separator(data)
+        separator = load_separator(path.read_bytes())
     except InputError as error:
         raise RepriseError(f"{path} is not a separator: {error.message}") from None
-    if describe_separator(data)[0] != SMALL_CLASS.rpartition(".")[2]:
+    if separator.kind != SMALL_CLASS.rpartition(".")[2]:
         raise UsageError(f"--initial {folder} contains another network: name the --out of a former training")
-    return dict(load(data))
+    return separator.state
 
 
 def write_separator(

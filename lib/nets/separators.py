@@ -74,6 +74,11 @@ class Separator:
         """Length of a segment in frames: the network gets mixes of this length."""
         return int(self._network.segment * self.sample_rate)  # type: ignore[operator]
 
+    @property
+    def state(self) -> "dict[str, torch.Tensor]":
+        """Tensors of the network by name."""
+        return dict(self._network.state_dict())
+
     def to(self, device: str) -> "Separator":
         """Move the network to a device, e.g. ``cuda:0``, and return the separator."""
         self._network.to(device)

@@ -56,6 +56,7 @@ def test_a_training_gives_a_model_that_separates(
 
     mix = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 2, 30_000)).astype(np.float32))
     assert separator(mix).shape == (1, 4, 2, 30_000)
+    assert train_separator._read_initial(out).keys() == separator.state.keys()
     (out / "separator.safetensors").write_bytes(b"damaged")
     again = ["--initial", out, "--out", tmp_path / "b", "--checkpoint", checkpoint, *size]
     assert run("--soundfont", soundfont, *again) == FAILED
