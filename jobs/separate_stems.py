@@ -33,7 +33,7 @@ from reprise.jobs._engine.console import print_error, print_grid
 from reprise.jobs._engine.external_files import SEPARATOR
 from reprise.jobs._engine.gpus import GpuPlan, find_task_device, plan_gpus
 from reprise.jobs._engine.models import Model
-from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, find_pending
+from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, find_outdated, find_pending
 from reprise.jobs._engine.quarantine import write_quarantine
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._libraries.copies import add_uris
@@ -43,7 +43,6 @@ from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.nets.devices import choose_device
 from reprise.lib.tables import COVER_STEMS, LIBRARY_TRACKS, QUARANTINE, row_uri
 from reprise.lib.text import format_time, make_printable
-from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.sandbox import local_folder
 from reprise.udfs.separated_stems import copy_artifact, separate_tracks
 
@@ -237,20 +236,15 @@ def _separate_group(run: Run, pending: PendingTracks, model: Model, plan: GpuPla
     frame = frame.repartition(plan.tasks if plan.uses_gpu else 2 * plan.tasks)
     staged = run.warehouse.stage(frame, make, [], to_driver=[COVER_STEMS, QUARANTINE], profile=plan.profile)
     rejected = staged.table(QUARANTINE)
-    run.warehouse.merge(COVER_STEMS, staged.table(COVER_STEMS), delete=_find_outdated(run, pending, model))
+    run.warehouse.merge(
+        COVER_STEMS,
+        staged.table(COVER_STEMS),
+        delete=find_outdated(run.warehouse, COVER_STEMS, pending, "separator", model.model_id),
+    )
     read = pd.Series([row_uri(LIBRARY_TRACKS.name, track_id) for track_id in todo["track_id"]])
     write_quarantine(run.warehouse, JOB, rejected, read, force=run.args.force)
     run.bad_inputs += len(rejected)
     run.count(separated=len(todo) - len(rejected), quarantined=len(rejected))
-
-
-def _find_outdated(run: Run, pending: PendingTracks, model: Model) -> pa.Table:
-    """Return the keys of the stored rows of the pending tracks: of tracks that cannot be separated now."""
-    part = pending.part
-    stored = run.warehouse.lookup(COVER_STEMS, "track_id", part.least, part.greatest, list(COVER_STEMS.key)).to_pandas()
-    outdated = stored[stored["track_id"].isin(pending.track_ids) & (stored["separator"] == model.model_id)]
-    keys = arrow_schema(COVER_STEMS).empty_table().select(COVER_STEMS.key).schema
-    return pa.Table.from_pandas(outdated, keys, preserve_index=False)
 
 
 def _export(run: Run, model_id: str, out: Path) -> None:

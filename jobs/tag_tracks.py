@@ -21,14 +21,13 @@ from reprise.conf import list_external_models
 from reprise.jobs._engine.command_line import UsageError, add_force, add_models
 from reprise.jobs._engine.external_models import TAGGER, load_external, make_external_id
 from reprise.jobs._engine.models import Model, list_models, write_artifact, write_model
-from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, find_pending
+from reprise.jobs._engine.pending import PendingTracks, delete_removed_tracks, find_outdated, find_pending
 from reprise.jobs._engine.quarantine import write_quarantine
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._libraries.copies import add_uris
 from reprise.lib.genres.feature_sets import WHOLE_TRACK
 from reprise.lib.tables import LIBRARY_TRACKS, QUARANTINE, TRACK_TAGS, row_uri
 from reprise.lib.tables.operations import TAGGING
-from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.track_tags import tag_tracks
 
 JOB = "tag_tracks"
@@ -105,20 +104,15 @@ def _tag_part(run: Run, pending: PendingTracks, model: Model) -> None:
     frame = frame.repartition(2 * run.spark.sparkContext.defaultParallelism)
     staged = run.warehouse.stage(frame, make, [TRACK_TAGS], to_driver=[QUARANTINE])
     rejected = staged.table(QUARANTINE)
-    run.warehouse.merge(TRACK_TAGS, staged.files.get(TRACK_TAGS.name, []), delete=_find_outdated(run, pending, model))
+    run.warehouse.merge(
+        TRACK_TAGS,
+        staged.files.get(TRACK_TAGS.name, []),
+        delete=find_outdated(run.warehouse, TRACK_TAGS, pending, "model_id", model.model_id),
+    )
     read = pd.Series([row_uri(LIBRARY_TRACKS.name, track_id) for track_id in todo["track_id"]])
     write_quarantine(run.warehouse, JOB, rejected, read, force=run.args.force)
     run.bad_inputs += len(rejected)
     run.count(tagged=len(todo) - len(rejected), quarantined=len(rejected))
-
-
-def _find_outdated(run: Run, pending: PendingTracks, model: Model) -> pa.Table:
-    """Return the keys of the stored rows of the pending tracks: of tracks that cannot be read now, and of windows."""
-    part = pending.part
-    stored = run.warehouse.lookup(TRACK_TAGS, "track_id", part.least, part.greatest, list(TRACK_TAGS.key)).to_pandas()
-    outdated = stored[stored["track_id"].isin(pending.track_ids) & (stored["model_id"] == model.model_id)]
-    keys = arrow_schema(TRACK_TAGS).empty_table().select(TRACK_TAGS.key).schema
-    return pa.Table.from_pandas(outdated, keys, preserve_index=False)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -115,14 +115,15 @@ def _list_songs(folder: str | None) -> tuple[Path, ...]:
 
 def _train(args: argparse.Namespace, songs: tuple[Path, ...]) -> None:
     from reprise.lib.covers.separator_training import BankPlan, Material, train_separator
-    from reprise.lib.nets.training import Schedule, choose_device, write_history
+    from reprise.lib.nets.devices import choose_device
+    from reprise.lib.nets.training import Schedule, write_history
 
     out, checkpoint = Path(args.out), Path(args.checkpoint).expanduser()
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     material = Material(songs, tuple(args.soundfont), tuple(args.drum_soundfont))
     device = choose_device()
-    workers = max((os.cpu_count() or 2) - (device.type == "cpu"), 1)
+    workers = max((os.cpu_count() or 2) - (device == "cpu"), 1)
     initial = None if args.initial is None else _read_initial(Path(args.initial))
     # each multitrack is held for half of the steps
     plan = BankPlan(args.multitracks, 2 * args.multitracks / args.steps, args.multitracks, workers)

@@ -13,6 +13,7 @@ from reprise.jobs._engine.command_line import UsageError
 from reprise.jobs._engine.run import Run
 from reprise.jobs._engine.warehouse import Part, Warehouse
 from reprise.lib.tables import LIBRARY_ANALYSIS, MSD_ANALYSIS, QUARANTINE, Table, row_uri
+from reprise.udfs.arrow import arrow_schema
 
 ANALYSES = (MSD_ANALYSIS, LIBRARY_ANALYSIS)
 """Tables of analyses; both have the same array columns."""
@@ -112,6 +113,18 @@ def _select(rows: pa.Table, wanted: RowFilter) -> pd.DataFrame:
     for column, value in wanted.items():
         frame = frame[value(frame[column]) if callable(value) else frame[column] == value]
     return frame.reset_index(drop=True)
+
+
+def find_outdated(warehouse: Warehouse, table: Table, pending: PendingTracks, column: str, model_id: str) -> pa.Table:
+    """Return the keys of the stored rows of pending tracks by one model, whose id is in ``column``.
+
+    These rows are deleted unless they are written again: the track cannot be read any more, or has fewer rows.
+    """
+    part = pending.part
+    stored = warehouse.lookup(table, "track_id", part.least, part.greatest, list(table.key)).to_pandas()
+    outdated = stored[stored["track_id"].isin(pending.track_ids) & (stored[column] == model_id)]
+    keys = arrow_schema(table).empty_table().select(table.key).schema
+    return pa.Table.from_pandas(outdated, keys, preserve_index=False)
 
 
 def delete_removed_tracks(

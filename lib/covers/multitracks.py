@@ -19,8 +19,8 @@ from reprise.lib.music.render.soundfont_player import SoundfontPlayer
 from reprise.lib.music.render.tones import SAMPLE_RATE
 from reprise.lib.nets.separators import STEMS
 
-LEVEL_DB = (-3.0, -4.5, -5.0, -4.0)
-"""Loudness of the stems before the mix, see `measure_loudness`; the mean over songs, in the order of `STEMS`."""
+LEVEL_DB = (-18.0, -19.5, -20.0, -19.0)
+"""Loudness of the stems before the mix, see `measure_loudness`, in the order of `STEMS`."""
 
 SINGING_SHARE = 0.5
 _DRUM_PLAYER_SHARE = 0.2
@@ -89,7 +89,7 @@ def render_multitrack(
         stem = play_part(part, frames, player, own_share, rng)
         loudness = measure_loudness(stem)
         if loudness > -np.inf:
-            stems[number] = stem * np.float32(10 ** ((LEVEL_DB[number] - 15 - loudness) / 20))
+            stems[number] = stem * np.float32(10 ** ((LEVEL_DB[number] - loudness) / 20))
     return stems
 
 
@@ -165,15 +165,14 @@ def _play_other_layer(
     moved = PartNotes(part.start_s, part.duration_s, np.clip(part.pitch + octave, 24, 108), part.loudness)
     if rng.random() < own_share:
         name = str(rng.choice(_OWN_OTHER))
-        stem, is_distorted = _play_own(moved, frames, name, rng), name == "distorted guitar"
+        is_driven = name == "distorted guitar"
+        stem = _play_own(moved, frames, name, rng)
     else:
         group = _OTHER_GROUPS[int(rng.integers(len(_OTHER_GROUPS)))]
-        is_distorted = group is _DISTORTED
         # a distorted guitar is played clean and then driven, or is distorted in the soundfont
-        is_driven = is_distorted and rng.random() < 0.6
+        is_driven = group is _DISTORTED and rng.random() < 0.6
         stem = _play(moved, frames, player, int(rng.choice(_GUITARS if is_driven else group)))
-        is_distorted = is_driven
-    if is_distorted:
+    if is_driven:
         stem = apply_amplifier(stem, float(np.exp(rng.uniform(np.log(2), np.log(40)))))
     pan = rng.uniform(-0.8, 0.8) if rng.random() < 0.5 else 0.0
     return stem * np.array([min(1, 1 - pan), min(1, 1 + pan)], dtype=np.float32)

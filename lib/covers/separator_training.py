@@ -101,7 +101,7 @@ class StemBank:
     Which multitracks it holds depends on the number of the step only.
     """
 
-    def __init__(self, material: Material, plan: BankPlan, device: Any, first_step: int = 1) -> None:
+    def __init__(self, material: Material, plan: BankPlan, device: str, first_step: int = 1) -> None:
         import torch
 
         self.material, self.plan, self.device = material, plan, device
@@ -312,7 +312,7 @@ def train_separator(
     material: Material,
     plan: BankPlan,
     schedule: Schedule,
-    device: Any,
+    device: str,
     *,
     batch: int,
     segment_frames: int = 256,
@@ -354,7 +354,7 @@ def train_separator(
     def loss_at(network: Any, step: int) -> Any:
         bank.advance(step)
         rng = np.random.default_rng([schedule.seed, step])
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(device.partition(":")[0], enabled=False):
             stems = augment(bank.draw(batch, n, rng), rng)
         return compute_loss(network, stems, rng)
 
@@ -375,7 +375,7 @@ def train_separator(
         bank.close()
 
 
-def _render_validation(material: Material, n: int, workers: int, device: Any) -> list[Any]:
+def _render_validation(material: Material, n: int, workers: int, device: str) -> list[Any]:
     """Render multitracks that do not train, 16 s of each: float32 (stems, 2, frames)."""
     import torch
 

@@ -57,19 +57,12 @@ class History:
         return max((score for _, score in self.scores), default=-math.inf)
 
 
-def choose_device(name: str | None = None) -> Any:
-    """Return the torch device with a name, by default the first GPU or else the CPU."""
-    import torch
-
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 def train(
     network: Any,
     compute_loss: Callable[[Any, int], Any],
     validate: Callable[[Any], float],
     schedule: Schedule,
-    device: Any,
+    device: str,
     checkpoint: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> tuple[dict[str, Any], History]:
@@ -80,7 +73,7 @@ def train(
     Parameters
     ----------
     network
-        A torch module on ``device``.
+        A torch module on ``device``, e.g. ``cpu`` or ``cuda:0``.
     compute_loss
         Returns the loss of the network at a step. It draws its batch from the number of the step alone, so that a
         resumed training sees the same batches.
@@ -106,14 +99,15 @@ def train(
         history = History(**{name: saved["history"][name] for name in ("losses", "scores", "best_step")})
         first, factor, stale = saved["step"] + 1, saved["factor"], saved["stale"]
         report(f"resumed after step {saved['step']}")
-    is_mixed = device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    kind = device.partition(":")[0]
+    is_mixed = kind == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     recent: list[Any] = []
     for step in range(first, schedule.steps + 1):
         rate = factor * schedule.rate * _anneal(step, schedule)
         for group in optimizer.param_groups:
             group["lr"] = rate
         network.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=is_mixed):
+        with torch.autocast(kind, torch.bfloat16, enabled=is_mixed):
             loss = compute_loss(network, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

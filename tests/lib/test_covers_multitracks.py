@@ -25,7 +25,7 @@ def test_stems_have_the_loudness_that_is_stated(player):
         assert stems.dtype == np.float32
         for stem, level, notes in zip(stems, LEVEL_DB, score.parts, strict=True):
             if len(notes.pitch):
-                assert measure_loudness(stem) == pytest.approx(level - 15, abs=0.1)
+                assert measure_loudness(stem) == pytest.approx(level, abs=0.1)
 
 
 def test_equal_seeds_give_equal_samples(player):

@@ -100,11 +100,7 @@ class Perfect:
 
 def test_the_loss_is_zero_for_the_truth_and_grows_with_the_error() -> None:
     stems = draw_stems()
-    losses = [
-        float(compute_loss(Perfect(stems * factor if factor != 1 else stems), stems, np.random.default_rng(0)))
-        for factor in (1.0,)
-    ]
-    assert losses[0] == pytest.approx(0, abs=1e-5)
+    assert float(compute_loss(Perfect(stems), stems, np.random.default_rng(0))) == pytest.approx(0, abs=1e-5)
 
     class Silent:
         def __call__(self, mix: Any) -> Any:
@@ -169,10 +165,8 @@ def test_a_short_training_learns(material: Material, monkeypatch: pytest.MonkeyP
     schedule = Schedule(40, 0.01, 1, warmup_steps=5, validation_steps=20, averaging=0.8)
     said: list[str] = []
     plan = BankPlan(4, 0, 4, 1)
-    import torch
-
     state, history = training.train_separator(
-        material, plan, schedule, torch.device("cpu"), batch=2, segment_frames=32, n_validation=2, report=said.append
+        material, plan, schedule, "cpu", batch=2, segment_frames=32, n_validation=2, report=said.append
     )
     assert history.losses[-1][1] < history.losses[0][1]
     assert set(state) == set(spectrogram_unet.make_spectrogram_unet(STEMS, (4, 8, 8)).state_dict())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reprise.lib.nets.training import History, Schedule, choose_device, train, write_history
+from reprise.lib.nets.training import History, Schedule, train, write_history
 
 pytestmark = pytest.mark.torch
 
@@ -42,7 +42,7 @@ def validate(network: Any) -> float:
 def run(schedule: Schedule, **options: Any) -> tuple[dict[str, Any], History]:
     options = {"validate": validate, "report": lambda _: None} | options
     network = make_network()
-    return train(network, compute_loss, options.pop("validate"), schedule, choose_device("cpu"), **options)
+    return train(network, compute_loss, options.pop("validate"), schedule, "cpu", **options)
 
 
 PLAN = Schedule(300, 0.02, 5, warmup_steps=20, validation_steps=50, averaging=0.9)
@@ -101,7 +101,7 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
             lambda network, _: network(draw(1)[0]).mean() * math.inf,
             validate,
             Schedule(20, 0.01, 5, validation_steps=10),
-            choose_device("cpu"),
+            "cpu",
             report=lambda _: None,
         )
 
