@@ -111,9 +111,9 @@ setup-airflow: ## Make .venv-airflow, Airflow's own environment
 	@.venv-airflow/bin/airflow version
 
 lock: setup ## Lock the requirement files anew
-	@for name in $(PACKAGES) airflow; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	@for name in $(PACKAGES) airflow; do $(BIN)/uv pip compile --directory $(REQUIREMENTS) --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --no-emit-index-url --no-emit-find-links $$([ $$name = without_dependencies ] && echo --no-deps) \
-		$(REQUIREMENTS)/$$name.in -o $(REQUIREMENTS)/$$name.txt; done
+		$$name.in -o $$name.txt; done
 
 clean: ## Remove what the tasks above made, but the environments
 	@rm -rf build dist .cache $(SAMPLE) $(WAREHOUSE) spark-warehouse metastore_db derby.log

@@ -45,7 +45,7 @@ ALLOWED = {
 LATE = {
     "lib": {
         *("av", "librosa", "tinysoundfont", "tinytag", "torch", "tensorflow", "demucs", "ddsp", "matplotlib"),
-        *("umap", "xgboost"),
+        *("gin", "onnxruntime", "swift_f0", "tensorflow_probability", "tf_keras", "umap", "xgboost"),
     }
 }
 """Seconds to import: only inside functions, so that no command waits for what it does not use."""
