@@ -6,7 +6,7 @@ checkpoint.
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,14 +96,14 @@ def train(
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
         average, best = saved["average"], saved["best"]
-        history = History(**{name: saved["history"][name] for name in ("losses", "scores", "best_step")})
+        history = read_history(saved["history"])
         first, factor, stale = saved["step"] + 1, saved["factor"], saved["stale"]
         report(f"resumed after step {saved['step']}")
     kind = device.partition(":")[0]
     is_mixed = kind == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     recent: list[Any] = []
     for step in range(first, schedule.steps + 1):
-        rate = factor * schedule.rate * _anneal(step, schedule)
+        rate = factor * schedule.rate * anneal(step, schedule)
         for group in optimizer.param_groups:
             group["lr"] = rate
         network.train()
@@ -155,7 +155,8 @@ def train(
     return {name: tensor.cpu() for name, tensor in best.items()}, history
 
 
-def _anneal(step: int, schedule: Schedule) -> float:
+def anneal(step: int, schedule: Schedule) -> float:
+    """Return the factor of the learning rate at a step: it rises along a line and falls along a cosine."""
     if step < schedule.warmup_steps:
         return step / schedule.warmup_steps
     progress = (step - schedule.warmup_steps) / max(schedule.steps - schedule.warmup_steps, 1)
@@ -170,6 +171,12 @@ def _update_average(average: dict[str, Any], state: dict[str, Any], decay: float
     for name, tensor in average.items():
         if not tensor.is_floating_point():
             tensor.copy_(state[name])
+
+
+def read_history(saved: Mapping[str, Any]) -> History:
+    """Return the history of which ``dataclasses.asdict`` was saved, also as JSON, which has no tuples."""
+    losses, scores = ([(int(step), float(value)) for step, value in saved[name]] for name in ("losses", "scores"))
+    return History(losses, scores, int(saved["best_step"]))
 
 
 def write_history(folder: Path, history: History, title: str) -> None:

@@ -58,8 +58,8 @@ def load_crema() -> Estimate | None:
         return None
     import librosa
     import soxr
-    import tensorflow as tf  # type: ignore[import-untyped]
-    import tf_keras  # type: ignore[import-not-found]
+    import tensorflow as tf
+    import tf_keras
 
     class SqueezeLayer(tf_keras.layers.Layer):  # type: ignore[misc]
         def __init__(self, axis: int = -1, **kwargs: Any) -> None:

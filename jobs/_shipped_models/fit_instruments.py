@@ -1,0 +1,163 @@
+"""Train the package's instruments: ``python -m reprise.jobs._shipped_models.fit_instruments SOUNDFONT OUT [NAME …]``.
+
+Composes études, renders them with one program of the soundfont, follows their pitch as that of any recording, and
+trains. Writes ``NAME.safetensors``, ``NAME.json`` and the plot of the training to ``OUT/NAME``. An instrument takes
+about ten minutes of one core.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+
+from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
+from reprise.lib.covers.instrument_training import Passage, train_instrument
+from reprise.lib.covers.instruments import measure_range, pack_instrument
+from reprise.lib.covers.performance import measure_performance
+from reprise.lib.music.render.soundfont_player import SoundfontPlayer
+from reprise.lib.music.render.tones import SAMPLE_RATE as PLAYER_RATE
+from reprise.lib.nets.instrument_network import SAMPLE_RATE, NetworkShape
+from reprise.lib.nets.pitch_tracker import PitchTracker
+from reprise.lib.nets.training import Schedule, write_history
+
+SEED, ETUDES, ETUDE_S, VALIDATION = 20, 24, 30, 4
+STEPS, BATCH, RATE = 1500, 4, 2e-3
+CHANNELS, MAX_HARMONICS, NOISE_BANDS = 96, 80, 65
+PEAK = 0.9
+_SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
+_BEATS, _BEAT_SHARES = (0.25, 0.5, 1.0, 2.0, 3.0), (0.12, 0.42, 0.28, 0.13, 0.05)
+
+
+class Preset(NamedTuple):
+    """A program of General MIDI from 0, and its lowest and highest pitch as MIDI numbers."""
+
+    title: str
+    program: int
+    low: int
+    high: int
+    is_sustained: bool = True
+
+
+PRESETS = {
+    "tenor_saxophone": Preset("tenor saxophone", 66, 44, 77),
+    "trumpet": Preset("trumpet", 56, 52, 84),
+    "flute": Preset("flute", 73, 60, 96),
+    "violin": Preset("violin", 40, 55, 96),
+    "cello": Preset("cello", 42, 36, 76),
+    "clarinet": Preset("clarinet", 71, 50, 89),
+    "electric_guitar": Preset("electric guitar", 27, 40, 84, is_sustained=False),
+    "double_bass": Preset("double bass", 32, 28, 62, is_sustained=False),
+}
+"""The package's instruments."""
+
+
+class Etude(NamedTuple):
+    """Notes of a melody for one voice: starts and durations in s, MIDI pitches, and amplitudes from 0 to 1."""
+
+    start_s: Float64Array
+    duration_s: Float64Array
+    pitch: Int64Array
+    loudness: Float64Array
+
+
+def compose_etude(preset: Preset, rng: np.random.Generator) -> Etude:
+    """Compose phrases of steps and leaps over the whole range, loud and soft, legato and detached, with rests."""
+    notes: list[tuple[float, float, int, float]] = []
+    key = int(rng.integers(12))
+    scale = [pitch for pitch in range(preset.low, preset.high + 1) if (pitch - key) % 12 in _SCALE]
+    at, now, end = int(rng.integers(len(scale))), 0.3, ETUDE_S - 1.5
+    while now < end - 1:
+        beat_s, level, share = 60 / rng.uniform(60, 150), rng.uniform(0.12, 1.0), rng.uniform(0.5, 1.02)
+        for _ in range(int(rng.integers(4, 14))):
+            duration_s = beat_s * rng.choice(_BEATS, p=_BEAT_SHARES)
+            if now + duration_s > end:
+                break
+            at = int(np.clip(at + rng.choice([-7, -4, -3, -2, -1, -1, 0, 1, 1, 2, 3, 4, 7]), 0, len(scale) - 1))
+            chromatic = int(rng.choice([-1, 0, 1], p=[0.04, 0.92, 0.04]))
+            pitch = int(np.clip(scale[at] + chromatic, preset.low, preset.high))
+            notes.append((now, max(0.08, share * duration_s), pitch, np.clip(level * rng.uniform(0.8, 1.2), 0.06, 1)))
+            now += duration_s
+        now += rng.choice([0.2, 0.5, 1.0])
+        # phrases begin anywhere, so that all pitches are as frequent
+        at = int(rng.integers(len(scale)))
+    return Etude(*(np.array(column) for column in zip(*notes, strict=True)))
+
+
+def render_etudes(player: SoundfontPlayer, preset: Preset, seed: int) -> Iterator[Float32Array]:
+    """Render études as mono audio at 16 kHz: every second one swells, every third one has vibrato."""
+    rng = np.random.default_rng(seed)
+    frames = ETUDE_S * PLAYER_RATE
+    time_s = np.arange(frames) / PLAYER_RATE
+    for number in range(ETUDES):
+        audio = player.play(*compose_etude(preset, rng), frames, preset.program).mean(axis=1)
+        if preset.is_sustained and number % 2:
+            gain_db = np.interp(time_s, np.linspace(0, ETUDE_S, 13), rng.uniform(-14, 3, 13))
+            audio = audio * 10 ** (gain_db / 20)
+        if number % 3 == 2:
+            rate_hz, cents = rng.uniform(4.5, 6.5), rng.uniform(10, 50)
+            depth_s = (2 ** (cents / 1200) - 1) / (2 * np.pi * rate_hz)
+            audio = np.interp(time_s + depth_s * np.sin(2 * np.pi * rate_hz * time_s), time_s, audio)
+        yield soxr.resample(audio.astype(np.float32), PLAYER_RATE, SAMPLE_RATE, "VHQ")
+
+
+def make_passages(player: SoundfontPlayer, preset: Preset) -> list[Passage]:
+    """Render the études of an instrument, all with the same gain, and measure their performances."""
+    etudes = list(render_etudes(player, preset, SEED))
+    gain = np.float32(PEAK / max(float(np.abs(one).max()) for one in etudes))
+    tracker = PitchTracker()
+    return [Passage(one * gain, measure_performance(one * gain, tracker)) for one in etudes]
+
+
+def choose_shape(low_hz: float) -> NetworkShape:
+    """Return a network with as many harmonics as the lowest pitch has below 8 kHz, at most 80."""
+    arguments = {"ch": CHANNELS, "kernel_size": 3, "layers_per_stack": 5, "stacks": 2}
+    harmonics = min(MAX_HARMONICS, int(SAMPLE_RATE / 2 // low_hz))
+    return NetworkShape("DilatedConvDecoder", arguments, harmonics, NOISE_BANDS)
+
+
+def fit(name: str, soundfont: Path, folder: Path) -> None:
+    """Train an instrument and write its files."""
+    preset = PRESETS[name]
+    passages = make_passages(SoundfontPlayer(str(soundfont)), preset)
+    training, validation = passages[:-VALIDATION], passages[-VALIDATION:]
+    shape = choose_shape(440 * 2 ** ((preset.low - 69) / 12))
+    schedule = Schedule(
+        STEPS, RATE, SEED, warmup_steps=50, largest_norm=3.0, averaging=0.99, validation_steps=100, patience=4
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, history = train_instrument(
+        training, validation, shape, schedule, batch=BATCH, checkpoint=folder / "checkpoint.safetensors"
+    )
+    card = {
+        "title": preset.title,
+        "trained_on": f"{len(training)} composed études of {ETUDE_S} s, program {preset.program} of {soundfont.name}",
+        "soundfont_sha256": hashlib.sha256(soundfont.read_bytes()).hexdigest(),
+        "params": {"steps": STEPS, "best_step": history.best_step, "batch": BATCH, "seed": SEED},
+        "metrics": {"validation_loss": round(-history.best_score, 3)},
+    }
+    data = pack_instrument(name, measure_range([one.performance for one in training]), shape, weights, card)
+    (folder / f"{name}.safetensors").write_bytes(data)
+    (folder / f"{name}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_history(folder, history, f"{preset.title}: loss, and negative loss of études that did not train")
+
+
+def main() -> int:
+    """Train the instruments that are named, or all."""
+    parser = argparse.ArgumentParser(description="Train the package's instruments.")
+    parser.add_argument("soundfont", type=Path, metavar="SOUNDFONT", help="General MIDI soundfont")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the instruments")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="instruments (default: all)")
+    args = parser.parse_args()
+    for name in args.names or PRESETS:
+        fit(name, args.soundfont, args.out / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Timbre transfer: an instrument plays the pitch and the loudness of a melody.
+
+The line is moved by whole octaves into the instrument's register, and its loudness into the range that the instrument
+knows. Where the melody is silent or has no pitch, the result is silent.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from reprise.lib.arrays import BoolArray, Float32Array, Int64Array
+from reprise.lib.covers.instruments import Instrument, Range
+from reprise.lib.covers.performance import Performance
+from reprise.lib.covers.synthesis import Synthesiser
+from reprise.lib.nets.instrument_network import Controls
+
+OUTPUT_RATE = 44_100
+"""Sample rate of the result in Hz."""
+
+_SLOPES = (0.6, 1.5)
+"""Least and greatest factor of differences in loudness. A constant tone must not get the dynamics of a melody."""
+
+_GAP, _ISLAND = 10, 10
+"""Frames: shorter gaps in the pitch are bridged, and shorter sounds are left out."""
+
+_ATTACK, _RELEASE = 6, 20
+"""Frames over which the gate opens before a note and closes after it."""
+
+_SILENCE_DB = (-60.0, -50.0)
+"""Loudness, relative to the loudest frame, below which nothing is played, and from which everything is."""
+
+_MAX_OCTAVES = 4
+_TOLERANCE = 2 ** (2 / 12)
+"""An instrument plays two semitones beyond its range without harm."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A melody as an instrument plays it.
+
+    Attributes
+    ----------
+    performance
+        Pitch and loudness, fitted to the instrument.
+    gate
+        Factor of the amplitude of each frame, float32 (frames,), 0 where nothing is played.
+    octaves
+        Octaves by which the melody was moved up.
+    outside
+        Share of the played time in which the pitch is outside the range of the instrument.
+    """
+
+    performance: Performance
+    gate: Float32Array
+    octaves: int
+    outside: float
+
+
+def fit_line(performance: Performance, span: Range) -> Line:
+    """Fit a performance, whose loudness is in the instrument's scale, to what the instrument knows."""
+    sounds, audible = _find_sounds(performance)
+    if not sounds.any():
+        return Line(performance, np.zeros(len(performance), np.float32), 0, 0.0)
+    octaves = _choose_octaves(performance.f0_hz[sounds], span)
+    f0_hz = performance.f0_hz * np.float32(2.0**octaves)
+    played = f0_hz[sounds]
+    outside = float(np.mean((played < span.low_hz / _TOLERANCE) | (played > span.high_hz * _TOLERANCE)))
+    loudness_db = performance.loudness_db
+    soft, middle, loud = np.percentile(loudness_db[sounds], (10, 50, 90))
+    slope = 1.0 if span.spread_db is None else float(np.clip(span.spread_db / max(loud - soft, 0.1), *_SLOPES))
+    fitted = np.minimum(span.middle_db + slope * (loudness_db - middle), span.loudest_db)
+    return Line(
+        replace(performance, f0_hz=f0_hz, loudness_db=fitted.astype(np.float32)),
+        (_open_gate(sounds) * audible).astype(np.float32),
+        octaves,
+        outside,
+    )
+
+
+def _find_sounds(performance: Performance) -> tuple[BoolArray, Float32Array]:
+    """Return which frames are part of a note, and how audible each frame is, from 0 to 1."""
+    loudness_db = performance.loudness_db
+    low, high = _SILENCE_DB
+    relative_db = loudness_db - loudness_db.max()
+    audible = np.clip((relative_db - low) / (high - low), 0, 1)
+    voiced = performance.voiced & (audible > 0)
+    voiced = _drop_runs(voiced, False, _GAP) & (audible > 0)
+    return _drop_runs(voiced, True, _ISLAND), audible
+
+
+def _drop_runs(flags: BoolArray, value: bool, shortest: int) -> BoolArray:
+    """Invert runs of ``value`` that are shorter than ``shortest`` frames, except gaps at the ends."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[not value], flags == value, [not value]]).astype(np.int8)))
+    starts, ends = edges[0::2], edges[1::2]
+    is_short = ends - starts < shortest
+    if not value:
+        is_short &= (starts > 0) & (ends < len(flags))
+    out = flags.copy()
+    for start, end in zip(starts[is_short], ends[is_short], strict=True):
+        out[start:end] = not value
+    return out
+
+
+def _choose_octaves(f0_hz: Float32Array, span: Range) -> int:
+    """Return the shift with which the least time is outside the range; of equal ones, that nearest to its middle."""
+    middle = np.log2(span.low_hz * span.high_hz) / 2
+    octaves = np.log2(f0_hz)
+
+    def distance(shift: int) -> tuple[float, float]:
+        moved = f0_hz * 2.0**shift
+        outside = np.mean((moved < span.low_hz) | (moved > span.high_hz))
+        # differences of a few frames, of slurs or false pitches, must not move a whole line
+        return round(float(outside), 1), abs(float(np.median(octaves)) + shift - middle)
+
+    return min(range(-_MAX_OCTAVES, _MAX_OCTAVES + 1), key=distance)
+
+
+def _open_gate(sounds: BoolArray) -> Float32Array:
+    """Return 1 in notes, and a slope before and after them."""
+    after = _distance(sounds)
+    before = _distance(sounds[::-1])[::-1]
+    return np.maximum(np.clip(1 - after / _RELEASE, 0, 1), np.clip(1 - before / _ATTACK, 0, 1)).astype(np.float32)
+
+
+def _distance(flags: BoolArray) -> Int64Array:
+    """Return how many frames ago a flag was set, 0 where it is."""
+    index = np.arange(len(flags))
+    last = np.maximum.accumulate(np.where(flags, index, -len(flags) - max(_RELEASE, _ATTACK)))
+    return index - last
+
+
+def play_lines(instrument: Instrument, lines: Sequence[Line], seed: int) -> Iterator[Float32Array]:
+    """Yield the audio of lines of equal length, together, in blocks: float32 (samples,) at `OUTPUT_RATE`.
+
+    The same seed gives the same samples.
+    """
+    synthesisers = [Synthesiser(OUTPUT_RATE, seed + number) for number in range(len(lines))]
+    parts = [instrument.play(line.performance) for line in lines]
+    start = 0
+    for together in zip(*parts, strict=True):
+        stop = start + len(together[0].amplitude)
+        blocks = []
+        for synthesiser, line, controls in zip(synthesisers, lines, together, strict=True):
+            gate = line.gate[start:stop]
+            gated = Controls(controls.amplitude * gate, controls.harmonics, controls.noise * gate[:, None])
+            blocks.append(synthesiser.render(line.performance.f0_hz[start:stop], gated))
+        yield np.sum(blocks, axis=0)
+        start = stop
+    yield np.sum([synthesiser.finish() for synthesiser in synthesisers], axis=0)
