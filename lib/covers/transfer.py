@@ -4,19 +4,30 @@ The line is moved by whole octaves into the instrument's register, and its loudn
 knows. Where the melody is silent or has no pitch, the result is silent.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from reprise.lib.arrays import BoolArray, Float32Array, Int64Array
+from reprise.lib.arrays import BoolArray, Float32Array, Int64Array, release_pages
+from reprise.lib.audio.encoding import write_flac
+from reprise.lib.audio.loudness import LoudnessMeter
 from reprise.lib.covers.instruments import Instrument, Range
 from reprise.lib.covers.performance import Performance
 from reprise.lib.covers.synthesis import Synthesiser
-from reprise.lib.nets.instrument_network import Controls
+from reprise.lib.nets.instrument_network import SAMPLE_RATE, Controls
 
 OUTPUT_RATE = 44_100
 """Sample rate of the result in Hz."""
+
+PEAK_DBTP = -1.0
+"""Highest true peak of the result."""
+
+_BLOCK_SAMPLES = 1 << 18
 
 _SLOPES = (0.6, 1.5)
 """Least and greatest factor of differences in loudness. A constant tone must not get the dynamics of a melody."""
@@ -91,7 +102,7 @@ def _find_sounds(performance: Performance) -> tuple[BoolArray, Float32Array]:
 
 def _drop_runs(flags: BoolArray, value: bool, shortest: int) -> BoolArray:
     """Invert runs of ``value`` that are shorter than ``shortest`` frames, except gaps at the ends."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[not value], flags == value, [not value]]).astype(np.int8)))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags == value, [False]]).astype(np.int8)))
     starts, ends = edges[0::2], edges[1::2]
     is_short = ends - starts < shortest
     if not value:
@@ -148,3 +159,82 @@ def play_lines(instrument: Instrument, lines: Sequence[Line], seed: int) -> Iter
         yield np.sum(blocks, axis=0)
         start = stop
     yield np.sum([synthesiser.finish() for synthesiser in synthesisers], axis=0)
+
+
+@dataclass(frozen=True)
+class WrittenAudio:
+    """A file that was written.
+
+    Attributes
+    ----------
+    samples_sha256
+        SHA-256 of the decoded samples.
+    frame_count
+        Number of samples at `OUTPUT_RATE`.
+    gain_db
+        Gain of the audio, with which its loudness became that of the melody.
+    loudness_lufs, true_peak_dbtp
+        Integrated loudness and true peak; None for silence.
+    """
+
+    samples_sha256: str
+    frame_count: int
+    gain_db: float
+    loudness_lufs: float | None
+    true_peak_dbtp: float | None
+
+
+def write_audio(
+    blocks: Iterable[Float32Array], path: Path, loudness_lufs: float | None, folder: str | os.PathLike[str]
+) -> WrittenAudio:
+    """Write audio as a FLAC file, mono, 24 bits, with a given loudness, or less if its peak exceeded `PEAK_DBTP`.
+
+    Parameters
+    ----------
+    loudness_lufs
+        Integrated loudness; None for the loudness as it is.
+    folder
+        Folder for the samples meanwhile, 4 bytes each. No file remains in it.
+
+    Raises
+    ------
+    RepriseError
+        The file cannot be written.
+    """
+    with tempfile.TemporaryFile(dir=folder) as raw:
+        meter = LoudnessMeter(OUTPUT_RATE, 1)
+        for block in blocks:
+            raw.write(np.ascontiguousarray(block, np.float32).data)
+            meter.add(block[:, None])
+        raw.flush()
+        found_lufs, peak_dbtp = _finite(meter.integrated_lufs), _finite(meter.true_peak_dbtp)
+        gain_db = 0.0
+        if peak_dbtp is not None:
+            wanted_db = 0.0 if loudness_lufs is None or found_lufs is None else loudness_lufs - found_lufs
+            gain_db = min(wanted_db, PEAK_DBTP - peak_dbtp)
+        gain = np.float32(10 ** (gain_db / 20))
+        frame_count = raw.tell() // 4
+        raw.seek(0)
+        with write_flac(path, sample_rate=OUTPUT_RATE, channel_count=1, bit_depth=24, comments={}) as flac:
+            while data := raw.read(4 * _BLOCK_SAMPLES):
+                flac.write(np.frombuffer(data, np.float32)[:, None] * gain)
+    return WrittenAudio(
+        flac.samples_sha256,
+        frame_count,
+        gain_db,
+        None if found_lufs is None else found_lufs + gain_db,
+        None if peak_dbtp is None else peak_dbtp + gain_db,
+    )
+
+
+def measure_level(samples: Float32Array) -> float | None:
+    """Return the integrated loudness in LUFS of mono samples at 16 kHz, possibly memory-mapped; None for silence."""
+    meter = LoudnessMeter(SAMPLE_RATE, 1)
+    for start in range(0, len(samples), _BLOCK_SAMPLES):
+        meter.add(np.asarray(samples[start : start + _BLOCK_SAMPLES])[:, None])
+        release_pages(samples)
+    return _finite(meter.integrated_lufs)
+
+
+def _finite(level: float) -> float | None:
+    return level if math.isfinite(level) else None

@@ -1,0 +1,157 @@
+"""Let instruments play audio files: one file, and batches of stems on workers."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from reprise.lib.arrays import Float32Array
+from reprise.lib.covers.instruments import Instrument, read_instrument
+from reprise.lib.covers.performance import measure_performance
+from reprise.lib.covers.transfer import (
+    OUTPUT_RATE,
+    Line,
+    WrittenAudio,
+    fit_line,
+    measure_level,
+    play_lines,
+    write_audio,
+)
+from reprise.lib.errors import InputError
+from reprise.lib.nets.pitch_tracker import SAMPLE_RATE, PitchTracker
+from reprise.udfs.heartbeat import run_with_heartbeat
+from reprise.udfs.model_cache import load_artifact
+from reprise.udfs.sandbox import local_folder, sandbox
+from reprise.udfs.separated_stems import copy_artifact, publish
+
+ARTIFACTS = "_artifacts/parts"
+"""Folder of the parts below the warehouse root. The name of a file is the SHA-256 of its decoded samples."""
+
+PARTS = pa.schema(
+    [
+        pa.field("part_id", pa.string(), nullable=False),
+        pa.field("artifact", pa.string()),
+        pa.field("samples_sha256", pa.string()),
+        pa.field("duration", pa.float64()),
+        pa.field("loudness_lufs", pa.float64()),
+        pa.field("true_peak_dbtp", pa.float64()),
+        pa.field("octaves", pa.int32()),
+        pa.field("sounding", pa.float64()),
+        pa.field("fault", pa.string()),
+    ]
+)
+"""Rows of `transfer_parts`: the part's path below the warehouse root, or the reason why there is none."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What an instrument played.
+
+    Attributes
+    ----------
+    lines
+        The melodies: one, or those of the voices of chords.
+    written
+        The file.
+    """
+
+    lines: tuple[Line, ...]
+    written: WrittenAudio
+
+    @property
+    def sounding(self) -> float:
+        """Share of the time in which something is played."""
+        return float(sum((line.gate > 0 for line in self.lines), start=self.lines[0].gate < 0).mean())
+
+    @property
+    def duration_s(self) -> float:
+        """Length in s."""
+        return self.written.frame_count / OUTPUT_RATE
+
+
+@cache
+def _pitch_tracker() -> PitchTracker:
+    return PitchTracker()
+
+
+def transfer_file(path: Path, instrument: Instrument, out: Path, *, seed: int) -> Transfer:
+    """Let an instrument play the melody of an audio file, with the loudness of the file. The same seed gives the same.
+
+    Raises
+    ------
+    InputError
+        The errors of `Sandbox.decode`.
+    RepriseError
+        The file cannot be written.
+    """
+    samples = _read(path, SAMPLE_RATE)
+    performance = measure_performance(samples, _pitch_tracker(), instrument.scale)
+    lines = (fit_line(performance, instrument.range),)
+    blocks = play_lines(instrument, lines, seed)
+    return Transfer(lines, write_audio(blocks, out, measure_level(samples), local_folder()))
+
+
+def _read(path: Path, sample_rate: int) -> Float32Array:
+    audio = sandbox().decode(path, sample_rate=sample_rate)
+    samples = audio.open_signal()
+    audio.signal_path.unlink()  # the mapping stays valid, and no file remains if the process is killed
+    return samples
+
+
+def transfer_parts(
+    batches: Iterable[pa.RecordBatch], *, root: str, find_device: Callable[[], str]
+) -> Iterator[pa.RecordBatch]:
+    """Let instruments play stems below the warehouse root, and write the parts below it.
+
+    Parameters
+    ----------
+    batches
+        Columns ``part_id``, ``artifact`` (path of the stem below the root), ``instrument`` and ``instrument_sha256``
+        (URI and checksum of the instrument's file, see `reprise.lib.covers.instruments.read_instrument`) and ``seed``.
+    root
+        Warehouse root.
+    find_device
+        Function that returns the device of this task, e.g. ``cpu`` or ``cuda:1``.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        `PARTS`: one row for each part. Empty batches serve as heartbeats.
+    """
+    device = find_device()
+    empty = pa.RecordBatch.from_pylist([], PARTS)
+    with tempfile.TemporaryDirectory(prefix="parts-", dir=local_folder()) as temporary:
+        for batch in batches:
+            for row in batch.to_pylist():
+                made = yield from run_with_heartbeat(empty, _transfer_part, row, root, device, Path(temporary))
+                yield pa.RecordBatch.from_pylist([made], PARTS)
+
+
+def _transfer_part(row: Mapping[str, Any], root: str, device: str, folder: Path) -> dict[str, Any]:
+    source, out = folder / "stem.flac", folder / "part.flac"
+    try:
+        # one instrument in a worker process, in its cache of models
+        instrument = load_artifact(
+            row["instrument"], row["instrument_sha256"], lambda data: read_instrument(data).load(device)
+        )
+        copy_artifact(root, row["artifact"], source)
+        made = transfer_file(source, instrument, out, seed=row["seed"])
+    except InputError as error:
+        return dict.fromkeys(PARTS.names) | {"part_id": row["part_id"], "fault": error.message}
+    written = made.written
+    artifact = publish(out, f"{ARTIFACTS}/{written.samples_sha256}.flac", root)
+    return {
+        "part_id": row["part_id"],
+        "artifact": artifact,
+        "samples_sha256": written.samples_sha256,
+        "duration": made.duration_s,
+        "loudness_lufs": written.loudness_lufs,
+        "true_peak_dbtp": written.true_peak_dbtp,
+        "octaves": made.lines[0].octaves,
+        "sounding": made.sounding,
+        "fault": None,
+    }
