@@ -117,14 +117,14 @@ class NoteTranscriber:
         found = [np.empty(0, dtype=_NOTE)]
         rows = [np.zeros((_REACH, width), dtype=np.float32) for width in (N_PITCHES, N_PITCHES, 3 * N_PITCHES)]
         first = -_REACH
-        for window in self._compute_windows(samples):
+        for window in self.compute_windows(samples):
             rows = [np.concatenate(pair) for pair in zip(rows, window, strict=True)]
             found.append(_follow_notes(*rows, first, state))
             first += len(rows[0]) - 2 * _REACH
             rows = [array[len(array) - 2 * _REACH :] for array in rows]
         return _to_notes(np.concatenate(found))
 
-    def _compute_windows(self, samples: Float32Array) -> Iterator[tuple[Float32Array, Float32Array, Float32Array]]:
+    def compute_windows(self, samples: Float32Array) -> Iterator[tuple[Float32Array, Float32Array, Float32Array]]:
         """Yield probabilities of notes (frames, 88), of onsets (frames, 88) and the contour (frames, 264) in order.
 
         Frame i is centred on sample 256 i. Silent frames follow in the end, so that all notes end.
