@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -119,8 +120,9 @@ class NoteTranscriber:
         first = -_REACH
         for window in self.compute_windows(samples):
             rows = [np.concatenate(pair) for pair in zip(rows, window, strict=True)]
-            found.append(_follow_notes(*rows, first, state))
-            first += len(rows[0]) - 2 * _REACH
+            notes, onsets, contour = rows
+            found.append(_follow_notes(notes, onsets, contour, first, state))
+            first += len(notes) - 2 * _REACH
             rows = [array[len(array) - 2 * _REACH :] for array in rows]
         return _to_notes(np.concatenate(found))
 
@@ -207,10 +209,7 @@ def _follow_notes(
         now = state[p]
         for t in range(_REACH, len(notes) - _REACH):
             frame, value = first + t, notes[t, p]
-            is_onset = onsets[t, p] >= _ONSET
-            for u in range(t - 2, t + 3):
-                if onsets[u, p] > onsets[t, p] or (u < t and onsets[u, p] == onsets[t, p]):
-                    is_onset = False
+            is_onset = _is_peak(onsets, t, p)
             if now.sounds:
                 now.top = max(now.top, value)
                 is_weak = value < max(_SOUNDING, _DECAYED * now.top) and frame > now.start + _RELEASE_FRAMES
@@ -230,18 +229,30 @@ def _follow_notes(
             if now.sounds:
                 if frame - now.start < _RISE_FRAMES:
                     now.early_top = max(now.early_top, value)
-                for j in range(-2, 3):
-                    if 0 <= 3 * p + 1 + j < contour.shape[1]:
-                        square = contour[t, 3 * p + 1 + j] ** 2
-                        now.weight += square
-                        now.moment += square * j
+                _add_contour(now, contour[t], 3 * p + 1)
             elif now.last.end and frame > now.last.end + _RELEASE_FRAMES:
                 n_out = _emit(now, out, n_out)
-    return out[:n_out]
+    return out[:n_out].copy()  # a view would keep all rows
 
 
 @njit(cache=True, nogil=True)
-def _end_candidate(now: np.void, end: int, p: int, out: NDArray[np.void], n_out: int) -> int:
+def _is_peak(onsets: Float32Array, t: int, p: int) -> bool:
+    """Return whether the probability of an onset is large, and the first largest of five frames."""
+    return bool(onsets[t, p] >= _ONSET and np.argmax(onsets[t - 2 : t + 3, p]) == 2)
+
+
+@njit(cache=True, nogil=True)
+def _add_contour(now: Any, contour: Float32Array, centre: int) -> None:
+    """Add a frame of the contour (264,) to the sums of a pitch whose central bin is given."""
+    for j in range(-2, 3):
+        if 0 <= centre + j < len(contour):
+            square = contour[centre + j] ** 2
+            now.weight += square
+            now.moment += square * j
+
+
+@njit(cache=True, nogil=True)
+def _end_candidate(now: Any, end: int, p: int, out: NDArray[np.void], n_out: int) -> int:
     """End the candidate of a pitch: it becomes the last note of the pitch, makes it longer, or is discarded."""
     now.sounds = False
     last = now.last
@@ -257,7 +268,7 @@ def _end_candidate(now: np.void, end: int, p: int, out: NDArray[np.void], n_out:
 
 
 @njit(cache=True, nogil=True)
-def _emit(now: np.void, out: NDArray[np.void], n_out: int) -> int:
+def _emit(now: Any, out: NDArray[np.void], n_out: int) -> int:
     """Append the last note of a pitch to ``out`` if it is long enough, and forget it."""
     last = now.last
     if last.end - last.start >= _RELEASE_FRAMES:

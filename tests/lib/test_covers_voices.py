@@ -1,5 +1,6 @@
 """Voices of stems: who plays which note, levels beside known tones, rests, edges."""
 
+from itertools import pairwise
 
 import librosa
 import mir_eval
@@ -41,7 +42,7 @@ def split(notes: Notes, samples: Float64Array | None = None, length_s: float = 4
 def read(voice: Voice) -> list[tuple[float, float, int]]:
     """Start, end and pitch of the notes of a voice."""
     changes = np.flatnonzero(np.diff(voice.f0_hz * voice.voiced, prepend=0, append=0))
-    rows = zip(changes[:-1], changes[1:], strict=True)
+    rows = pairwise(changes)
     found = [(a, b, round(float(librosa.hz_to_midi(voice.f0_hz[a])))) for a, b in rows if voice.voiced[a]]
     return [(int(a) / FRAME_RATE, int(b) / FRAME_RATE, pitch) for a, b, pitch in found]
 
@@ -108,7 +109,8 @@ def test_the_deviation_is_part_of_the_frequency():
 def test_levels_of_tones_are_their_shares_of_the_weighted_power(rate):
     chord, gains = (85, 69, 53), (0.1, 0.3, 1.0)  # harmonics do not meet
     hz = [to_hz(pitch) for pitch in chord]
-    samples = sum(tone(f, [0.2 * g], 2.0, rate) for f, g in zip(hz, gains, strict=True)).astype(np.float32)
+    tones = [tone(f, [0.2 * g], 2.0, rate) for f, g in zip(hz, gains, strict=True)]
+    samples = np.sum(tones, axis=0).astype(np.float32)
     notes = make(*((0.0, 2.0, pitch) for pitch in chord))
     found = split_voices(notes, samples, rate, 500)
     power = np.square(gains) * 10 ** (librosa.A_weighting(np.array(hz), min_db=None) / 10)

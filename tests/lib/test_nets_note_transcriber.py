@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,10 @@ def test_the_windows_are_those_of_the_network(transcriber):
     import onnxruntime
 
     samples = play(compose(3, 0), 21.0)
-    notes, onsets, contour = (np.concatenate(parts) for parts in zip(*transcriber.compute_windows(samples)))
-    spec = importlib.util.find_spec("basic_pitch")
-    path = Path(spec.submodule_search_locations[0], "saved_models/icassp_2022/nmp.onnx")
+    notes, onsets, contour = (
+        np.concatenate(parts) for parts in zip(*transcriber.compute_windows(samples), strict=True)
+    )
+    path = distribution("basic-pitch").locate_file("basic_pitch/saved_models/icassp_2022/nmp.onnx")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = {"notes": "StatefulPartitionedCall:1", "onsets": "StatefulPartitionedCall:2"}
     start = 3 * 142 - 15  # frame of the fourth window
