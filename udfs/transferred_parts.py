@@ -11,17 +11,20 @@ import pyarrow as pa
 
 from reprise.lib.arrays import Float32Array
 from reprise.lib.covers.instruments import Instrument, read_instrument
-from reprise.lib.covers.performance import measure_performance
+from reprise.lib.covers.performance import Performance, measure_loudness, measure_performance
 from reprise.lib.covers.transfer import (
     OUTPUT_RATE,
     Line,
     WrittenAudio,
-    fit_line,
+    fit_lines,
     measure_level,
     play_lines,
     write_audio,
 )
+from reprise.lib.covers.voices import measure_polyphony, split_voices
 from reprise.lib.errors import InputError
+from reprise.lib.nets.note_transcriber import SAMPLE_RATE as NOTES_RATE
+from reprise.lib.nets.note_transcriber import NoteTranscriber
 from reprise.lib.nets.pitch_tracker import SAMPLE_RATE, PitchTracker
 from reprise.udfs.heartbeat import run_with_heartbeat
 from reprise.udfs.model_cache import load_artifact
@@ -30,6 +33,9 @@ from reprise.udfs.separated_stems import copy_artifact, publish
 
 ARTIFACTS = "_artifacts/parts"
 """Folder of the parts below the warehouse root. The name of a file is the SHA-256 of its decoded samples."""
+
+CHORDS = 0.3
+"""Share of the time with notes in which two or more sound, from which a file has chords."""
 
 PARTS = pa.schema(
     [
@@ -78,8 +84,16 @@ def _pitch_tracker() -> PitchTracker:
     return PitchTracker()
 
 
+@cache
+def _note_transcriber() -> NoteTranscriber:
+    return NoteTranscriber(threads=1)
+
+
 def transfer_file(path: Path, instrument: Instrument, out: Path, *, seed: int) -> Transfer:
-    """Let an instrument play the melody of an audio file, with the loudness of the file. The same seed gives the same.
+    """Let an instrument play the melody or the chords of an audio file, with the loudness of the file.
+
+    Where notes sound together in more than `CHORDS` of the time, the instrument plays up to four voices. The same seed
+    gives the same samples.
 
     Raises
     ------
@@ -89,10 +103,22 @@ def transfer_file(path: Path, instrument: Instrument, out: Path, *, seed: int) -
         The file cannot be written.
     """
     samples = _read(path, SAMPLE_RATE)
-    performance = measure_performance(samples, _pitch_tracker(), instrument.scale)
-    lines = (fit_line(performance, instrument.range),)
+    performances = _read_voices(path, measure_loudness(samples, instrument.scale))
+    if not performances:
+        performances = [measure_performance(samples, _pitch_tracker(), instrument.scale)]
+    lines = fit_lines(performances, instrument.range)
     blocks = play_lines(instrument, lines, seed)
-    return Transfer(lines, write_audio(blocks, out, measure_level(samples), local_folder()))
+    return Transfer(tuple(lines), write_audio(blocks, out, measure_level(samples), local_folder()))
+
+
+def _read_voices(path: Path, loudness_db: Float32Array) -> list[Performance]:
+    """Read the voices of chords; there are none if the file is a melody."""
+    samples = _read(path, NOTES_RATE)
+    notes = _note_transcriber().transcribe(samples)
+    if measure_polyphony(notes) < CHORDS:
+        return []
+    voices = split_voices(notes, samples, NOTES_RATE, len(loudness_db))
+    return [Performance(one.f0_hz, one.voiced, loudness_db + one.level_db) for one in voices]
 
 
 def _read(path: Path, sample_rate: int) -> Float32Array:

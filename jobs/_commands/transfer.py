@@ -1,9 +1,9 @@
 """Let an instrument play a melody: timbre transfer of an audio file.
 
-The melody is one voice or instrument: a recording of it, or a stem of reprise separate-stems. Its pitch and loudness
-are followed, moved into the register of the instrument, and played. The result is a FLAC file, mono, 24 bits, 44.1 kHz,
-with the loudness of the input. Where the input has no pitch, it is silent. The command needs no warehouse and starts no
-Spark.
+The input is one voice or instrument: a recording of it, or a stem of reprise separate-stems. Its pitch and loudness are
+followed, moved into the register of the instrument, and played. Chords are split into up to four voices. The result is
+a FLAC file, mono, 24 bits, 44.1 kHz, with the loudness of the input. Where the input has no pitch, it is silent. The
+command needs no warehouse and starts no Spark.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _MUCH = 0.1
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser of ``reprise transfer``."""
     parser = Parser("transfer", __doc__ or "")
-    parser.add_argument("--in", dest="source", required=True, metavar="FILE", help="audio file with one melody")
+    parser.add_argument("--in", dest="source", required=True, metavar="FILE", help="audio file with a melody or chords")
     parser.add_argument(
         "--instrument",
         required=True,
@@ -89,10 +89,11 @@ def _transfer(settings: Settings, source: Path, name: str, out: Path) -> None:
     made = transfer_file(source, instrument, out, seed=settings.seed)
     if not made.sounding:
         out.unlink()
-        raise RepriseError(f"{printable_name(source)} has no pitch that can be followed: choose a melody of one voice")
+        raise RepriseError(f"{printable_name(source)} has no pitch that can be followed: choose a melody or chords")
     line = made.lines[0]
     moved = f"moved {line.octaves:+} octave{'' if abs(line.octaves) == 1 else 's'}" if line.octaves else "as it is"
-    print(f"melody: {format_time(made.duration_s)}, {made.sounding:.0%} of it sounds, {moved}")
+    kind = "melody" if len(made.lines) == 1 else f"chords in {len(made.lines)} voices"
+    print(f"{kind}: {format_time(made.duration_s)}, {made.sounding:.0%} of it sounds, {moved}")
     if line.outside > _MUCH:
         print(f"{line.outside:.0%} of the notes are outside the range of the instrument: they may sound strange")
     speed = made.duration_s / (time.monotonic() - start)

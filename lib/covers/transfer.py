@@ -57,9 +57,9 @@ class Line:
     gate
         Factor of the amplitude of each frame, float32 (frames,), 0 where nothing is played.
     octaves
-        Octaves by which the melody was moved up.
+        Octaves by which all lines were moved up.
     outside
-        Share of the played time in which the pitch is outside the range of the instrument.
+        Share of the time that they play in which the pitch is outside the range of the instrument.
     """
 
     performance: Performance
@@ -68,33 +68,37 @@ class Line:
     outside: float
 
 
-def fit_line(performance: Performance, span: Range) -> Line:
-    """Fit a performance, whose loudness is in the instrument's scale, to what the instrument knows."""
-    sounds, audible = _find_sounds(performance)
-    if not sounds.any():
-        return Line(performance, np.zeros(len(performance), np.float32), 0, 0.0)
-    octaves = _choose_octaves(performance.f0_hz[sounds], span)
-    f0_hz = performance.f0_hz * np.float32(2.0**octaves)
-    played = f0_hz[sounds]
-    outside = float(np.mean((played < span.low_hz / _TOLERANCE) | (played > span.high_hz * _TOLERANCE)))
-    loudness_db = performance.loudness_db
-    soft, middle, loud = np.percentile(loudness_db[sounds], (10, 50, 90))
-    slope = 1.0 if span.spread_db is None else float(np.clip(span.spread_db / max(loud - soft, 0.1), *_SLOPES))
-    fitted = np.minimum(span.middle_db + slope * (loudness_db - middle), span.loudest_db)
-    return Line(
-        replace(performance, f0_hz=f0_hz, loudness_db=fitted.astype(np.float32)),
-        (_open_gate(sounds) * audible).astype(np.float32),
-        octaves,
-        outside,
+def fit_lines(performances: Sequence[Performance], span: Range) -> list[Line]:
+    """Fit performances of equal length, whose loudness is in the instrument's scale, to what the instrument knows.
+
+    Voices of chords move together, so that their intervals and their balance stay.
+    """
+    loudest_db = max(float(one.loudness_db.max()) for one in performances)
+    found = [_find_sounds(one, loudest_db) for one in performances]
+    f0_hz = np.concatenate([one.f0_hz[sounds] for one, (sounds, _) in zip(performances, found, strict=True)])
+    if not len(f0_hz):
+        silence = np.zeros(len(performances[0]), np.float32)
+        return [Line(one, silence, 0, 0.0) for one in performances]
+    loudness_db = np.concatenate(
+        [one.loudness_db[sounds] for one, (sounds, _) in zip(performances, found, strict=True)]
     )
+    octaves = _choose_octaves(f0_hz, span)
+    played_hz = f0_hz * 2.0**octaves
+    outside = float(np.mean((played_hz < span.low_hz / _TOLERANCE) | (played_hz > span.high_hz * _TOLERANCE)))
+    soft, middle, loud = np.percentile(loudness_db, (10, 50, 90))
+    slope = 1.0 if span.spread_db is None else float(np.clip(span.spread_db / max(loud - soft, 0.1), *_SLOPES))
+    lines = []
+    for one, (sounds, audible) in zip(performances, found, strict=True):
+        fitted = np.minimum(span.middle_db + slope * (one.loudness_db - middle), span.loudest_db)
+        performance = replace(one, f0_hz=one.f0_hz * np.float32(2.0**octaves), loudness_db=fitted.astype(np.float32))
+        lines.append(Line(performance, (_open_gate(sounds) * audible).astype(np.float32), octaves, outside))
+    return lines
 
 
-def _find_sounds(performance: Performance) -> tuple[BoolArray, Float32Array]:
+def _find_sounds(performance: Performance, loudest_db: float) -> tuple[BoolArray, Float32Array]:
     """Return which frames are part of a note, and how audible each frame is, from 0 to 1."""
-    loudness_db = performance.loudness_db
     low, high = _SILENCE_DB
-    relative_db = loudness_db - loudness_db.max()
-    audible = np.clip((relative_db - low) / (high - low), 0, 1)
+    audible = np.clip((performance.loudness_db - loudest_db - low) / (high - low), 0, 1)
     voiced = performance.voiced & (audible > 0)
     voiced = _drop_runs(voiced, False, _GAP) & (audible > 0)
     return _drop_runs(voiced, True, _ISLAND), audible

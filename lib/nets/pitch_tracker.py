@@ -17,7 +17,7 @@ VOICED_CONFIDENCE = 0.5
 _BLOCK_SAMPLES = 1 << 19
 _BLOCK_FRAMES = 1024
 _FFT = 2048
-_HALF_LEVEL, _DOUBLE_LEVEL = 0.3, 0.03
+_HALF_LEVEL, _DOUBLE_LEVEL = 0.15, 0.03
 _LEAST_HZ = 90.0
 """Below it the window is too short to tell an octave."""
 _LOW_HZ = 70.0

@@ -14,7 +14,7 @@ from reprise.lib.arrays import BoolArray
 from reprise.lib.audio.loudness import LoudnessMeter
 from reprise.lib.covers.instruments import Range
 from reprise.lib.covers.performance import Performance
-from reprise.lib.covers.transfer import OUTPUT_RATE, PEAK_DBTP, fit_line, measure_level, write_audio
+from reprise.lib.covers.transfer import OUTPUT_RATE, PEAK_DBTP, Line, fit_lines, measure_level, write_audio
 from reprise.lib.errors import RepriseError
 
 SPAN = Range(low_hz=200.0, high_hz=800.0, middle_db=-10.0, spread_db=20.0, loudest_db=5.0)
@@ -25,6 +25,11 @@ def make_performance(
 ) -> Performance:
     loudness = loudness_db + spread_db / 2 * np.sin(np.arange(n) / 40)
     return Performance(np.full(n, f0_hz, np.float32), np.ones(n, np.bool_), loudness.astype(np.float32))
+
+
+def fit_line(performance: Performance, span: Range) -> Line:
+    (line,) = fit_lines([performance], span)
+    return line
 
 
 def with_voiced(performance: Performance, voiced: BoolArray) -> Performance:
@@ -92,6 +97,19 @@ def test_any_melody_fits(flags: list[bool], f0_hz: float, loudness_db: float) ->
     assert np.isfinite(line.gate).all()
     assert ((line.gate >= 0) & (line.gate <= 1)).all()
     assert 0 <= line.outside <= 1
+
+
+def test_voices_of_chords_keep_intervals_and_balance() -> None:
+    low, high = make_performance(100, loudness_db=-40), make_performance(150, loudness_db=-30)
+    lines = fit_lines([low, high], SPAN)
+    assert [line.octaves for line in lines] == [2, 2]
+    assert lines[0].outside == lines[1].outside == 0
+    np.testing.assert_allclose(lines[1].performance.f0_hz / lines[0].performance.f0_hz, 1.5, rtol=1e-6)
+    difference = lines[1].performance.loudness_db - lines[0].performance.loudness_db
+    assert 6 <= np.median(difference) <= 15
+    # a voice that is much too soft is not played
+    faint = make_performance(150, loudness_db=-105, spread_db=1)
+    assert not fit_lines([low, faint], SPAN)[1].gate.any()
 
 
 def test_written_audio_has_the_loudness(tmp_path: Path) -> None:
