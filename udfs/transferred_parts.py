@@ -1,12 +1,13 @@
 """Let instruments play audio files: one file, and batches of stems on workers."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from reprise.lib.arrays import Float32Array
@@ -54,29 +55,24 @@ PARTS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """What an instrument played.
+class Arrangement:
+    """What an instrument is to play.
 
     Attributes
     ----------
     lines
-        The melodies: one, or those of the voices of chords.
-    written
-        The file.
+        The melody, or the voices of chords.
+    loudness_lufs
+        Integrated loudness of the file that was read; None for silence.
     """
 
-    lines: tuple[Line, ...]
-    written: WrittenAudio
+    lines: Sequence[Line]
+    loudness_lufs: float | None
 
     @property
     def sounding(self) -> float:
         """Share of the time in which something is played."""
-        return float(sum((line.gate > 0 for line in self.lines), start=self.lines[0].gate < 0).mean())
-
-    @property
-    def duration_s(self) -> float:
-        """Length in s."""
-        return self.written.frame_count / OUTPUT_RATE
+        return float(np.any([line.gate > 0 for line in self.lines], axis=0).mean())
 
 
 @cache
@@ -89,26 +85,33 @@ def _note_transcriber() -> NoteTranscriber:
     return NoteTranscriber(threads=1)
 
 
-def transfer_file(path: Path, instrument: Instrument, out: Path, *, seed: int) -> Transfer:
-    """Let an instrument play the melody or the chords of an audio file, with the loudness of the file.
+def arrange_file(path: Path, instrument: Instrument) -> Arrangement:
+    """Read the melody or the chords of an audio file, and fit them to an instrument.
 
-    Where notes sound together in more than `CHORDS` of the time, the instrument plays up to four voices. The same seed
-    gives the same samples.
+    Where notes sound together in more than `CHORDS` of the time, there are up to four voices.
 
     Raises
     ------
     InputError
         The errors of `Sandbox.decode`.
-    RepriseError
-        The file cannot be written.
     """
     samples = _read(path, SAMPLE_RATE)
     performances = _read_voices(path, measure_loudness(samples, instrument.scale))
     if not performances:
         performances = [measure_performance(samples, _pitch_tracker(), instrument.scale)]
-    lines = fit_lines(performances, instrument.range)
-    blocks = play_lines(instrument, lines, seed)
-    return Transfer(tuple(lines), write_audio(blocks, out, measure_level(samples), local_folder()))
+    return Arrangement(fit_lines(performances, instrument.range), measure_level(samples))
+
+
+def play_file(arrangement: Arrangement, instrument: Instrument, out: Path, *, seed: int) -> WrittenAudio:
+    """Let an instrument play, with the loudness of the file that was read. The same seed gives the same samples.
+
+    Raises
+    ------
+    RepriseError
+        The file cannot be written.
+    """
+    blocks = play_lines(instrument, arrangement.lines, seed)
+    return write_audio(blocks, out, arrangement.loudness_lufs, local_folder())
 
 
 def _read_voices(path: Path, loudness_db: Float32Array) -> list[Performance]:
@@ -165,19 +168,19 @@ def _transfer_part(row: Mapping[str, Any], root: str, device: str, folder: Path)
             row["instrument"], row["instrument_sha256"], lambda data: read_instrument(data).load(device)
         )
         copy_artifact(root, row["artifact"], source)
-        made = transfer_file(source, instrument, out, seed=row["seed"])
+        arrangement = arrange_file(source, instrument)
+        written = play_file(arrangement, instrument, out, seed=row["seed"])
     except InputError as error:
         return dict.fromkeys(PARTS.names) | {"part_id": row["part_id"], "fault": error.message}
-    written = made.written
     artifact = publish(out, f"{ARTIFACTS}/{written.samples_sha256}.flac", root)
     return {
         "part_id": row["part_id"],
         "artifact": artifact,
         "samples_sha256": written.samples_sha256,
-        "duration": made.duration_s,
+        "duration": written.frame_count / OUTPUT_RATE,
         "loudness_lufs": written.loudness_lufs,
         "true_peak_dbtp": written.true_peak_dbtp,
-        "octaves": made.lines[0].octaves,
-        "sounding": made.sounding,
+        "octaves": arrangement.lines[0].octaves,
+        "sounding": arrangement.sounding,
         "fault": None,
     }

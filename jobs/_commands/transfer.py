@@ -80,21 +80,24 @@ def main(argv: list[str] | None = None) -> int:
 def _transfer(settings: Settings, source: Path, name: str, out: Path) -> None:
     chosen = choose_instrument(settings, name)
     # only now, because this takes seconds to import
-    from reprise.udfs.transferred_parts import transfer_file
+    from reprise.lib.covers.transfer import OUTPUT_RATE
+    from reprise.udfs.transferred_parts import arrange_file, play_file
 
     instrument = chosen.load()
     print(f"instrument: {chosen.name} from {chosen.origin}, licence: {chosen.licence}")
     start = time.monotonic()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = transfer_file(source, instrument, out, seed=settings.seed)
-    if not made.sounding:
-        out.unlink()
+    arrangement = arrange_file(source, instrument)
+    if not arrangement.sounding:
         raise RepriseError(f"{printable_name(source)} has no pitch that can be followed: choose a melody or chords")
-    line = made.lines[0]
-    moved = f"moved {line.octaves:+} octave{'' if abs(line.octaves) == 1 else 's'}" if line.octaves else "as it is"
-    kind = "melody" if len(made.lines) == 1 else f"chords in {len(made.lines)} voices"
-    print(f"{kind}: {format_time(made.duration_s)}, {made.sounding:.0%} of it sounds, {moved}")
-    if line.outside > _MUCH:
-        print(f"{line.outside:.0%} of the notes are outside the range of the instrument: they may sound strange")
-    speed = made.duration_s / (time.monotonic() - start)
-    print(f"written: {out}, {made.written.loudness_lufs:.1f} LUFS, at {speed:.1f} × real time")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    written = play_file(arrangement, instrument, out, seed=settings.seed)
+    seconds, lines = written.frame_count / OUTPUT_RATE, arrangement.lines
+    octaves = lines[0].octaves
+    kind = "melody" if len(lines) == 1 else f"chords in {len(lines)} voices"
+    moved = f"moved {octaves:+} octave{'' if abs(octaves) == 1 else 's'}" if octaves else "as it is"
+    print(f"{kind}: {format_time(seconds)}, {arrangement.sounding:.0%} of it sounds, {moved}")
+    if lines[0].outside > _MUCH:
+        print(f"{lines[0].outside:.0%} of the notes are outside the range of the instrument: they may sound strange")
+    speed = seconds / (time.monotonic() - start)
+    loudness = "silent" if written.loudness_lufs is None else f"{written.loudness_lufs:.1f} LUFS"
+    print(f"written: {out}, {loudness}, at {speed:.1f} × real time")

@@ -30,7 +30,7 @@ from reprise.lib.covers.performance import DDSP, Performance, measure_performanc
 from reprise.lib.covers.scores import PartNotes, read_midi
 from reprise.lib.music.render.soundfont_player import SoundfontPlayer
 from reprise.lib.nets.pitch_tracker import PitchTracker
-from reprise.udfs.transferred_parts import transfer_file
+from reprise.udfs.transferred_parts import arrange_file, play_file
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 INPUT_FONT, JUDGE_FONT = (Path("/usr/share/sounds/sf2", name) for name in ("TimGM6mb.sf2", "FluidR3_GM.sf2"))
@@ -198,7 +198,8 @@ def measure_transfer() -> list[Row]:
             for melody in list_melodies():
                 source, out = folder / f"{melody.name}.wav", folder / "out.flac"
                 clock = time.process_time()
-                made = transfer_file(source, instrument, out, seed=1)
+                made = arrange_file(source, instrument)
+                play_file(made, instrument, out, seed=1)
                 seconds += time.process_time() - clock
                 audio = soundfile.read(out, dtype="float32")[0]
                 mono = soxr.resample(audio, PLAYER_RATE, RATE)
