@@ -17,6 +17,7 @@ import mir_eval
 import numpy as np
 import soundfile
 import soxr
+from bench_voices import play, read_excerpt, thin
 from measuring import Row
 
 from reprise.conf import load
@@ -29,6 +30,8 @@ from reprise.lib.covers.default_instruments import list_default_instruments
 from reprise.lib.covers.performance import DDSP, Performance, measure_performance
 from reprise.lib.covers.scores import PartNotes, read_midi
 from reprise.lib.music.render.soundfont_player import SoundfontPlayer
+from reprise.lib.nets.note_transcriber import SAMPLE_RATE as NOTES_RATE
+from reprise.lib.nets.note_transcriber import Notes, NoteTranscriber
 from reprise.lib.nets.pitch_tracker import PitchTracker
 from reprise.udfs.transferred_parts import arrange_file, play_file
 
@@ -39,6 +42,8 @@ INPUT_PROGRAMS = (52, 73, 40, 65, 56, 53, 71, 41, 68, 75)
 """Choir, flute, violin, alto saxophone, trumpet, voice, clarinet, viola, oboe, pan flute: one for each song."""
 
 JUDGE_SONGS = 10
+CHORD_SONGS, CHORD_PROGRAMS, CHORD_INSTRUMENTS = 3, (0, 48), ("violin", "clarinet", "trumpet", "electric_guitar")
+"""Songs, the programs that play them (piano and strings), and the instruments that play them again."""
 
 
 class Melody(NamedTuple):
@@ -226,3 +231,40 @@ def _make_row(title: str, found: list[Any], named: list[str], label: str, speed:
         "named rightly": float(np.mean([one == label for one in named])) if named else "",
         "× real time a core": speed if named else "",
     }
+
+
+def measure_chords() -> list[Row]:
+    """F of the notes that are read again from chords that instruments played; the truth is what was written."""
+    player, transcriber = SoundfontPlayer(str(INPUT_FONT)), NoteTranscriber()
+    songs = list_songs(SHARED / "midi" / "pop909", reports=True)[:CHORD_SONGS]
+    instruments = {name: choose_instrument(load([]), name).load() for name in CHORD_INSTRUMENTS}
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder, "in.wav"), Path(folder, "out.flac")
+        for size in (2, 3, 4):
+            found: dict[str, list[float]] = {name: [] for name in ("input", *instruments)}
+            for path in songs:
+                part = thin(read_excerpt(path), size)
+                for program in CHORD_PROGRAMS:
+                    samples = play(player, part, program)
+                    soundfile.write(source, samples, NOTES_RATE, subtype="FLOAT")
+                    found["input"].append(_score(part, transcriber.transcribe(samples), 0))
+                    for name, instrument in instruments.items():
+                        made = arrange_file(source, instrument)
+                        play_file(made, instrument, out, seed=1)
+                        again = soxr.resample(soundfile.read(out, dtype="float32")[0], PLAYER_RATE, NOTES_RATE)
+                        notes = transcriber.transcribe(again)
+                        found[name].append(_score(part, notes, made.lines[0].octaves))
+            rows.append({"notes at a time": size, **{name: float(np.mean(scores)) for name, scores in found.items()}})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _score(part: PartNotes, notes: Notes, octaves: int) -> float:
+    """F of notes: a found note is right within 50 ms of the start and 50 cents of the pitch of a written one."""
+    written = np.stack([part.start_s, part.start_s + part.duration_s], 1)
+    written_hz = mir_eval.util.midi_to_hz(part.pitch + 12.0 * octaves)
+    found = np.stack([notes.start_s, notes.end_s], 1)
+    found_hz = mir_eval.util.midi_to_hz(notes.pitch.astype(np.float64))
+    scores = mir_eval.transcription.precision_recall_f1_overlap(written, written_hz, found, found_hz, offset_ratio=None)
+    return float(scores[2])
