@@ -127,45 +127,53 @@ def note_at(notes: PartNotes, n: int) -> tuple[Any, Any]:
     return np.arange(n) / 250, pitch
 
 
-def find_onsets(performance: Performance) -> Any:
-    """Return the times at which notes begin: a new pitch that is held, or a rise of the loudness after a dip, in s."""
-    midi = 69 + 12 * np.log2(performance.f0_hz / 440)
-    voiced = performance.voiced & (performance.loudness_db > performance.loudness_db.max() - 45)
-    onsets, held, since, lowest = [], 0.0, -100, 0.0
-    for i in range(len(midi)):
-        if not voiced[i]:
-            since = -100
-            continue
-        if since < 0:
-            onsets.append(i)
-            held, since, lowest = midi[i], i, performance.loudness_db[i]
-            continue
-        ahead = midi[i : i + 12]
-        if abs(midi[i] - held) > 0.6 and i - since > 12 and np.ptp(ahead) < 0.6:
-            onsets.append(i)
-            held, since, lowest = float(np.median(ahead)), i, performance.loudness_db[i]
-        elif performance.loudness_db[i] > lowest + 6 and i - since > 20:
-            onsets.append(i)
-            since, lowest = i, performance.loudness_db[i]
-        lowest = min(lowest, performance.loudness_db[i]) if i - since > 15 else performance.loudness_db[i]
-    return np.array(onsets) / 250
+class Heard(NamedTuple):
+    """What is found in audio: pitch and loudness, and the times at which notes begin, in s."""
+
+    performance: Performance
+    onsets_s: Any
 
 
-def compare(notes: PartNotes, octaves: int, source: Performance, result: Performance) -> dict[str, float]:
-    """Compare what was played with what was written."""
-    n = min(len(source), len(result))
+@cache
+def _networks() -> tuple[PitchTracker, NoteTranscriber]:
+    return PitchTracker(), NoteTranscriber()
+
+
+def listen(audio: Float32Array) -> Heard:
+    """Follow the pitch, the loudness and the onsets of mono audio at 44,100 Hz."""
+    tracker, transcriber = _networks()
+    notes = transcriber.transcribe(soxr.resample(audio, PLAYER_RATE, NOTES_RATE))
+    performance = measure_performance(soxr.resample(audio, PLAYER_RATE, RATE), tracker, DDSP)
+    return Heard(performance, np.unique(notes.start_s))
+
+
+def compare(notes: PartNotes, octaves: int, source: Heard, result: Heard) -> dict[str, float]:
+    """Compare what was played with what was written, and its pitch and loudness with those of the input."""
+    n = min(len(source.performance), len(result.performance))
     time_s, written_hz = note_at(notes, n)
-    written_hz = written_hz * 2.0**octaves
-    found_hz = np.where(result.voiced, result.f0_hz, -result.f0_hz)[:n]
-    reference = mir_eval.melody.to_cent_voicing(time_s, written_hz, time_s, found_hz)
-    sounding = source.voiced[:n] & result.voiced[:n]
-    both = np.corrcoef(source.loudness_db[:n][sounding], result.loudness_db[:n][sounding])
+    input_hz = np.where(written_hz > 0, _signed_pitch(source.performance)[:n], 0)
+    found_hz = _signed_pitch(result.performance)[:n]
+    factor = 2.0**octaves
+
+    def score(reference_hz: Any) -> float:
+        reference = mir_eval.melody.to_cent_voicing(time_s, np.maximum(reference_hz, 0) * factor, time_s, found_hz)
+        return float(mir_eval.melody.raw_pitch_accuracy(*reference))
+
+    sounding = (input_hz > 0) & (found_hz > 0)
+    cents = 1200 * np.log2(found_hz[sounding] / factor / input_hz[sounding])
+    levels = [one.performance.loudness_db[:n][sounding] for one in (source, result)]
     true_onsets = np.unique(np.round(notes.start_s, 3))
     return {
-        "pitch": mir_eval.melody.raw_pitch_accuracy(*reference),
-        "onsets": mir_eval.onset.f_measure(true_onsets, find_onsets(result), window=0.05)[0],
-        "loudness": float(both[0, 1]),
+        "pitch": score(written_hz),
+        "as input": score(input_hz),
+        "cents": float(np.median(np.abs(cents))),
+        "onsets": float(mir_eval.onset.f_measure(true_onsets, result.onsets_s, window=0.05)[0]),
+        "loudness": float(np.corrcoef(*levels)[0, 1]),
     }
+
+
+def _signed_pitch(performance: Performance) -> Any:
+    return np.where(performance.voiced, performance.f0_hz, -performance.f0_hz)
 
 
 def measure_level(audio: Float32Array, rate: int) -> float:
@@ -185,17 +193,16 @@ def list_instruments() -> Iterator[tuple[str, str, str]]:
 
 def measure_transfer() -> list[Row]:
     """Pitch, onsets, loudness, level and instrument of ten melodies, each played by each instrument."""
-    judge, tracker, rows = Judge(), PitchTracker(), []
+    judge, rows = Judge(), []
     print(f"judge: {judge.accuracy:.2f} of its own soundfont's renderings of other melodies are named rightly")
     bound: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        performances = {}
+        heard = {}
         for melody in list_melodies():
             soundfile.write(folder / f"{melody.name}.wav", melody.audio, PLAYER_RATE, subtype="FLOAT")
-            mono = soxr.resample(melody.audio, PLAYER_RATE, RATE)
-            performances[melody.name] = measure_performance(mono, tracker, DDSP)
-            bound.append(compare(melody.notes, 0, performances[melody.name], performances[melody.name]))
+            heard[melody.name] = listen(melody.audio)
+            bound.append(compare(melody.notes, 0, heard[melody.name], heard[melody.name]))
         for title, argument, label in list_instruments():
             instrument = choose_instrument(load([]), argument).load()
             found: list[Mapping[str, float]] = []
@@ -207,12 +214,10 @@ def measure_transfer() -> list[Row]:
                 play_file(made, instrument, out, seed=1)
                 seconds += time.process_time() - clock
                 audio = soundfile.read(out, dtype="float32")[0]
-                mono = soxr.resample(audio, PLAYER_RATE, RATE)
-                result = measure_performance(mono, tracker, DDSP)
-                figures = compare(melody.notes, made.lines[0].octaves, performances[melody.name], result)
+                figures = compare(melody.notes, made.lines[0].octaves, heard[melody.name], listen(audio))
                 level = measure_level(audio, PLAYER_RATE) - measure_level(melody.audio, PLAYER_RATE)
                 found.append(figures | {"level": abs(level)})
-                named.append(judge.name(describe(mono)))
+                named.append(judge.name(describe(soxr.resample(audio, PLAYER_RATE, RATE))))
                 outside.append(made.lines[0].outside)
             rows.append(_make_row(title, found, named, label, len(found) * CLIP_S / seconds))
             print(rows[-1], named, f"outside {np.mean(outside):.2f}", flush=True)
@@ -223,14 +228,19 @@ def measure_transfer() -> list[Row]:
 def _make_row(title: str, found: list[Any], named: list[str], label: str, speed: float) -> Row:
     return {
         "instrument": title,
-        "raw pitch accuracy": float(np.mean([one["pitch"] for one in found])),
-        "least": float(np.min([one["pitch"] for one in found])),
-        "onset F": float(np.mean([one["onsets"] for one in found])),
-        "loudness correlation": float(np.mean([one["loudness"] for one in found])),
-        "level difference (dB)": float(np.max([one["level"] for one in found])) if "level" in found[0] else 0.0,
+        "raw pitch accuracy: notes": _mean(found, "pitch"),
+        "pitch of the input": _mean(found, "as input"),
+        "median error (cents)": _mean(found, "cents"),
+        "onset F": _mean(found, "onsets"),
+        "loudness correlation": _mean(found, "loudness"),
+        "largest level difference (dB)": float(np.max([one["level"] for one in found])) if "level" in found[0] else 0.0,
         "named rightly": float(np.mean([one == label for one in named])) if named else "",
         "× real time a core": speed if named else "",
     }
+
+
+def _mean(found: list[Any], name: str) -> float:
+    return float(np.mean([one[name] for one in found]))
 
 
 def measure_chords() -> list[Row]:
