@@ -15,8 +15,11 @@ from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
 from reprise.lib.nets.instrument_network import FRAME_RATE, SAMPLE_RATE, Controls
 
 _NYQUIST = SAMPLE_RATE / 2
+_EDGE_HZ = 7500.0
+"""Up to here recordings at 16 kHz are whole, and so the controls. From here they are continued, if there is room."""
+
 _REFERENCE_HZ = (5000.0, 7400.0)
-"""Frequencies whose level is continued above 8 kHz."""
+"""Frequencies whose level is continued."""
 
 _ROLL_OFF_DB = -18.0
 """Of this continuation, in an octave."""
@@ -108,9 +111,9 @@ class Synthesiser:
 
 
 def _extend_noise(noise: Float32Array, frequency_hz: Float64Array) -> Float32Array:
-    """Return the magnitudes of the noise at some frequencies, (frames, n): interpolated, and continued above 8 kHz."""
+    """Return the magnitudes of the noise at some frequencies, (frames, n): interpolated, and continued."""
     bands_hz = np.linspace(0, _NYQUIST, noise.shape[1])
-    inside = frequency_hz <= _NYQUIST
+    inside = frequency_hz <= (_EDGE_HZ if frequency_hz[-1] > _NYQUIST else _NYQUIST)
     out = np.empty((len(noise), len(frequency_hz)), np.float32)
     right = np.clip(np.searchsorted(bands_hz, frequency_hz[inside]), 1, len(bands_hz) - 1)
     share = ((frequency_hz[inside] - bands_hz[right - 1]) / bands_hz[1]).astype(np.float32)
@@ -123,7 +126,7 @@ def _extend_noise(noise: Float32Array, frequency_hz: Float64Array) -> Float32Arr
 
 
 def _extend_tones(f0_hz: Float32Array, controls: Controls, rate: int) -> Float32Array:
-    """Return the amplitudes of the harmonics, (frames, n), continued above 8 kHz where the sample rate has room."""
+    """Return the amplitudes of the harmonics, (frames, n), continued where the sample rate has room."""
     amplitudes = controls.amplitude[:, None] * controls.harmonics
     top_hz = min(_TOP_HZ, rate / 2)
     if top_hz <= _NYQUIST:
@@ -134,14 +137,14 @@ def _extend_tones(f0_hz: Float32Array, controls: Controls, rate: int) -> Float32
     out[:, : amplitudes.shape[1]] = amplitudes
     reference = (harmonics_hz >= _REFERENCE_HZ[0]) & (harmonics_hz <= _REFERENCE_HZ[1])
     power = np.sum(np.square(out), axis=1, where=reference) / np.maximum(reference.sum(axis=1), 1)
-    above = (harmonics_hz >= _NYQUIST) & (harmonics_hz <= top_hz)
+    above = (harmonics_hz >= _EDGE_HZ) & (harmonics_hz <= top_hz)
     frame = np.nonzero(above)[0]
     out[above] = np.sqrt(power)[frame] * _roll_off(harmonics_hz[above])
     return out
 
 
 def _roll_off(frequency_hz: NDArray[np.floating[Any]]) -> Float32Array:
-    """Return the factor of the level above 8 kHz."""
+    """Return the factor of the level of what is continued."""
     return (10 ** (_ROLL_OFF_DB / 20 * np.log2(frequency_hz / np.mean(_REFERENCE_HZ)))).astype(np.float32)
 
 

@@ -11,10 +11,8 @@ from scipy.optimize import linear_sum_assignment
 
 from reprise.lib.arrays import BoolArray, Float32Array, Float64Array, Int64Array, release_pages
 from reprise.lib.features.spectra import read_samples
+from reprise.lib.nets.instrument_network import FRAME_RATE
 from reprise.lib.nets.note_transcriber import Notes
-
-FRAME_RATE = 250
-"""Frames of a voice in a second. Frame i is at i / 250 s."""
 
 SILENT_DB = -80.0
 """Level of a voice where it does not sound, relative to the stem, and its smallest level elsewhere."""

@@ -19,8 +19,9 @@ from measuring import Row
 from reprise.jobs._shipped_models.rendered_midi import list_songs
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.covers.scores import PartNotes, read_midi
-from reprise.lib.covers.voices import FRAME_RATE, Voice, split_voices
+from reprise.lib.covers.voices import Voice, split_voices
 from reprise.lib.music.render.soundfont_player import SoundfontPlayer
+from reprise.lib.nets.instrument_network import FRAME_RATE
 from reprise.lib.nets.note_transcriber import SAMPLE_RATE, NoteTranscriber
 
 POP909 = Path(__file__).resolve().parents[3] / "shared" / "data" / "midi" / "pop909"

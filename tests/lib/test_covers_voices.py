@@ -9,7 +9,8 @@ import pytest
 
 from reprise.lib.arrays import Float32Array, Float64Array
 from reprise.lib.covers import voices
-from reprise.lib.covers.voices import FRAME_RATE, SILENT_DB, Voice, measure_polyphony, split_voices
+from reprise.lib.covers.voices import SILENT_DB, Voice, measure_polyphony, split_voices
+from reprise.lib.nets.instrument_network import FRAME_RATE
 from reprise.lib.nets.note_transcriber import Notes, NoteTranscriber
 
 RATE = 22_050
