@@ -286,6 +286,11 @@ def read_description(folder: Path) -> Description:
     return Description(passages, sources)
 
 
+def source_from_json(content: Mapping[str, Any]) -> DatasetSource:
+    """Return the source that ``dataclasses.asdict`` and JSON made a mapping of."""
+    return DatasetSource(content["name"], _read_material(content["material"]), content["gain"])
+
+
 def _read_material(content: Mapping[str, Any]) -> Material:
     return Material(
         float(content["kept_s"]),
@@ -371,7 +376,7 @@ def _draw(path: Path, description: Description) -> None:
         plotting.remove_spines(histogram)
     plotting.remove_spines(axes)
     figure.subplots_adjust(
-        left=0.18, right=0.78, top=1 - 0.4 / figure.get_figheight(), bottom=0.5 / figure.get_figheight()
+        left=0.18, right=0.74, top=1 - 0.4 / figure.get_figheight(), bottom=0.5 / figure.get_figheight()
     )
     plotting.save(figure, path)
 
