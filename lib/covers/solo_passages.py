@@ -91,7 +91,7 @@ _HIT_WINDOW_S, _MOST_HITS, _FEWEST_HITS = 10.0, 0.3, 3
 _SILENT_DBFS, _SILENT_DB = -65.0, -45.0
 """Level of silence, absolute and relative to the loud parts of the recording."""
 
-_CLIP_LEVEL, _CLIP_FLOOR, _CLIP_WINDOW_S = 0.98, 0.9, 0.25
+_CLIP_LEVELS, _CLIP_WINDOW_S = (0.9, 0.98, 1.06), 0.25
 _CLIP_SHARE, _CLIP_RATIO = 0.02, 1.5
 
 
@@ -290,19 +290,19 @@ def _shift(values: NDArray[Any], count: int) -> NDArray[Any]:
 def _find_clipped(samples: Float32Array, count: int) -> BoolArray:
     """Find frames where the waveform is flat at full scale.
 
-    A pure tone at full scale is as often just below it. Resampling lets a flat top ripple, so runs of equal samples are
-    not left.
+    There, more samples are near full scale than just below or above it. Resampling lets a flat top ripple, so runs of
+    equal samples are not left.
     """
-    top, below = np.empty(count), np.empty(count)
+    near, below, above = np.empty((3, count))
     for start in range(0, count, _BLOCK_FRAMES):
         stop = min(start + _BLOCK_FRAMES, count)
         block = np.abs(np.asarray(samples[start * _STEP : stop * _STEP])).reshape(-1, _STEP)
         release_pages(samples)
-        top[start:stop] = (block >= _CLIP_LEVEL).mean(axis=1)
-        below[start:stop] = ((block >= _CLIP_FLOOR) & (block < _CLIP_LEVEL)).mean(axis=1)
+        edges = [(block >= level).mean(axis=1) for level in _CLIP_LEVELS]
+        below[start:stop], near[start:stop], above[start:stop] = edges[0] - edges[1], edges[1] - edges[2], edges[2]
     size = round(_CLIP_WINDOW_S / FRAME_S)
-    top, below = (uniform_filter1d(one, size, mode="constant") for one in (top, below))
-    is_clipped = (top >= _CLIP_SHARE) & (top > _CLIP_RATIO * below)
+    near, below, above = (uniform_filter1d(one, size, mode="constant") for one in (near, below, above))
+    is_clipped = (near >= _CLIP_SHARE) & (near > _CLIP_RATIO * below) & (near > above)
     return np.asarray(maximum_filter1d(is_clipped, size), np.bool_)
 
 
