@@ -273,7 +273,7 @@ def _find_hits(samples: Float32Array, track: PitchTrack, count: int) -> BoolArra
     same &= np.abs(_shift(cents, n) - _shift(cents, -n)) < _HIT_CENTS
     rise_db = high_db - np.minimum.reduce([_shift(high_db, i) for i in (1, 2, 3)])
     tone_rise_db = np.maximum.reduce([_shift(tone_db, -i) for i in (0, 1, 2)])
-    tone_rise_db -= np.minimum.reduce([_shift(tone_db, i) for i in (2, 3, 4)])
+    tone_rise_db -= np.minimum.reduce([_shift(tone_db, i) for i in (1, 2, 3, 4)])
     hits = same & (rise_db > _HIT_DB) & (tone_rise_db < _TONE_DB)
     hits &= high_db > np.percentile(tone_db, 95) + _HIT_LEVEL_DB
     hits &= ~np.logical_or.reduce([_shift(hits, i) for i in (1, 2, 3)])

@@ -112,6 +112,7 @@ def shares(found: SoloPassages) -> dict[str, float]:
 
 SOLOS: dict[str, Callable[[], Signal]] = {
     "melody": lambda: melody(20),
+    "repeated notes": lambda: np.tile(0.1 * tone(330, 0.3), 60),
     "fast": lambda: melody(20, 1, note_s=0.16),
     "low": lambda: melody(20, 2, low=33),
     "high": lambda: melody(20, 3, low=80),
