@@ -236,4 +236,4 @@ def test_a_dataset_is_checked_before_a_training() -> None:
         check_dataset(Material(0.0, dict.fromkeys(REASONS, 0.0), {}, {}))
     for reason in REASONS:
         with pytest.raises(RepriseError, match="5 to 10 minutes are good"):
-            check_dataset(material(1, **{reason: 100.0}))
+            check_dataset(Material(1.0, dict.fromkeys(REASONS, 0.0) | {reason: 100.0}, {60: 1.0}, {-20: 1.0}))

@@ -81,11 +81,12 @@ def test_files_are_the_passages_of_the_recordings(original: Path, recordings: Re
     assert gains["Ä 日本.wav"] == 1
     assert gains["loud.mp3"] == pytest.approx(1 / 1.5, rel=0.01)
     assert gains["chords.flac"] == 1
-    for one in description.sources:
-        total_s = one.material.kept_s + sum(one.material.left_out_s.values())
-        assert total_s == pytest.approx(len(samples[one.name]) / RATE, abs=0.01)
-        assert sum(one.material.pitch_s.values()) == pytest.approx(sum(one.material.loudness_s.values()), abs=0.02)
-        assert sum(one.material.pitch_s.values()) <= one.material.kept_s
+    for source in description.sources:
+        material = source.material
+        total_s = material.kept_s + sum(material.left_out_s.values())
+        assert total_s == pytest.approx(len(samples[source.name]) / RATE, abs=0.01)
+        assert sum(material.pitch_s.values()) == pytest.approx(sum(material.loudness_s.values()), abs=0.02)
+        assert sum(material.pitch_s.values()) <= material.kept_s
     assert set(description.material.pitch_s) >= {55, 60, 70}
     assert str(original.parent) not in (original / "dataset.json").read_text()
 
