@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -c conf/pytest.ini --rootdir . -n 2 --dist loa
 # Python compiles each module once, not in each process: the tests and Spark start hundreds of processes
 unexport PYTHONDONTWRITEBYTECODE
 # a framework that holds much memory and many threads gets processes without Spark, and Spark without it
-NO_JVM := not (jvm or torch)
+NO_JVM := not (jvm or torch or tensorflow)
 # first, so that at the end the other processes do not wait for it
 LONGEST := tests/jobs/test_taste_updates.py
 REQUIREMENTS := conf/requirements
@@ -80,6 +80,7 @@ define run_groups
 	@rm -f .cache/durations.json; trap '$(BIN)/python tests/durations.py' EXIT; \
 	$(PYTEST) --group plain $(1) -m "$(NO_JVM) $(2)" tests; \
 	$(PYTEST) --group torch $(1) -m "torch and not jvm $(2)" $$(grep -rlw torch tests --include='test_*.py'); \
+	$(PYTEST) --group tensorflow $(1) -m "tensorflow and not jvm $(2)" $$(grep -rlw tensorflow tests --include='test_*.py'); \
 	$(PYTEST) --group jvm $(1) -m "jvm $(2)" --ignore tests/lib $(LONGEST) tests
 endef
 

@@ -4,15 +4,24 @@ Sources in increasing order of precedence: packaged defaults, profile overlay, `
 flags.
 """
 
-from reprise.conf._models import ExternalFile, ExternalModel, list_external_files, list_external_models
+from reprise.conf._models import (
+    ExternalFile,
+    ExternalFolder,
+    ExternalModel,
+    list_external_files,
+    list_external_folders,
+    list_external_models,
+)
 from reprise.conf._settings import Settings, SettingsError, load
 
 __all__ = [
     "ExternalFile",
+    "ExternalFolder",
     "ExternalModel",
     "Settings",
     "SettingsError",
     "list_external_files",
+    "list_external_folders",
     "list_external_models",
     "load",
 ]

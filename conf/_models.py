@@ -39,6 +39,12 @@ class ExternalFile(_Published):
     url: Annotated[str, Field(pattern="^https?://", description="address of the file")]
 
 
+class ExternalFolder(_Published):
+    """A published model in a folder of files that users put in place themselves."""
+
+    files: Annotated[Mapping[str, Annotated[str, _SHA256]], Field(description="SHA-256 by name in the folder")]
+
+
 def list_external_models() -> Mapping[str, ExternalModel]:
     """Return the external models in packages by name."""
     return {name: model for name, model in _list().items() if isinstance(model, ExternalModel)}
@@ -49,8 +55,18 @@ def list_external_files() -> Mapping[str, ExternalFile]:
     return {name: model for name, model in _list().items() if isinstance(model, ExternalFile)}
 
 
+def list_external_folders() -> Mapping[str, ExternalFolder]:
+    """Return the external models in folders by name."""
+    return {name: model for name, model in _list().items() if isinstance(model, ExternalFolder)}
+
+
 @cache
-def _list() -> Mapping[str, ExternalModel | ExternalFile]:
+def _list() -> Mapping[str, ExternalModel | ExternalFile | ExternalFolder]:
     listed = yaml.safe_load((files(__package__) / "models.yaml").read_text("utf-8"))
-    kinds = {name: ExternalFile if "url" in values else ExternalModel for name, values in listed.items()}
-    return {name: kinds[name].model_validate(values) for name, values in listed.items()}
+    return {name: _choose_kind(values).model_validate(values) for name, values in listed.items()}
+
+
+def _choose_kind(values: Mapping[str, object]) -> type[ExternalModel | ExternalFile | ExternalFolder]:
+    if "url" in values:
+        return ExternalFile
+    return ExternalModel if "package" in values else ExternalFolder

@@ -111,7 +111,7 @@ def test_marks(suite: Path) -> None:
     lines = run(suite)
     assert "4 passed, 1 error" in lines[-1]
     errors = [line for line in lines if line.startswith("E  ")]
-    assert "loads tensorflow: mark it with @pytest.mark.torch" in errors[0]
+    assert "loads tensorflow: mark it with @pytest.mark.tensorflow" in errors[0]
     selected = [line for line in run(suite, "--collect-only", "-q", "-m", "jvm or torch") if "::" in line]
     assert [line.partition("::")[2] for line in selected] == ["test_with_spark", "test_with_torch"]
 

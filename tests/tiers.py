@@ -13,8 +13,8 @@ STARTS_JVM = {"spark", "run_job", "start"}
 A test whose parameter ``engine`` is ``spark`` starts one too. A test that starts one in another way is marked by hand.
 """
 FRAMEWORKS = {"torch", "tensorflow"}
-"""Frameworks that load for seconds and hold much memory. Their tests have the mark ``torch`` and processes of their
-own."""
+"""Frameworks that load for seconds and hold much memory. Their tests have a mark of the same name and processes of
+their own."""
 FEWEST_EXAMPLES = 10
 NO_JAVA = "/a-test-without-the-mark-jvm-starts-no-java"
 LOADED = pytest.StashKey[set[str]]()
@@ -76,8 +76,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     yield
     before = item.stash[LOADED]
     loaded = FRAMEWORKS.intersection(sys.modules) - before
-    is_marked = item.get_closest_marker("torch") is not None
-    assert is_marked or not loaded, f"loads {min(loaded)}: mark it with @pytest.mark.torch"
+    missing = [name for name in sorted(loaded) if item.get_closest_marker(name) is None]
+    assert not missing, f"loads {missing[0]}: mark it with @pytest.mark.{missing[0]}"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -94,18 +94,17 @@ def separate_tracks(
                 row = quarantine_row(uri, stems, job=job, run_id=run_id, sha256=track["sha256"])
                 yield QUARANTINE.name, to_batch(arrow_schema(QUARANTINE), {name: [row[name]] for name in row})
             else:
-                artifacts = [_publish(stem, root) for stem in stems]
+                artifacts = [publish(stem.path, f"{ARTIFACTS}/{stem.samples_sha256}.flac", root) for stem in stems]
                 shutil.rmtree(stems[0].path.parent)
                 yield COVER_STEMS.name, _to_rows(track, stems, artifacts, model_id, run_id)
 
 
-def _publish(stem: Stem, root: str) -> str:
-    """Copy the file of a stem below the warehouse root, and return its path there. It gets its name when complete."""
-    artifact = f"{ARTIFACTS}/{stem.samples_sha256}.flac"
+def publish(path: Path, artifact: str, root: str) -> str:
+    """Copy a local file to a path below the warehouse root, and return that path. It gets its name when complete."""
     fs, place = filesystem(f"{root}/{artifact}")
     fs.create_dir(place.rpartition("/")[0], recursive=True)
     unfinished = f"{place}.{uuid.uuid4()}"
-    with stem.path.open("rb") as source, fs.open_output_stream(unfinished) as target:
+    with path.open("rb") as source, fs.open_output_stream(unfinished) as target:
         shutil.copyfileobj(source, target, 1 << 20)
     fs.move(unfinished, place)
     return artifact

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table as Grid
 
-from reprise.conf import SettingsError, list_external_files, list_external_models
+from reprise.conf import SettingsError, list_external_files, list_external_folders, list_external_models
 from reprise.jobs._engine.command_line import (
     EXIT_FAILED,
     EXIT_OK,
@@ -24,6 +24,7 @@ from reprise.jobs._engine.command_line import (
 from reprise.jobs._engine.console import print_error, print_grid
 from reprise.jobs._engine.external_files import fetch_file, file_path, load_file
 from reprise.jobs._engine.external_models import cached_path, fetch, find_installed, load_external
+from reprise.lib.covers.default_instruments import list_default_instruments, read_default_instrument
 from reprise.lib.covers.default_separator import SHIPPED, find_default_separator, read_default_separator
 from reprise.lib.errors import InputError, RepriseError
 from reprise.lib.genres.default_models import list_default_models, read_default_model
@@ -83,6 +84,12 @@ def _print_models(folder: Path) -> None:
         quality = _format_metrics(separator["metrics"])
         size = f"{len(read_default_separator(separator['sha256'])) / 1e6:.1f} MB"
         grid.add_row(SHIPPED, "drums, bass, other and vocals of songs", "reprise itself", quality, size, "Apache-2.0")
+    for name, instrument in list_default_instruments().items():
+        size = f"{len(read_default_instrument(name)) / 1e6:.1f} MB"
+        grid.add_row(
+            name, f"instrument: {instrument['title']}", "reprise itself", _format_metrics(instrument["metrics"]), size,
+            instrument["licence"],
+        )  # fmt: skip
     for name, model in list_external_models().items():
         size = f"{model.size / 1e6:.1f} MB"
         grid.add_row(name, model.title, _locate(folder, name), _format_metrics(model.metrics), size, model.licence)
@@ -91,6 +98,9 @@ def _print_models(folder: Path) -> None:
         if file_path(folder, name).exists():
             place, size = "folder of models", f"{len(load_file(folder, name)) / 1e6:.1f} MB"
         grid.add_row(name, file.title, place, _format_metrics(file.metrics), size, file.licence)
+    for name, published in list_external_folders().items():
+        place = "folder of models" if (folder / name).is_dir() else "not here"
+        grid.add_row(name, f"instrument: {published.title}", place, "", "", published.licence)
     print_grid(grid)
     print(f"folder of models: {folder}; to add a model: reprise models --fetch NAME")
 

@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--name", required=True, metavar="NAME", help="name of the instrument: letters, digits, _ and -"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the instrument and its report")
-    parser.add_argument("--steps", type=positive_int, default=1500, metavar="N", help="number of steps (default: 1500)")
+    parser.add_argument("--steps", type=positive_int, default=1100, metavar="N", help="number of steps (default: 1100)")
     parser.add_argument(
         "--checkpoint",
         metavar="FILE",

@@ -27,7 +27,7 @@ from reprise.lib.nets.pitch_tracker import PitchTracker
 from reprise.lib.nets.training import write_history
 
 SEED, ETUDES, ETUDE_S, VALIDATION = 20, 24, 30, 4
-STEPS = 1500
+STEPS = 1100
 PEAK = 0.9
 _SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
 _BEATS, _BEAT_SHARES = (0.25, 0.5, 1.0, 2.0, 3.0), (0.12, 0.42, 0.28, 0.13, 0.05)
@@ -88,21 +88,41 @@ def compose_etude(preset: Preset, rng: np.random.Generator) -> Etude:
     return Etude(*(np.array(column) for column in zip(*notes, strict=True)))
 
 
+def play_line(player: SoundfontPlayer, etude: Etude, frames: int, program: int) -> Float32Array:
+    """Play one note at a time, mono.
+
+    A note fades out in 30 ms when the next one begins, as on an instrument that plays one note, instead of sounding on
+    in its release.
+    """
+    time_s = np.arange(frames) / PLAYER_RATE
+    ends_s = np.append(etude.start_s[1:], np.inf)
+    audio = np.zeros(frames, np.float32)
+    for notes in (slice(0, None, 2), slice(1, None, 2)):
+        chosen = etude.start_s[notes], etude.duration_s[notes], etude.pitch[notes], etude.loudness[notes]
+        part = player.play(*chosen, frames, program).mean(axis=1)
+        # time since the last note of this part had to end
+        began = np.searchsorted(etude.start_s[notes], time_s, side="right") - 1
+        over_s = time_s - ends_s[notes][np.maximum(began, 0)]
+        audio += part * np.clip(1 - over_s / 0.03, 0, 1).astype(np.float32)
+    return audio
+
+
 def render_etudes(player: SoundfontPlayer, preset: Preset, seed: int) -> Iterator[Float32Array]:
     """Render études as mono audio at 16 kHz: every second one swells, every third one has vibrato."""
     rng = np.random.default_rng(seed)
     frames = ETUDE_S * PLAYER_RATE
     time_s = np.arange(frames) / PLAYER_RATE
     for number in range(ETUDES):
-        audio = player.play(*compose_etude(preset, rng), frames, preset.program).mean(axis=1)
+        audio = play_line(player, compose_etude(preset, rng), frames, preset.program)
         if preset.is_sustained and number % 2:
             gain_db = np.interp(time_s, np.linspace(0, ETUDE_S, 13), rng.uniform(-14, 3, 13))
-            audio = audio * 10 ** (gain_db / 20)
+            audio *= (10 ** (gain_db / 20)).astype(np.float32)
         if number % 3 == 2:
             rate_hz, cents = rng.uniform(4.5, 6.5), rng.uniform(10, 50)
             depth_s = (2 ** (cents / 1200) - 1) / (2 * np.pi * rate_hz)
-            audio = np.interp(time_s + depth_s * np.sin(2 * np.pi * rate_hz * time_s), time_s, audio)
-        yield soxr.resample(audio.astype(np.float32), PLAYER_RATE, SAMPLE_RATE, "VHQ")
+            moved_s = time_s + depth_s * np.sin(2 * np.pi * rate_hz * time_s)
+            audio = np.interp(moved_s, time_s, audio).astype(np.float32)
+        yield soxr.resample(audio, PLAYER_RATE, SAMPLE_RATE, "VHQ")
 
 
 def make_passages(player: SoundfontPlayer, preset: Preset) -> list[Passage]:

@@ -12,7 +12,7 @@ from reprise.lib.arrays import Float32Array
 from reprise.lib.covers.instrument_training import Passage
 from reprise.lib.covers.instruments import Instrument
 from reprise.lib.covers.performance import Performance, measure_performance
-from reprise.lib.covers.transfer import OUTPUT_RATE, fit_line, play_lines
+from reprise.lib.covers.transfer import OUTPUT_RATE, fit_lines, play_lines
 from reprise.lib.nets.instrument_network import FRAME_RATE, SAMPLE_RATE
 from reprise.lib.nets.pitch_tracker import PitchTracker
 
@@ -53,8 +53,8 @@ def resynthesise(instrument: Instrument, passages: Sequence[Passage]) -> list[Re
         seconds += len(passage.performance) / FRAME_RATE
         if played and seconds > _LONGEST_S:
             break
-        line = fit_line(passage.performance, instrument.range)
-        audio = np.concatenate(list(play_lines(instrument, [line], _SEED))).astype(np.float32)
+        lines = fit_lines([passage.performance], instrument.range)
+        audio = np.concatenate(list(play_lines(instrument, lines, _SEED))).astype(np.float32)
         samples = soxr.resample(audio, OUTPUT_RATE, SAMPLE_RATE, "HQ")[: len(passage.samples)]
         samples = np.pad(samples, (0, len(passage.samples) - len(samples)))
         played.append(Resynthesis(passage, audio, samples, measure_performance(samples, tracker)))

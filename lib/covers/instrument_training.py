@@ -57,12 +57,12 @@ def make_schedule(steps: int, seed: int) -> Schedule:
     """Return the settings of the training of an instrument."""
     return Schedule(
         steps,
-        rate=2e-3,
+        rate=1.5e-3,
         seed=seed,
-        warmup_steps=max(1, steps // 30),
+        warmup_steps=max(1, min(150, steps // 7)),
         largest_norm=3.0,
         averaging=0.99,
-        validation_steps=max(1, steps // 15),
+        validation_steps=max(1, min(100, steps // 10)),
         patience=4,
     )
 
@@ -157,9 +157,11 @@ class _Trainer:
 
         tf_keras.utils.set_random_seed(schedule.seed)
         self._largest_norm, self._averaging = schedule.largest_norm, schedule.averaging
+        self._warmup = schedule.warmup_steps
         self._model = make_autoencoder(shape, WINDOW)
         self._noise_seed = tf.Variable([schedule.seed, 0], dtype=tf.int32)
-        _seed_noise(self._model.processor_group.filtered_noise, self._noise_seed)
+        self._noise_gain = tf.Variable(1.0)
+        _replace_noise(self._model.processor_group.filtered_noise, self._noise_seed, self._noise_gain)
         silence = tf.zeros((1, WINDOW, 1)) - 80.0
         self._model(
             {"audio": tf.zeros((1, HOP * WINDOW)), "f0_hz": tf.ones((1, WINDOW, 1)), "loudness_db": silence},
@@ -189,6 +191,8 @@ class _Trainer:
     def step(self, windows: tuple[Float32Array, ...], step: int, rate: float) -> float:
         """Update the weights and their average. Return the loss."""
         self._noise_seed.assign([int(self._noise_seed[0]), step])
+        # noise joins after the first steps: otherwise it can play a low instrument alone, and the harmonics stay silent
+        self._noise_gain.assign(np.clip(step / max(self._warmup, 1) - 1, 0, 1))
         self._rate.assign(rate)
         loss = float(self._update(*windows))
         decay = np.float32(min(self._averaging, step / (step + 10)))
@@ -202,6 +206,7 @@ class _Trainer:
         trained = [one.numpy() for one in self._variables]
         self._assign(self.average)
         self._noise_seed.assign([int(self._noise_seed[0]), 0])
+        self._noise_gain.assign(1)
         # a few at a time: a window takes 60 MB
         parts = [tuple(part[i : i + 4] for part in windows) for i in range(0, len(windows[0]), 4)]
         loss = float(np.mean([float(self._loss(*part)) for part in parts]))
@@ -235,15 +240,15 @@ class _Trainer:
         return select("best")
 
 
-def _seed_noise(synth: Any, seed: Any) -> None:
-    """Let the noise depend on a seed alone, so that a resumed training hears the same noise."""
+def _replace_noise(synth: Any, seed: Any, gain: Any) -> None:
+    """Let the noise depend on a seed alone, so that a resumed training hears the same noise, and on a gain."""
     import tensorflow as tf
 
     ddsp = import_ddsp()
 
     def play(magnitudes: Any) -> Any:
         shape = (magnitudes.shape[0], synth.n_samples)
-        white = tf.random.stateless_uniform(shape, seed, minval=-1.0, maxval=1.0)
+        white = gain * tf.random.stateless_uniform(shape, seed, minval=-1.0, maxval=1.0)
         return ddsp.core.frequency_filter(white, magnitudes, window_size=synth.window_size)
 
     synth.get_signal = play

@@ -123,8 +123,13 @@ class InstrumentFile:
         """SHA-256 of the file."""
         return hashlib.sha256(self.data).hexdigest()
 
-    def load(self) -> Instrument:
+    def load(self, device: str = "cpu") -> Instrument:
         """Load the network. The first instrument of a process takes several seconds.
+
+        Parameters
+        ----------
+        device
+            ``cpu``, or a GPU as torch names it, e.g. ``cuda:0``.
 
         Raises
         ------
@@ -133,7 +138,9 @@ class InstrumentFile:
         """
         before, after = find_context(self.shape)
         window = _STEP + before + after
-        network = InstrumentNetwork(make_autoencoder(self.shape, window), window=window, context=(before, after))
+        network = InstrumentNetwork(
+            lambda: make_autoencoder(self.shape, window), window=window, context=(before, after), device=device
+        )
         _, arrays = unpack_tensors(self.data)
         weights = [arrays[key] for key in sorted(arrays)]
         if [one.shape for one in weights] != [one.shape for one in network.weights]:

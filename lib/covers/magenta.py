@@ -37,7 +37,7 @@ def load_magenta(name: str, files: Mapping[str, bytes], sha256: str) -> Instrume
 
     gin.clear_config()
     gin.parse_config(files[CONFIG].decode())
-    network = InstrumentNetwork(ddsp.training.models.get_model(), window=_WINDOW, overlap=_OVERLAP)
+    network = InstrumentNetwork(ddsp.training.models.get_model, window=_WINDOW, overlap=_OVERLAP)
     gin.clear_config()
     with tempfile.TemporaryDirectory(prefix="instrument-") as folder:
         for file in FILES[2:]:

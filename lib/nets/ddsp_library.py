@@ -46,6 +46,9 @@ def import_ddsp() -> Any:
             with _PlaceholderFinder():
                 import ddsp
                 import ddsp.training
+            for gpu in tf.config.list_physical_devices("GPU"):
+                # otherwise the process takes all memory of each GPU
+                tf.config.experimental.set_memory_growth(gpu, enable=True)
             tf.constant(0)  # looks for devices, and says what it does not find
     except ImportError as error:
         raise RepriseError(

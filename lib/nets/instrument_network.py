@@ -1,6 +1,6 @@
 """Network of an instrument: from pitch and loudness to harmonics and noise, by ddsp's autoencoders."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,8 +68,8 @@ class InstrumentNetwork:
 
     Parameters
     ----------
-    autoencoder
-        ``ddsp.training.models.Autoencoder`` with a synthesiser named ``harmonic`` and one named ``filtered_noise``.
+    make
+        Makes a ``ddsp.training.models.Autoencoder`` with synthesisers named ``harmonic`` and ``filtered_noise``.
     window
         Number of frames that it plays at once.
     context
@@ -77,18 +77,30 @@ class InstrumentNetwork:
         sees the whole window at once.
     overlap
         Number of frames by which windows overlap, without a context. They are cross-faded.
+    device
+        ``cpu``, or a GPU as torch names it, e.g. ``cuda:0``.
     """
 
     def __init__(
-        self, autoencoder: Any, *, window: int, context: tuple[int, int] | None = None, overlap: int = 0
+        self,
+        make: Callable[[], Any],
+        *,
+        window: int,
+        context: tuple[int, int] | None = None,
+        overlap: int = 0,
+        device: str = "cpu",
     ) -> None:
+        import_ddsp()
         import tensorflow as tf
 
-        self.autoencoder = autoencoder
+        kind, _, number = device.partition(":")
+        self._device = f"GPU:{number or 0}" if kind == "cuda" else "CPU:0"
         self.window, self._context, self._overlap = window, context, overlap
         shape = tf.TensorSpec((None, window, 1), tf.float32)
         self._play = tf.function(self._play_windows, input_signature=[shape, shape], autograph=False)
-        self._play(tf.fill((1, window, 1), 440.0), tf.fill((1, window, 1), -40.0))  # creates the variables
+        with tf.device(self._device):
+            self.autoencoder = make()
+            self._play(tf.fill((1, window, 1), 440.0), tf.fill((1, window, 1), -40.0))  # creates the variables
 
     def _play_windows(self, f0_hz: Any, loudness_db: Any) -> tuple[Any, Any, Any]:
         features = self.autoencoder.encode({"f0_hz": f0_hz, "loudness_db": loudness_db}, training=False)
@@ -106,20 +118,25 @@ class InstrumentNetwork:
         f0_hz, loudness_db
             float32 (frames,), at least one frame. The loudness of silence is `SILENCE_DB`, as beyond the ends.
         """
+        import tensorflow as tf
+
         before, after = self._context or (0, 0)
         step = self.window - before - after - self._overlap
         n = len(f0_hz)
-        starts = np.arange(0, n, step)
+        starts = np.arange(0, max(n - self._overlap, 1), step)
         rest: list[Float32Array] | None = None
         for first in range(0, len(starts), _BATCH):
             batch = starts[first : first + _BATCH]
             frames = batch[:, None] + np.arange(self.window) - before
             inside = np.clip(frames, 0, n - 1)
             loudness = np.where(frames == inside, loudness_db[inside], np.float32(SILENCE_DB))
-            played = [part.numpy() for part in self._play(f0_hz[inside][..., None], loudness[..., None])]
+            with tf.device(self._device):
+                played = [part.numpy() for part in self._play(f0_hz[inside][..., None], loudness[..., None])]
             parts = [np.concatenate(list(part[:, before : before + step])) for part in played]
             if self._overlap:
                 rest = self._fade(played, parts, rest)
+                if batch[-1] == starts[-1]:
+                    parts = [np.concatenate(pair) for pair in zip(parts, rest, strict=True)]
             last = min(n - int(batch[0]), len(parts[0]))
             yield Controls(*(part[:last] for part in parts))
 

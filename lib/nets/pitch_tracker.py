@@ -15,6 +15,11 @@ VOICED_CONFIDENCE = 0.5
 """Confidence from which a frame is voiced, as swift-f0 defines it."""
 
 _BLOCK_SAMPLES = 1 << 19
+_BLOCK_FRAMES = 1024
+_FFT = 2048
+_HALF_LEVEL, _DOUBLE_LEVEL = 0.15, 0.03
+_LEAST_HZ = 90.0
+"""Below it the window is too short to tell an octave."""
 _LOW_HZ = 70.0
 """Below it the pitch is taken from a second pass at half the speed of sampling: the network knows 47 to 2,093 Hz."""
 
@@ -61,7 +66,8 @@ class PitchTracker:
         index = np.minimum(np.arange(len(f0_hz)) // 2, len(low_hz) - 1)
         low_hz, low_confidence = low_hz[index], low_confidence[index]
         is_low = (low_confidence >= VOICED_CONFIDENCE) & (low_hz < _LOW_HZ)
-        return PitchTrack(np.where(is_low, low_hz, f0_hz), np.where(is_low, low_confidence, confidence))
+        f0_hz = np.where(is_low, low_hz, f0_hz)
+        return PitchTrack(_correct_octaves(samples, f0_hz), np.where(is_low, low_confidence, confidence))
 
     def _detect(self, samples: Float32Array, step: int) -> tuple[Float32Array, Float32Array]:
         """Track samples that are played ``step`` times as fast, which raises all pitches by this factor."""
@@ -80,3 +86,36 @@ class PitchTracker:
         f0_hz = np.concatenate([one.pitch_hz for one in results]) if results else np.full(1, 100.0)
         confidence = np.concatenate([one.confidence for one in results]) if results else np.zeros(1)
         return (f0_hz / step).astype(np.float32), confidence.astype(np.float32)
+
+
+def _correct_octaves(samples: Float32Array, f0_hz: Float32Array) -> Float32Array:
+    """Halve the pitch of frames that have the odd harmonics of half of it, and double it where its own are missing.
+
+    The network takes a tone with a strong second harmonic for the octave above, in one of a hundred notes or in all of
+    an instrument.
+    """
+    shift = np.zeros(len(f0_hz), np.int8)
+    hop, window = round(FRAME_S * SAMPLE_RATE), np.hanning(_FFT + 1)[:-1].astype(np.float32)
+    for start in range(0, len(f0_hz), _BLOCK_FRAMES):
+        stop = min(start + _BLOCK_FRAMES, len(f0_hz))
+        begin, end = start * hop - _FFT // 2, (stop - 1) * hop + _FFT // 2
+        inside = np.asarray(samples[max(begin, 0) : max(end, 0)])
+        padded = np.pad(inside, (max(-begin, 0), end - max(begin, 0) - len(inside)))
+        frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::hop]
+        level = np.abs(np.fft.rfft(frames * window))
+        # a peak may lie between two bins
+        level = np.maximum(level, np.maximum(np.roll(level, 1, axis=1), np.roll(level, -1, axis=1)))
+        release_pages(samples)
+        half_hz = f0_hz[start:stop] / 2
+        # levels at 1 to 12 times half of the pitch
+        bins = np.round(half_hz[:, None] * np.arange(1, 13) * _FFT / SAMPLE_RATE).astype(np.int64)
+        at = np.where(bins < level.shape[1], np.take_along_axis(level, np.minimum(bins, level.shape[1] - 1), axis=1), 0)
+        between, own = at[:, [0, 2, 4]].sum(axis=1), at[:, [1, 3, 5]].sum(axis=1)
+        odd, even = at[:, [1, 5, 9]].sum(axis=1), at[:, [3, 7, 11]].sum(axis=1)
+        is_half = (between > _HALF_LEVEL * own) & (half_hz > _LEAST_HZ)
+        is_double = (odd < _DOUBLE_LEVEL * even) & (f0_hz[start:stop] > _LEAST_HZ)
+        shift[start:stop] = np.where(is_half, -1, np.where(is_double, 1, 0))
+    # three of five neighbours decide
+    votes = np.convolve(shift, np.ones(5, np.int8), "same")
+    shift = np.where(np.abs(votes) >= 3, np.sign(votes), 0)
+    return (f0_hz * np.exp2(shift.astype(np.float32))).astype(np.float32)

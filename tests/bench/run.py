@@ -32,6 +32,7 @@ import bench_separation
 import bench_stems
 import bench_tastes
 import bench_versions
+import bench_voices
 import psutil
 from measuring import Row
 
@@ -70,6 +71,11 @@ SECTIONS: Mapping[str, Section] = {
     "guitars": Section("Separation of guitars of recordings: SDR in dB", bench_separation.measure_guitars, ("torch",)),
     # measured on another machine, by gpu_separation.py
     "gpu": Section("Separation on a GPU", list[Row], ("torch", "demucs")),
+    "voices": Section(
+        "Notes of rendered chords in up to four voices: F of onset and pitch",
+        bench_voices.measure_voices,
+        ("onnxruntime", "basic-pitch", "mir_eval", *_NUMBERS),
+    ),
     "features": Section("Features of audio", bench_features.measure_features, ("librosa", *_NUMBERS)),
     "library": Section("Listeners' music through the jobs", bench_library.measure_library, (*_JOBS, "librosa")),
     "stems": Section(

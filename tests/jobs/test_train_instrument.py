@@ -106,7 +106,7 @@ def test_about_a_tenth_validates(lengths_s: list[tuple[str, float]], count: int)
     assert train_instrument.choose_validation(describe(*lengths_s)) == count
 
 
-@pytest.mark.torch
+@pytest.mark.tensorflow
 @pytest.mark.slow
 def test_a_training_gives_an_instrument_and_a_report(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -153,7 +153,7 @@ sys.exit(train_instrument.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.torch
+@pytest.mark.tensorflow
 @pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on_to_the_same_instrument(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -195,7 +195,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_instrument(
     assert data[0] == data[1] == data[2]
 
 
-@pytest.mark.torch
+@pytest.mark.tensorflow
 def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
     from reprise.lib.covers.instrument_training import _read_checkpoint
     from reprise.lib.tensors import pack_tensors

@@ -1,0 +1,228 @@
+"""Timbre transfer of melodies: is it the melody, is it the instrument, and how fast.
+
+The melodies are the first 30 s of ten songs of POP909 that only report, played by programs of a soundfont that took no
+part in any training. What is found in the result is compared with the written notes; the same figures of the input are
+the upper bound. The judge of instruments knows other melodies, played by another soundfont.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mir_eval
+import numpy as np
+import soundfile
+import soxr
+from measuring import Row
+
+from reprise.conf import load
+from reprise.jobs._covers.instruments import choose_instrument
+from reprise.jobs._shipped_models.fit_instruments import PRESETS, Etude, play_line
+from reprise.jobs._shipped_models.rendered_midi import list_songs
+from reprise.lib.arrays import Float32Array
+from reprise.lib.audio.loudness import LoudnessMeter
+from reprise.lib.covers.default_instruments import list_default_instruments
+from reprise.lib.covers.performance import DDSP, Performance, measure_performance
+from reprise.lib.covers.scores import PartNotes, read_midi
+from reprise.lib.music.render.soundfont_player import SoundfontPlayer
+from reprise.lib.nets.pitch_tracker import PitchTracker
+from reprise.udfs.transferred_parts import arrange_file, play_file
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+INPUT_FONT, JUDGE_FONT = (Path("/usr/share/sounds/sf2", name) for name in ("TimGM6mb.sf2", "FluidR3_GM.sf2"))
+PLAYER_RATE, RATE, CLIP_S = 44_100, 16_000, 30
+INPUT_PROGRAMS = (52, 73, 40, 65, 56, 53, 71, 41, 68, 75)
+"""Choir, flute, violin, alto saxophone, trumpet, voice, clarinet, viola, oboe, pan flute: one for each song."""
+
+JUDGE_SONGS = 10
+
+
+class Melody(NamedTuple):
+    """Notes of a melody, and its audio: mono at 44,100 Hz."""
+
+    name: str
+    notes: PartNotes
+    audio: Float32Array
+
+
+def read_melody(path: Path) -> PartNotes:
+    """Read the first 30 s of the melody of a song, from its first note."""
+    part = read_midi(path.read_bytes())["MELODY"]
+    start_s = part.start_s - part.start_s.min() + 0.2
+    kept = start_s + part.duration_s < CLIP_S - 0.5
+    return PartNotes(start_s[kept], part.duration_s[kept], part.pitch[kept], part.loudness[kept])
+
+
+def render(player: SoundfontPlayer, notes: PartNotes, program: int, shift: int = 0) -> Float32Array:
+    """Play a melody, mono, with a peak of 0.5."""
+    etude = Etude(notes.start_s, notes.duration_s, notes.pitch + shift, notes.loudness)
+    audio = play_line(player, etude, CLIP_S * PLAYER_RATE, program)
+    return np.asarray(audio * (0.5 / np.abs(audio).max()), np.float32)
+
+
+@cache
+def list_melodies() -> list[Melody]:
+    """Render the melodies that are transferred."""
+    player = SoundfontPlayer(str(INPUT_FONT))
+    songs = list_songs(SHARED / "midi" / "pop909", reports=True)[: len(INPUT_PROGRAMS)]
+    notes = [read_melody(path) for path in songs]
+    return [
+        Melody(path.stem, one, render(player, one, program))
+        for path, one, program in zip(songs, notes, INPUT_PROGRAMS, strict=True)
+    ]
+
+
+def describe(audio: Float32Array) -> Any:
+    """Mean and deviation of 20 MFCCs of mono audio at 16 kHz, where it sounds: 40 numbers."""
+    import librosa
+
+    mfcc = librosa.feature.mfcc(y=audio, sr=RATE, n_mfcc=20)
+    level = librosa.feature.rms(y=audio)[0]
+    sounding = mfcc[1:, level > level.max() / 30]
+    return np.concatenate([sounding.mean(axis=1), sounding.std(axis=1)])
+
+
+class Judge:
+    """Names the instrument whose renderings of other melodies have the nearest statistics."""
+
+    def __init__(self) -> None:
+        player = SoundfontPlayer(str(JUDGE_FONT))
+        melodies = [read_melody(p) for p in islice(list_songs(SHARED / "midi" / "pop909", reports=False), JUDGE_SONGS)]
+        self._known = {name: [self._render(player, one, name) for one in melodies] for name in PRESETS}
+        held_out = [read_melody(p) for p in list_songs(SHARED / "midi" / "pop909", reports=True)[:4]]
+        self._centres = {name: np.mean(found, axis=0) for name, found in self._known.items()}
+        within = np.concatenate([found - self._centres[name] for name, found in self._known.items()])
+        self._scale = within.std(axis=0) + 1e-9
+        right = [self.name(self._render(player, one, name)) == name for name in PRESETS for one in held_out]
+        self.accuracy = float(np.mean(right))
+        """Share of its own soundfont's other renderings that it names rightly."""
+
+    @staticmethod
+    def _render(player: SoundfontPlayer, notes: PartNotes, name: str) -> Any:
+        preset = PRESETS[name]
+        middle = (preset.low + preset.high) / 2
+        shift = 12 * round((middle - float(np.median(notes.pitch))) / 12)
+        return describe(soxr.resample(render(player, notes, preset.program, shift), PLAYER_RATE, RATE))
+
+    def name(self, statistics: Any) -> str:
+        """Return the name of the nearest instrument."""
+        return min(self._centres, key=lambda one: float(np.sum(((statistics - self._centres[one]) / self._scale) ** 2)))
+
+
+def note_at(notes: PartNotes, n: int) -> tuple[Any, Any]:
+    """Return the written pitch in Hz of n frames at 250 a second, 0 in rests; the highest note where two sound."""
+    pitch = np.zeros(n)
+    for start, duration, midi in zip(notes.start_s, notes.duration_s, notes.pitch, strict=True):
+        span = slice(round(250 * start), round(250 * (start + duration)))
+        pitch[span] = np.maximum(pitch[span], 440 * 2 ** ((midi - 69) / 12))
+    return np.arange(n) / 250, pitch
+
+
+def find_onsets(performance: Performance) -> Any:
+    """Return the times at which notes begin: a new pitch that is held, or a rise of the loudness after a dip, in s."""
+    midi = 69 + 12 * np.log2(performance.f0_hz / 440)
+    voiced = performance.voiced & (performance.loudness_db > performance.loudness_db.max() - 45)
+    onsets, held, since, lowest = [], 0.0, -100, 0.0
+    for i in range(len(midi)):
+        if not voiced[i]:
+            since = -100
+            continue
+        if since < 0:
+            onsets.append(i)
+            held, since, lowest = midi[i], i, performance.loudness_db[i]
+            continue
+        ahead = midi[i : i + 12]
+        if abs(midi[i] - held) > 0.6 and i - since > 12 and np.ptp(ahead) < 0.6:
+            onsets.append(i)
+            held, since, lowest = float(np.median(ahead)), i, performance.loudness_db[i]
+        elif performance.loudness_db[i] > lowest + 6 and i - since > 20:
+            onsets.append(i)
+            since, lowest = i, performance.loudness_db[i]
+        lowest = min(lowest, performance.loudness_db[i]) if i - since > 15 else performance.loudness_db[i]
+    return np.array(onsets) / 250
+
+
+def compare(notes: PartNotes, octaves: int, source: Performance, result: Performance) -> dict[str, float]:
+    """Compare what was played with what was written."""
+    n = min(len(source), len(result))
+    time_s, written_hz = note_at(notes, n)
+    written_hz = written_hz * 2.0**octaves
+    found_hz = np.where(result.voiced, result.f0_hz, -result.f0_hz)[:n]
+    reference = mir_eval.melody.to_cent_voicing(time_s, written_hz, time_s, found_hz)
+    sounding = source.voiced[:n] & result.voiced[:n]
+    both = np.corrcoef(source.loudness_db[:n][sounding], result.loudness_db[:n][sounding])
+    true_onsets = np.unique(np.round(notes.start_s, 3))
+    return {
+        "pitch": mir_eval.melody.raw_pitch_accuracy(*reference),
+        "onsets": mir_eval.onset.f_measure(true_onsets, find_onsets(result), window=0.05)[0],
+        "loudness": float(both[0, 1]),
+    }
+
+
+def measure_level(audio: Float32Array, rate: int) -> float:
+    """Integrated loudness in LUFS."""
+    meter = LoudnessMeter(rate, 1)
+    meter.add(audio[:, None])
+    return meter.integrated_lufs
+
+
+def list_instruments() -> Iterator[tuple[str, str, str]]:
+    """Yield name, argument of ``--instrument`` and the judge's name of each instrument."""
+    for name in list_default_instruments():
+        yield name, name, name
+    for folder in sorted((SHARED / "ddsp").glob("*/")):
+        yield f"magenta {folder.name}", str(folder), folder.name
+
+
+def measure_transfer() -> list[Row]:
+    """Pitch, onsets, loudness, level and instrument of ten melodies, each played by each instrument."""
+    judge, tracker, rows = Judge(), PitchTracker(), []
+    print(f"judge: {judge.accuracy:.2f} of its own soundfont's renderings of other melodies are named rightly")
+    bound: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        performances = {}
+        for melody in list_melodies():
+            soundfile.write(folder / f"{melody.name}.wav", melody.audio, PLAYER_RATE, subtype="FLOAT")
+            mono = soxr.resample(melody.audio, PLAYER_RATE, RATE)
+            performances[melody.name] = measure_performance(mono, tracker, DDSP)
+            bound.append(compare(melody.notes, 0, performances[melody.name], performances[melody.name]))
+        for title, argument, label in list_instruments():
+            instrument = choose_instrument(load([]), argument).load()
+            found: list[Mapping[str, float]] = []
+            named, seconds, outside = [], 0.0, []
+            for melody in list_melodies():
+                source, out = folder / f"{melody.name}.wav", folder / "out.flac"
+                clock = time.process_time()
+                made = arrange_file(source, instrument)
+                play_file(made, instrument, out, seed=1)
+                seconds += time.process_time() - clock
+                audio = soundfile.read(out, dtype="float32")[0]
+                mono = soxr.resample(audio, PLAYER_RATE, RATE)
+                result = measure_performance(mono, tracker, DDSP)
+                figures = compare(melody.notes, made.lines[0].octaves, performances[melody.name], result)
+                level = measure_level(audio, PLAYER_RATE) - measure_level(melody.audio, PLAYER_RATE)
+                found.append(figures | {"level": abs(level)})
+                named.append(judge.name(describe(mono)))
+                outside.append(made.lines[0].outside)
+            rows.append(_make_row(title, found, named, label, len(found) * CLIP_S / seconds))
+            print(rows[-1], named, f"outside {np.mean(outside):.2f}", flush=True)
+    rows.append(_make_row("the input itself", bound, [], "", float("nan")))
+    return rows
+
+
+def _make_row(title: str, found: list[Any], named: list[str], label: str, speed: float) -> Row:
+    return {
+        "instrument": title,
+        "raw pitch accuracy": float(np.mean([one["pitch"] for one in found])),
+        "least": float(np.min([one["pitch"] for one in found])),
+        "onset F": float(np.mean([one["onsets"] for one in found])),
+        "loudness correlation": float(np.mean([one["loudness"] for one in found])),
+        "level difference (dB)": float(np.max([one["level"] for one in found])) if "level" in found[0] else 0.0,
+        "named rightly": float(np.mean([one == label for one in named])) if named else "",
+        "× real time a core": speed if named else "",
+    }
