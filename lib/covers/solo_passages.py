@@ -1,7 +1,7 @@
 """Passages of a recording in which one instrument plays alone and cleanly, and why the rest is left out."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,11 +68,15 @@ _PITCHES_AT = (0, -2, 2, -4)
 """Frames around a frame whose pitches explain its spectrum, too: the window covers the change of a note, and notes
 ring on."""
 
+_OWN_HARMONICS, _LEAST_OWN = (1, 5, 7, 11), 0.003
+"""Harmonics that two notes a fifth apart do not have, where the pitch is taken for their common one, and their least
+share of the power."""
+
 _LARGEST_RESIDUAL = 0.1
 """Share of the power outside the harmonics from which a frame has several notes."""
 
-_SEVERAL_WINDOW_S, _LARGEST_SEVERAL = 2.0, 0.35
-_SPEECH_WINDOW_S, _LEAST_HELD = 6.0, 0.55
+_SEVERAL_WINDOW_S, _LARGEST_SEVERAL = 2.0, 0.3
+_SPEECH_WINDOW_S, _LEAST_HELD = 6.0, 0.5
 _NOISE_WINDOW_S, _LEAST_PITCHED, _TONAL_FLATNESS = 2.0, 0.4, 0.03
 """Where fewer frames have a pitch, there is noise, or there are chords, whose spectrum has peaks."""
 
@@ -228,11 +232,14 @@ def _measure_spectrum(samples: Float32Array, track: PitchTrack, count: int) -> _
         stop = start + len(power)
         level_db[start:stop] = 10 * np.log10(power.sum(axis=1) + 1e-12)
         tones = power[:, inside] + np.float32(1e-20)
+        own = _cover_harmonics(f0_hz[start:stop], hz[inside], _OWN_HARMONICS)
         explained = np.zeros(tones.shape, np.bool_)
         for shift in _PITCHES_AT:
             at = np.clip(np.arange(start, stop) + shift, 0, count - 1)
             explained |= _cover_harmonics(f0_hz[at], hz[inside])
-        residual[start:stop] = (tones * ~explained).sum(axis=1) / tones.sum(axis=1)
+        total = tones.sum(axis=1)
+        is_own = (tones * own).sum(axis=1) >= _LEAST_OWN * total
+        residual[start:stop] = np.where(is_own, (tones * ~explained).sum(axis=1) / total, 1)
         flatness[start:stop] = np.exp(np.log(tones).mean(axis=1)) / tones.mean(axis=1)
     return _Spectrum(level_db, residual, flatness)
 
@@ -251,11 +258,15 @@ def _iterate_power(samples: Float32Array, n_fft: int, count: int) -> Iterator[tu
         yield start, scale * np.square(np.abs(np.fft.rfft(frames * window)))
 
 
-def _cover_harmonics(f0_hz: Float32Array, hz: Float64Array) -> BoolArray:
-    """Say which frequencies belong to harmonics of each pitch: (pitches, frequencies). NaN has none."""
+def _cover_harmonics(f0_hz: Float32Array, hz: Float64Array, numbers: Sequence[int] = ()) -> BoolArray:
+    """Say which frequencies belong to harmonics of each pitch: (pitches, frequencies). NaN has none.
+
+    ``numbers`` are the harmonics, all by default.
+    """
     ratio = hz / f0_hz[:, None]
     harmonic = np.maximum(np.round(ratio), 1)
-    return np.asarray(np.abs(ratio - harmonic) <= _WIDTH_HZ / f0_hz[:, None] + _WIDTH_SHARE * harmonic)
+    is_near = np.abs(ratio - harmonic) <= _WIDTH_HZ / f0_hz[:, None] + _WIDTH_SHARE * harmonic
+    return np.asarray(is_near & np.isin(harmonic, numbers) if numbers else is_near)
 
 
 def _find_hits(samples: Float32Array, track: PitchTrack, count: int) -> BoolArray:
