@@ -34,7 +34,7 @@ _SHOWN_SOURCES = 30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the job's own arguments."""
-    where = parser.add_mutually_exclusive_group(required=True)
+    where = parser.add_mutually_exclusive_group()
     where.add_argument("--source", metavar="DIR", help="folder of recordings of one instrument, with its subfolders")
     where.add_argument("--stem", choices=STEMS, help="take the stems of this kind from the library")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the dataset")
@@ -46,6 +46,8 @@ def _needs_warehouse(args: argparse.Namespace) -> bool:
 
 def build(run: Run) -> None:
     """Build the dataset, print its sources, and check that it is enough for a training."""
+    if run.args.source is None and run.args.stem is None:
+        raise UsageError("there are no recordings: give --source DIR, or --stem KIND")
     out = Path(run.args.out)
     check_replaceable(out)
     faults: list[str] = []

@@ -1,6 +1,9 @@
 """Datasets of recordings, without a warehouse: every kind of folder, one clear line for each fault."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,7 +110,7 @@ def test_a_narrow_range_is_a_warning(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (("--out", "ds"), 2, "one of the arguments --source --stem is required"),
+        (("--out", "ds"), 2, "there are no recordings: give --source DIR, or --stem KIND"),
         (("--source", "in", "--stem", "vocals", "--out", "ds"), 2, "not allowed with argument"),
         (("--stem", "piano", "--out", "ds"), 2, "invalid choice: 'piano'"),
         (("--source", "in"), 2, "the following arguments are required: --out"),
@@ -131,6 +134,35 @@ def test_refused(arguments: tuple[str, ...], code: int, says: str, run: Run, tmp
     assert says in err
     assert "Traceback" not in err
     assert (tmp_path / "in/a.txt").read_text() == "text"
+
+
+KILLED = """
+import os, signal, sys
+from reprise.jobs import build_stem_dataset
+from reprise.lib.covers import stem_datasets
+
+cut = stem_datasets.cut_passages
+def die(name, *others):
+    if name == "b.wav":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return cut(name, *others)
+stem_datasets.cut_passages = die
+build_stem_dataset.main(sys.argv[1:])
+"""
+
+
+def test_a_run_that_is_killed_leaves_the_old_dataset(run: Run, tmp_path: Path) -> None:
+    record(tmp_path / "in/a.wav", melody(70))
+    assert run("--source", "in", "--out", "ds")[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "ds").iterdir()}
+    record(tmp_path / "in/b.wav", melody(5, 1))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "--source", "in", "--out", "ds"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ds").iterdir()} == before
+    assert run("--source", "in", "--out", "ds")[0] == 0
+    assert [one.name for one in read_description(tmp_path / "ds").sources] == ["a.wav", "b.wav"]
 
 
 def test_files_and_names(tmp_path: Path) -> None:
