@@ -15,9 +15,8 @@ from reprise.lib.nets.instrument_network import FRAME_RATE, HOP
 from reprise.lib.nets.pitch_tracker import FRAME_S, SAMPLE_RATE, VOICED_CONFIDENCE, PitchTrack, PitchTracker
 from reprise.lib.text import format_time
 
-SILENT, NO_PITCH, SEVERAL_NOTES, SPEECH, CLIPPED, TOO_SHORT = (
-    *("silent", "no_pitch", "several_notes", "speech", "clipped", "too_short"),
-)
+SILENT, NO_PITCH, SEVERAL_NOTES = "silent", "no_pitch", "several_notes"
+SPEECH, CLIPPED, TOO_SHORT = "speech", "clipped", "too_short"
 REASONS = {
     SILENT: "silence",
     NO_PITCH: "no pitch (noise, drums, consonants)",
@@ -97,6 +96,8 @@ _SILENT_DBFS, _SILENT_DB = -65.0, -45.0
 
 _CLIP_LEVELS, _CLIP_WINDOW_S = (0.9, 0.98, 1.06), 0.25
 _CLIP_SHARE, _CLIP_RATIO = 0.02, 1.5
+"""Clipped: this share of the samples lies between the second and the third level, so many times as many as between the
+first two, and more than above."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class SoloPassages:
     Attributes
     ----------
     spans
-        First and last frame but one of each passage, 250 frames a second, in order.
+        First frame of each passage, and the frame after its last one, 250 frames a second, in order.
     left_out_s
         Seconds that are left out, by reason: each of `REASONS`.
     """
@@ -150,7 +151,7 @@ def check_dataset(material: Material) -> list[str]:
     RepriseError
         There are less than `LEAST_S` of clean passages. The message says how much is left out, and why.
     """
-    if material.kept_s < LEAST_S:
+    if material.kept_s < LEAST_S or not material.pitch_s:
         raise RepriseError(_explain(material))
     warnings = []
     low, high = _spread(material.pitch_s, 0.02)

@@ -35,6 +35,7 @@ PEAK = 0.9
 
 _FORMAT, _VERSION = "reprise stem dataset", 1
 _FILE = re.compile(r"\d{4,}\.flac")
+_TOLERANCE_S = 0.01
 _BLOCK = 1 << 18
 _SHOWN_SOURCES = 30
 
@@ -274,6 +275,9 @@ def read_description(folder: Path) -> Description:
         names = {one.name for one in sources}
         if not all(_FILE.fullmatch(one.file) and one.source in names for one in passages):
             raise ValueError("a passage has no file or no source")
+        seconds = sum(one.stop_s - one.start_s for one in passages)
+        if abs(seconds - sum(one.material.kept_s for one in sources)) > _TOLERANCE_S * (1 + len(sources)):
+            raise ValueError("its passages are not those of its sources")
     except InputError:
         raise InputError(
             "not_a_dataset", f"{folder} is not a dataset of build-stem-dataset: no {DESCRIPTION}"

@@ -172,6 +172,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "other JSON": (lambda d: (d / "dataset.json").write_text('{"format": "x", "sample_rate": 1}'), "something else"),
     "later version": (edit(lambda d: d.update(version=2)), "it has the version 2, and 1 is known"),
     "no sources": (edit(lambda d: d.update(sources=[])), "a passage has no file or no source"),
+    "a missing passage": (edit(lambda d: d["passages"].pop()), "its passages are not those of its sources"),
     "a missing value": (edit(lambda d: d["sources"][0].pop("kept_s")), "it lacks values, or has others"),
     "a path": (edit(lambda d: d["passages"][0].update(file="../0001.flac")), "a passage has no file"),
     "a missing file": (lambda d: (d / "0001.flac").unlink(), "0001.flac is missing: build the dataset again"),
@@ -203,7 +204,7 @@ def test_no_folder_and_a_file_are_refused(tmp_path: Path) -> None:
 def test_the_plot_shows_at_most_thirty_sources(tmp_path: Path, drawn: "list[Figure]") -> None:
     left = dict.fromkeys(REASONS, 1.0)
     sources = [DatasetSource(f"$take$ {i}.flac", Material(i, left, {60: 1.0}, {-20: 1.0}), 1.0) for i in range(40)]
-    passages = [DatasetPassage("0001.flac", "0", "$take$ 0.flac", 0, 2)]
+    passages = [DatasetPassage("0001.flac", "0", "$take$ 0.flac", 0, 780)]
     write_description(tmp_path, Description(passages, sources))
     axes = drawn[0].axes[0]
     shown = [text.get_text() for text in axes.texts]
