@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # imported only for type checking, so that wrong usage is ans
     from reprise.lib.covers.stem_datasets import Description
 
 _VALIDATION_SHARE, _LARGEST_VALIDATION_SHARE = 0.1, 0.34
-_NAME = re.compile(r"[\w-]{1,64}")
+_NAME = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = make_parser().parse_args(argv)
         if not _NAME.fullmatch(args.name):
-            raise UsageError(f"--name {args.name} is not a name: use letters, digits, _ and -")
+            raise UsageError(f"--name {args.name} is not a name: use letters from a to z, digits, _ and -")
         if not Path(args.dataset).is_dir():
             raise UsageError(f"--dataset {args.dataset} is not a folder: name one that build-stem-dataset wrote")
         _train(args)

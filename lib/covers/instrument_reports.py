@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soxr
@@ -53,8 +53,10 @@ def resynthesise(instrument: Instrument, passages: Sequence[Passage]) -> list[Re
         seconds += len(passage.performance) / FRAME_RATE
         if played and seconds > _LONGEST_S:
             break
-        lines = fit_lines([passage.performance], instrument.range)
-        audio = np.concatenate(list(play_lines(instrument, lines, _SEED))).astype(np.float32)
+        # the passage as it is, where it sounds: a low passage must not move to the middle of the range
+        (fitted,) = fit_lines([passage.performance], instrument.range)
+        line = replace(fitted, performance=passage.performance, octaves=0)
+        audio = np.concatenate(list(play_lines(instrument, [line], _SEED))).astype(np.float32)
         samples = soxr.resample(audio, OUTPUT_RATE, SAMPLE_RATE, "HQ")[: len(passage.samples)]
         samples = np.pad(samples, (0, len(passage.samples) - len(samples)))
         played.append(Resynthesis(passage, audio, samples, measure_performance(samples, tracker)))

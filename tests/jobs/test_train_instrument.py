@@ -40,7 +40,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("args", "said"),
     [
         (["--dataset", "{tmp}/none", "--name", "x", "--out", "{tmp}/o"], "none is not a folder: name one that"),
-        (["--dataset", "{tmp}", "--name", "a/b", "--out", "{tmp}/o"], "--name a/b is not a name: use letters, digits"),
+        (["--dataset", "{tmp}", "--name", "a/b", "--out", "{tmp}/o"], "--name a/b is not a name: use letters"),
+        (["--dataset", "{tmp}", "--name", "日本", "--out", "{tmp}/o"], "--name 日本 is not a name"),
         (["--dataset", "{tmp}", "--name", "", "--out", "{tmp}/o"], "is not a name"),
         (["--dataset", "{tmp}", "--name", "x", "--out", "{tmp}/o", "--steps", "0"], "must be at least 1, not 0"),
         ([], "the following arguments are required: --dataset, --name, --out"),
