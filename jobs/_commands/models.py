@@ -75,7 +75,7 @@ def _fetch(folder: Path, name: str) -> None:
 def _print_models(folder: Path) -> None:
     grid = Grid()
     for name in ("name", "what it does", "where it is", "quality", "size", "licence"):
-        grid.add_column(name)
+        grid.add_column(name, no_wrap=name in ("name", "where it is"))
     for name, own in list_default_models().items():
         quality = f"macro F1 {own.quality:.3f} ({own.metrics['honest']['rows']} clips that were not used for training)"
         size = f"{len(read_default_model(name)) / 1e6:.1f} MB"

@@ -92,7 +92,9 @@ class Instrument:
 
         The loudness of the performance is in the scale of the instrument.
         """
-        loudness_db = performance.loudness_db * np.float32(SILENCE_DB / self.scale.lowest_db)
+        # a network that gets less than silence plays anything
+        loudness_db = np.maximum(performance.loudness_db, np.float32(self.scale.lowest_db))
+        loudness_db *= np.float32(SILENCE_DB / self.scale.lowest_db)
         gain = np.float32(self.gain)
         for controls in self.network.play(performance.f0_hz, loudness_db):
             yield Controls(controls.amplitude * gain, controls.harmonics, controls.noise * gain)

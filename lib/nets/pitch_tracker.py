@@ -91,6 +91,8 @@ class PitchTracker:
 def _correct_octaves(samples: Float32Array, f0_hz: Float32Array) -> Float32Array:
     """Halve the pitch of frames that have the odd harmonics of half of it, and double it where its own are missing.
 
+    Then each frame gets the median of itself and its neighbours.
+
     The network takes a tone with a strong second harmonic for the octave above, in one of a hundred notes or in all of
     an instrument.
     """
@@ -118,4 +120,7 @@ def _correct_octaves(samples: Float32Array, f0_hz: Float32Array) -> Float32Array
     # three of five neighbours decide
     votes = np.convolve(shift, np.ones(5, np.int8), "same")
     shift = np.where(np.abs(votes) >= 3, np.sign(votes), 0)
-    return (f0_hz * np.exp2(shift.astype(np.float32))).astype(np.float32)
+    f0_hz = f0_hz * np.exp2(shift.astype(np.float32))
+    # single frames between two notes can have any pitch
+    neighbours = np.stack([np.append(f0_hz[:1], f0_hz[:-1]), f0_hz, np.append(f0_hz[1:], f0_hz[-1:])])
+    return np.median(neighbours, axis=0).astype(np.float32)

@@ -17,6 +17,7 @@ import mir_eval
 import numpy as np
 import soundfile
 import soxr
+from bench_voices import play, read_excerpt, thin
 from measuring import Row
 
 from reprise.conf import load
@@ -29,6 +30,8 @@ from reprise.lib.covers.default_instruments import list_default_instruments
 from reprise.lib.covers.performance import DDSP, Performance, measure_performance
 from reprise.lib.covers.scores import PartNotes, read_midi
 from reprise.lib.music.render.soundfont_player import SoundfontPlayer
+from reprise.lib.nets.note_transcriber import SAMPLE_RATE as NOTES_RATE
+from reprise.lib.nets.note_transcriber import Notes, NoteTranscriber
 from reprise.lib.nets.pitch_tracker import PitchTracker
 from reprise.udfs.transferred_parts import arrange_file, play_file
 
@@ -39,6 +42,8 @@ INPUT_PROGRAMS = (52, 73, 40, 65, 56, 53, 71, 41, 68, 75)
 """Choir, flute, violin, alto saxophone, trumpet, voice, clarinet, viola, oboe, pan flute: one for each song."""
 
 JUDGE_SONGS = 10
+CHORD_SONGS, CHORD_PROGRAMS, CHORD_INSTRUMENTS = 3, (0, 48), ("violin", "clarinet", "trumpet", "electric_guitar")
+"""Songs, the programs that play them (piano and strings), and the instruments that play them again."""
 
 
 class Melody(NamedTuple):
@@ -122,45 +127,53 @@ def note_at(notes: PartNotes, n: int) -> tuple[Any, Any]:
     return np.arange(n) / 250, pitch
 
 
-def find_onsets(performance: Performance) -> Any:
-    """Return the times at which notes begin: a new pitch that is held, or a rise of the loudness after a dip, in s."""
-    midi = 69 + 12 * np.log2(performance.f0_hz / 440)
-    voiced = performance.voiced & (performance.loudness_db > performance.loudness_db.max() - 45)
-    onsets, held, since, lowest = [], 0.0, -100, 0.0
-    for i in range(len(midi)):
-        if not voiced[i]:
-            since = -100
-            continue
-        if since < 0:
-            onsets.append(i)
-            held, since, lowest = midi[i], i, performance.loudness_db[i]
-            continue
-        ahead = midi[i : i + 12]
-        if abs(midi[i] - held) > 0.6 and i - since > 12 and np.ptp(ahead) < 0.6:
-            onsets.append(i)
-            held, since, lowest = float(np.median(ahead)), i, performance.loudness_db[i]
-        elif performance.loudness_db[i] > lowest + 6 and i - since > 20:
-            onsets.append(i)
-            since, lowest = i, performance.loudness_db[i]
-        lowest = min(lowest, performance.loudness_db[i]) if i - since > 15 else performance.loudness_db[i]
-    return np.array(onsets) / 250
+class Heard(NamedTuple):
+    """What is found in audio: pitch and loudness, and the times at which notes begin, in s."""
+
+    performance: Performance
+    onsets_s: Any
 
 
-def compare(notes: PartNotes, octaves: int, source: Performance, result: Performance) -> dict[str, float]:
-    """Compare what was played with what was written."""
-    n = min(len(source), len(result))
+@cache
+def _networks() -> tuple[PitchTracker, NoteTranscriber]:
+    return PitchTracker(), NoteTranscriber()
+
+
+def listen(audio: Float32Array) -> Heard:
+    """Follow the pitch, the loudness and the onsets of mono audio at 44,100 Hz."""
+    tracker, transcriber = _networks()
+    notes = transcriber.transcribe(soxr.resample(audio, PLAYER_RATE, NOTES_RATE))
+    performance = measure_performance(soxr.resample(audio, PLAYER_RATE, RATE), tracker, DDSP)
+    return Heard(performance, np.unique(notes.start_s))
+
+
+def compare(notes: PartNotes, octaves: int, source: Heard, result: Heard) -> dict[str, float]:
+    """Compare what was played with what was written, and its pitch and loudness with those of the input."""
+    n = min(len(source.performance), len(result.performance))
     time_s, written_hz = note_at(notes, n)
-    written_hz = written_hz * 2.0**octaves
-    found_hz = np.where(result.voiced, result.f0_hz, -result.f0_hz)[:n]
-    reference = mir_eval.melody.to_cent_voicing(time_s, written_hz, time_s, found_hz)
-    sounding = source.voiced[:n] & result.voiced[:n]
-    both = np.corrcoef(source.loudness_db[:n][sounding], result.loudness_db[:n][sounding])
+    input_hz = np.where(written_hz > 0, _signed_pitch(source.performance)[:n], 0)
+    found_hz = _signed_pitch(result.performance)[:n]
+    factor = 2.0**octaves
+
+    def score(reference_hz: Any) -> float:
+        reference = mir_eval.melody.to_cent_voicing(time_s, np.maximum(reference_hz, 0) * factor, time_s, found_hz)
+        return float(mir_eval.melody.raw_pitch_accuracy(*reference))
+
+    sounding = (input_hz > 0) & (found_hz > 0)
+    cents = 1200 * np.log2(found_hz[sounding] / factor / input_hz[sounding])
+    levels = [one.performance.loudness_db[:n][sounding] for one in (source, result)]
     true_onsets = np.unique(np.round(notes.start_s, 3))
     return {
-        "pitch": mir_eval.melody.raw_pitch_accuracy(*reference),
-        "onsets": mir_eval.onset.f_measure(true_onsets, find_onsets(result), window=0.05)[0],
-        "loudness": float(both[0, 1]),
+        "pitch": score(written_hz),
+        "as input": score(input_hz),
+        "cents": float(np.median(np.abs(cents))),
+        "onsets": float(mir_eval.onset.f_measure(true_onsets, result.onsets_s, window=0.05)[0]),
+        "loudness": float(np.corrcoef(*levels)[0, 1]),
     }
+
+
+def _signed_pitch(performance: Performance) -> Any:
+    return np.where(performance.voiced, performance.f0_hz, -performance.f0_hz)
 
 
 def measure_level(audio: Float32Array, rate: int) -> float:
@@ -180,17 +193,16 @@ def list_instruments() -> Iterator[tuple[str, str, str]]:
 
 def measure_transfer() -> list[Row]:
     """Pitch, onsets, loudness, level and instrument of ten melodies, each played by each instrument."""
-    judge, tracker, rows = Judge(), PitchTracker(), []
+    judge, rows = Judge(), []
     print(f"judge: {judge.accuracy:.2f} of its own soundfont's renderings of other melodies are named rightly")
     bound: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        performances = {}
+        heard = {}
         for melody in list_melodies():
             soundfile.write(folder / f"{melody.name}.wav", melody.audio, PLAYER_RATE, subtype="FLOAT")
-            mono = soxr.resample(melody.audio, PLAYER_RATE, RATE)
-            performances[melody.name] = measure_performance(mono, tracker, DDSP)
-            bound.append(compare(melody.notes, 0, performances[melody.name], performances[melody.name]))
+            heard[melody.name] = listen(melody.audio)
+            bound.append(compare(melody.notes, 0, heard[melody.name], heard[melody.name]))
         for title, argument, label in list_instruments():
             instrument = choose_instrument(load([]), argument).load()
             found: list[Mapping[str, float]] = []
@@ -202,12 +214,10 @@ def measure_transfer() -> list[Row]:
                 play_file(made, instrument, out, seed=1)
                 seconds += time.process_time() - clock
                 audio = soundfile.read(out, dtype="float32")[0]
-                mono = soxr.resample(audio, PLAYER_RATE, RATE)
-                result = measure_performance(mono, tracker, DDSP)
-                figures = compare(melody.notes, made.lines[0].octaves, performances[melody.name], result)
+                figures = compare(melody.notes, made.lines[0].octaves, heard[melody.name], listen(audio))
                 level = measure_level(audio, PLAYER_RATE) - measure_level(melody.audio, PLAYER_RATE)
                 found.append(figures | {"level": abs(level)})
-                named.append(judge.name(describe(mono)))
+                named.append(judge.name(describe(soxr.resample(audio, PLAYER_RATE, RATE))))
                 outside.append(made.lines[0].outside)
             rows.append(_make_row(title, found, named, label, len(found) * CLIP_S / seconds))
             print(rows[-1], named, f"outside {np.mean(outside):.2f}", flush=True)
@@ -218,11 +228,53 @@ def measure_transfer() -> list[Row]:
 def _make_row(title: str, found: list[Any], named: list[str], label: str, speed: float) -> Row:
     return {
         "instrument": title,
-        "raw pitch accuracy": float(np.mean([one["pitch"] for one in found])),
-        "least": float(np.min([one["pitch"] for one in found])),
-        "onset F": float(np.mean([one["onsets"] for one in found])),
-        "loudness correlation": float(np.mean([one["loudness"] for one in found])),
-        "level difference (dB)": float(np.max([one["level"] for one in found])) if "level" in found[0] else 0.0,
+        "raw pitch accuracy: notes": _mean(found, "pitch"),
+        "pitch of the input": _mean(found, "as input"),
+        "median error (cents)": _mean(found, "cents"),
+        "onset F": _mean(found, "onsets"),
+        "loudness correlation": _mean(found, "loudness"),
+        "largest level difference (dB)": float(np.max([one["level"] for one in found])) if "level" in found[0] else 0.0,
         "named rightly": float(np.mean([one == label for one in named])) if named else "",
         "× real time a core": speed if named else "",
     }
+
+
+def _mean(found: list[Any], name: str) -> float:
+    return float(np.mean([one[name] for one in found]))
+
+
+def measure_chords() -> list[Row]:
+    """F of the notes that are read again from chords that instruments played; the truth is what was written."""
+    player, transcriber = SoundfontPlayer(str(INPUT_FONT)), NoteTranscriber()
+    songs = list_songs(SHARED / "midi" / "pop909", reports=True)[:CHORD_SONGS]
+    instruments = {name: choose_instrument(load([]), name).load() for name in CHORD_INSTRUMENTS}
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder, "in.wav"), Path(folder, "out.flac")
+        for size in (2, 3, 4):
+            found: dict[str, list[float]] = {name: [] for name in ("input", *instruments)}
+            for path in songs:
+                part = thin(read_excerpt(path), size)
+                for program in CHORD_PROGRAMS:
+                    samples = play(player, part, program)
+                    soundfile.write(source, samples, NOTES_RATE, subtype="FLOAT")
+                    found["input"].append(_score(part, transcriber.transcribe(samples), 0))
+                    for name, instrument in instruments.items():
+                        made = arrange_file(source, instrument)
+                        play_file(made, instrument, out, seed=1)
+                        again = soxr.resample(soundfile.read(out, dtype="float32")[0], PLAYER_RATE, NOTES_RATE)
+                        notes = transcriber.transcribe(again)
+                        found[name].append(_score(part, notes, made.lines[0].octaves))
+            rows.append({"notes at a time": size, **{name: float(np.mean(scores)) for name, scores in found.items()}})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _score(part: PartNotes, notes: Notes, octaves: int) -> float:
+    """F of notes: a found note is right within 50 ms of the start and 50 cents of the pitch of a written one."""
+    written = np.stack([part.start_s, part.start_s + part.duration_s], 1)
+    written_hz = mir_eval.util.midi_to_hz(part.pitch + 12.0 * octaves)
+    found = np.stack([notes.start_s, notes.end_s], 1)
+    found_hz = mir_eval.util.midi_to_hz(notes.pitch.astype(np.float64))
+    scores = mir_eval.transcription.precision_recall_f1_overlap(written, written_hz, found, found_hz, offset_ratio=None)
+    return float(scores[2])

@@ -31,6 +31,7 @@ import bench_prediction
 import bench_separation
 import bench_stems
 import bench_tastes
+import bench_transfer
 import bench_versions
 import bench_voices
 import psutil
@@ -71,6 +72,14 @@ SECTIONS: Mapping[str, Section] = {
     "guitars": Section("Separation of guitars of recordings: SDR in dB", bench_separation.measure_guitars, ("torch",)),
     # measured on another machine, by gpu_separation.py
     "gpu": Section("Separation on a GPU", list[Row], ("torch", "demucs")),
+    "transfer": Section(
+        "Timbre transfer of ten rendered melodies", bench_transfer.measure_transfer, ("tensorflow", "ddsp", "swift-f0")
+    ),
+    "chord transfer": Section(
+        "Timbre transfer of chords: F of the notes",
+        bench_transfer.measure_chords,
+        ("tensorflow", "ddsp", "onnxruntime"),
+    ),
     "voices": Section(
         "Notes of rendered chords in up to four voices: F of onset and pitch",
         bench_voices.measure_voices,
