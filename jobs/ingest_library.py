@@ -35,6 +35,7 @@ from reprise.jobs._engine.quarantine import delete_removed_inputs, write_quarant
 from reprise.jobs._engine.run import Job, Run, run_job
 from reprise.jobs._engine.warehouse.merging import concat
 from reprise.jobs._libraries.copies import (
+    AUDIO_SUFFIXES,
     LIST_SUFFIXES,
     delete_lost_copies,
     delete_orphans,
@@ -49,7 +50,6 @@ from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.audio_files import NO_LISTENER, analyse_audio_files, hash_files
 
 JOB = "ingest_library"
-AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav")
 _MSD_FILES_PER_AUDIO_FILE = 16
 """A batch has 1/16 as many files as a batch of `ingest_msd`, because an audio file takes a thousand times as long."""
 

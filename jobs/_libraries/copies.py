@@ -17,6 +17,7 @@ from reprise.udfs.arrow import arrow_schema
 from reprise.udfs.audio_files import analysis_sha256, library_track_id
 
 _FILES_PER_COMMIT = 20_000
+AUDIO_SUFFIXES = (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav")
 LIST_SUFFIXES = tuple(sorted(SUFFIXES))
 _COPY = ["track_id", "uri", "sha256"]
 

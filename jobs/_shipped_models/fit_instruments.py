@@ -17,18 +17,17 @@ import numpy as np
 import soxr
 
 from reprise.lib.arrays import Float32Array, Float64Array, Int64Array
-from reprise.lib.covers.instrument_training import Passage, train_instrument
+from reprise.lib.covers.instrument_training import BATCH, Passage, choose_shape, make_schedule, train_instrument
 from reprise.lib.covers.instruments import measure_range, pack_instrument, read_instrument
 from reprise.lib.covers.performance import measure_performance
 from reprise.lib.music.render.soundfont_player import SoundfontPlayer
 from reprise.lib.music.render.tones import SAMPLE_RATE as PLAYER_RATE
-from reprise.lib.nets.instrument_network import SAMPLE_RATE, NetworkShape
+from reprise.lib.nets.instrument_network import SAMPLE_RATE
 from reprise.lib.nets.pitch_tracker import PitchTracker
-from reprise.lib.nets.training import Schedule, write_history
+from reprise.lib.nets.training import write_history
 
 SEED, ETUDES, ETUDE_S, VALIDATION = 20, 24, 30, 4
-STEPS, BATCH, RATE = 1100, 4, 1.5e-3
-CHANNELS, MAX_HARMONICS, NOISE_BANDS = 96, 80, 65
+STEPS = 1100
 PEAK = 0.9
 LICENCE = "Apache-2.0"
 _SCALE = np.array([0, 2, 4, 5, 7, 9, 11])
@@ -135,25 +134,20 @@ def make_passages(player: SoundfontPlayer, preset: Preset) -> list[Passage]:
     return [Passage(one * gain, measure_performance(one * gain, tracker)) for one in etudes]
 
 
-def choose_shape(low_hz: float) -> NetworkShape:
-    """Return a network with as many harmonics as the lowest pitch has below 8 kHz, at most 80."""
-    arguments = {"ch": CHANNELS, "kernel_size": 3, "layers_per_stack": 5, "stacks": 2}
-    harmonics = min(MAX_HARMONICS, int(SAMPLE_RATE / 2 // low_hz))
-    return NetworkShape("DilatedConvDecoder", arguments, harmonics, NOISE_BANDS)
-
-
 def fit(name: str, soundfont: Path, folder: Path) -> None:
     """Train an instrument and write its files."""
     preset = PRESETS[name]
     passages = make_passages(SoundfontPlayer(str(soundfont)), preset)
     training, validation = passages[:-VALIDATION], passages[-VALIDATION:]
     shape = choose_shape(440 * 2 ** ((preset.low - 69) / 12))
-    schedule = Schedule(
-        STEPS, RATE, SEED, warmup_steps=150, largest_norm=3.0, averaging=0.99, validation_steps=100, patience=4
-    )
     folder.mkdir(parents=True, exist_ok=True)
     weights, history = train_instrument(
-        training, validation, shape, schedule, batch=BATCH, checkpoint=folder / "checkpoint.safetensors"
+        training,
+        validation,
+        shape,
+        make_schedule(STEPS, SEED),
+        batch=BATCH,
+        checkpoint=folder / "checkpoint.safetensors",
     )
     card = {
         "title": preset.title,

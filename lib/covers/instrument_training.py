@@ -16,14 +16,18 @@ from reprise.lib.covers.performance import Performance
 from reprise.lib.errors import RepriseError
 from reprise.lib.files import replace_file
 from reprise.lib.nets.ddsp_library import import_ddsp
-from reprise.lib.nets.instrument_network import HOP, NetworkShape, make_autoencoder
+from reprise.lib.nets.instrument_network import HOP, SAMPLE_RATE, NetworkShape, make_autoencoder
 from reprise.lib.nets.training import History, Schedule, anneal, read_history
 from reprise.lib.tensors import pack_tensors, unpack_tensors
 
 WINDOW = 500
 """Frames that are played at once: 2 s."""
 
+BATCH = 4
+"""Number of windows in a step."""
+
 _VALIDATION_WINDOWS = 16
+_CHANNELS, _MAX_HARMONICS, _NOISE_BANDS = 96, 80, 65
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,27 @@ class Passage:
     performance: Performance
 
 
+def choose_shape(low_hz: float) -> NetworkShape:
+    """Return a network with as many harmonics as the lowest pitch has below 8 kHz, at most 80."""
+    arguments = {"ch": _CHANNELS, "kernel_size": 3, "layers_per_stack": 5, "stacks": 2}
+    harmonics = max(2, min(_MAX_HARMONICS, int(SAMPLE_RATE / 2 // low_hz)))
+    return NetworkShape("DilatedConvDecoder", arguments, harmonics, _NOISE_BANDS)
+
+
+def make_schedule(steps: int, seed: int) -> Schedule:
+    """Return the settings of the training of an instrument."""
+    return Schedule(
+        steps,
+        rate=1.5e-3,
+        seed=seed,
+        warmup_steps=max(1, min(150, steps // 7)),
+        largest_norm=3.0,
+        averaging=0.99,
+        validation_steps=max(1, min(100, steps // 10)),
+        patience=4,
+    )
+
+
 def train_instrument(
     passages: Sequence[Passage],
     validation: Sequence[Passage],
@@ -50,6 +75,7 @@ def train_instrument(
     *,
     batch: int,
     checkpoint: Path | None = None,
+    identity: str = "",
     report: Callable[[str], None] = print,
 ) -> tuple[list[Float32Array], History]:
     """Train the network of an instrument. Return its best averaged weights, and the history.
@@ -63,18 +89,20 @@ def train_instrument(
         Number of windows in a step.
     checkpoint
         File that is written at each validation and read at the start, if it exists.
+    identity
+        What the training depends on. A checkpoint of a training with another identity is refused.
 
     Raises
     ------
     RepriseError
-        The loss is not finite.
+        The loss is not finite, or the checkpoint cannot be used.
     """
     trainer = _Trainer(shape, schedule)
     windows = _draw_windows(validation, np.random.default_rng(schedule.seed), _VALIDATION_WINDOWS)
     history, first, factor, stale = History(), 1, 1.0, 0
     best = trainer.average
     if checkpoint is not None and checkpoint.exists():
-        saved, arrays = unpack_tensors(checkpoint.read_bytes())
+        saved, arrays = _read_checkpoint(checkpoint, identity)
         first, factor, stale = saved["step"] + 1, saved["factor"], saved["stale"]
         history = read_history(saved["history"])
         best = trainer.restore(arrays)
@@ -100,13 +128,23 @@ def train_instrument(
         history.scores.append((step, score))
         report(f"step {step:,} of {schedule.steps:,}: loss {mean_loss:.3f}, score {score:.3f}, rate {rate:.2e}")
         if checkpoint is not None:
-            header = {"step": step, "factor": factor, "stale": stale, "history": asdict(history)}
+            header = {"identity": identity, "step": step, "factor": factor, "stale": stale, "history": asdict(history)}
             with replace_file(checkpoint) as file:
                 file.write(pack_tensors(trainer.state(best), header))
         if stale >= 2 * schedule.patience:
             report(f"stopped: no improvement since step {history.best_step:,}")
             break
     return best, history
+
+
+def _read_checkpoint(path: Path, identity: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        header, arrays = unpack_tensors(path.read_bytes())
+    except ValueError as error:
+        raise RepriseError(f"the checkpoint {path} is damaged ({error}): delete it") from None
+    if header.get("identity", "") != identity:
+        raise RepriseError(f"the checkpoint {path} is of a training with other data or settings: delete it")
+    return header, arrays
 
 
 class _Trainer:

@@ -15,7 +15,12 @@ from reprise.lib.tables import JOB_RUNS, TABLES
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 INGESTS = ("ingest-annotations", "ingest-library", "ingest-msd")
-NEEDS = {**dict.fromkeys(INGESTS, "--source"), "make-sample": "--out", "show-taste": "--user"}
+NEEDS = {
+    **dict.fromkeys(INGESTS, "--source"),
+    "build-stem-dataset": "--out",
+    "make-sample": "--out",
+    "show-taste": "--user",
+}
 
 
 def list_modules(folder: Path) -> dict[str, str]:
