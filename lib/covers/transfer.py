@@ -32,7 +32,7 @@ _BLOCK_SAMPLES = 1 << 18
 _SLOPES = (0.6, 1.5)
 """Least and greatest factor of differences in loudness. A constant tone must not get the dynamics of a melody."""
 
-_GAP, _ISLAND = 10, 10
+_GAP, _ISLAND = 10, 15
 """Frames: shorter gaps in the pitch are bridged, and shorter sounds are left out."""
 
 _ATTACK, _RELEASE = 6, 20
