@@ -5,6 +5,7 @@ part in any training. What is found in the result is compared with the written n
 the upper bound. The judge of instruments knows other melodies, played by another soundfont.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ import mir_eval
 import numpy as np
 import soundfile
 import soxr
+from bench_stems import measure_process
 from bench_voices import play, read_excerpt, thin
 from measuring import Row
 
@@ -241,6 +243,28 @@ def _make_row(title: str, found: list[Any], named: list[str], label: str, speed:
 
 def _mean(found: list[Any], name: str) -> float:
     return float(np.mean([one[name] for one in found]))
+
+
+def measure_length() -> list[Row]:
+    """Memory and speed of the command, of melodies of two minutes and of an hour."""
+    clip = np.concatenate([soxr.resample(one.audio, PLAYER_RATE, RATE) for one in list_melodies()[:4]])
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for minutes in (2, 60):
+            source = folder / f"{minutes}.flac"
+            soundfile.write(source, np.tile(clip, minutes // 2), RATE, subtype="PCM_16")
+            command = [Path(sys.executable).with_name("reprise"), "transfer"]
+            _, seconds, mib = measure_process(
+                *command, "--in", source, "--instrument", "cello", "--out", folder / "out.flac", cwd=folder
+            )
+            rows.append({"melody": f"{minutes} minutes", "CPU s, with loading": seconds, "MiB": mib})
+    begin, end = rows[0]["CPU s, with loading"], rows[1]["CPU s, with loading"]
+    assert isinstance(begin, float)
+    assert isinstance(end, float)
+    rows[1]["× real time a core, without loading"] = 58 * 60 / (end - begin)
+    rows[0]["× real time a core, without loading"] = ""
+    return rows
 
 
 def measure_chords() -> list[Row]:

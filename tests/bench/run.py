@@ -75,8 +75,9 @@ SECTIONS: Mapping[str, Section] = {
     "transfer": Section(
         "Timbre transfer of ten rendered melodies", bench_transfer.measure_transfer, ("tensorflow", "ddsp", "swift-f0")
     ),
-    "chord transfer": Section(
-        "Timbre transfer of chords: F of the notes",
+    "transfer_length": Section("Timbre transfer of long files", bench_transfer.measure_length, ("tensorflow", "ddsp")),
+    "chord_transfer": Section(
+        "Timbre transfer of chords: F of the notes that are read again",
         bench_transfer.measure_chords,
         ("tensorflow", "ddsp", "onnxruntime"),
     ),
