@@ -39,7 +39,7 @@ setup(
     package_data={
         "reprise": ["py.typed"],
         "reprise.conf": ["*.yaml", "spark/*.conf"],
-        "reprise.lib.covers": ["default/*"],
+        "reprise.lib.covers": ["default/*", "default/instruments/*"],
         "reprise.lib.detect": ["default/*"],
         "reprise.lib.genres": ["default/*"],
     },

@@ -118,13 +118,18 @@ def _drop_runs(flags: BoolArray, value: bool, shortest: int) -> BoolArray:
 
 
 def _choose_octaves(f0_hz: Float32Array, span: Range) -> int:
-    """Return the smallest shift with which the least time is outside the range."""
+    """Return the shift with which the least time is outside the range; of equal ones, that nearest to its middle.
+
+    In the middle an instrument sounds most like itself: a high trumpet can be taken for a flute.
+    """
+    middle = math.log2(span.low_hz * span.high_hz) / 2
+    median = float(np.median(np.log2(f0_hz)))
 
     def distance(shift: int) -> tuple[float, float]:
         moved = f0_hz * 2.0**shift
         outside = np.mean((moved < span.low_hz) | (moved > span.high_hz))
         # differences of a few frames, of slurs or false pitches, must not move a whole line
-        return round(float(outside), 1), abs(shift)
+        return round(float(outside), 1), abs(median + shift - middle)
 
     return min(range(-_MAX_OCTAVES, _MAX_OCTAVES + 1), key=distance)
 
