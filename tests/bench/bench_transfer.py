@@ -65,10 +65,10 @@ def read_melody(path: Path) -> PartNotes:
 
 
 def render(player: SoundfontPlayer, notes: PartNotes, program: int, shift: int = 0) -> Float32Array:
-    """Play a melody, mono, with a peak of 0.5."""
+    """Play a melody, mono, with a peak of 0.25, so that the level of a stem, about -20 LUFS, can be met."""
     etude = Etude(notes.start_s, notes.duration_s, notes.pitch + shift, notes.loudness)
     audio = play_line(player, etude, CLIP_S * PLAYER_RATE, program)
-    return np.asarray(audio * (0.5 / np.abs(audio).max()), np.float32)
+    return np.asarray(audio * (0.25 / np.abs(audio).max()), np.float32)
 
 
 @cache
