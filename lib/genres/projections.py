@@ -1,5 +1,6 @@
 """Projections of feature rows to two dimensions: PCA, t-SNE and UMAP."""
 
+import sys
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -108,11 +109,22 @@ def _tsne(values: Float64Array, start: Float64Array, seed: int) -> Float64Array:
 
 
 def _umap(values: Float64Array, start: Float64Array, seed: int) -> Float64Array:
-    with warnings.catch_warnings():
-        # umap warns that Parametric UMAP, which is not used here, needs TensorFlow
-        warnings.simplefilter("ignore", ImportWarning)
-        import umap
-
+    umap = _import_umap()
     neighbours = min(_NEIGHBOURS, len(values) - 1)
     method = umap.UMAP(n_neighbors=neighbours, init=10 * start, random_state=seed, n_jobs=1)
     return np.asarray(method.fit_transform(values), dtype=np.float64)
+
+
+def _import_umap() -> Any:
+    """Import umap without Parametric UMAP, which imports TensorFlow and torch: seconds, and 1 GB of memory."""
+    unused = "umap.parametric_umap"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # umap warns that it is missing
+        # such an entry lets an import fail
+        sys.modules.setdefault(unused, None)  # type: ignore[arg-type]
+        try:
+            import umap
+        finally:
+            if sys.modules.get(unused) is None:
+                del sys.modules[unused]
+    return umap
