@@ -57,7 +57,7 @@ def choose_instrument(settings: Settings, name: str) -> InstrumentSource:
             raise RepriseError(f"{name} is larger than {MAX_FILE_BYTES / 1e6:.0f} MB: it is not an instrument")
         return _read_file(read_regular(path), printable_name(path))
     if name in list_external_folders():
-        raise UsageError(f"--instrument {name}: put its folder at {path}; docs/instruments.md says where it comes from")
+        raise UsageError(f"--instrument {name}: put its folder at {path}, see docs/instruments.md")
     known = ", ".join([*list_default_instruments(), *list_external_folders()])
     raise UsageError(f"--instrument {name} is neither a file nor a folder nor one of: {known}")
 
