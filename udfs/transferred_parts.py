@@ -35,7 +35,7 @@ from reprise.udfs.separated_stems import copy_artifact, publish
 ARTIFACTS = "_artifacts/parts"
 """Folder of the parts below the warehouse root. The name of a file is the SHA-256 of its decoded samples."""
 
-CHORDS = 0.4
+CHORDS = 0.25
 """Share of the time with notes in which two or more sound, from which a file has chords."""
 
 PARTS = pa.schema(

@@ -21,6 +21,7 @@ _CHORD_S = 0.05  # notes that start within this time of the first one start toge
 _GAP_FRAMES = 5  # smallest gap between two notes of the same pitch: 20 ms
 _MIN_FRAMES = 8  # shorter remainders of notes are left out
 _OCTAVE = 12
+_HARMONICS = (12, 19, 24, 28)  # semitones
 _CUT_S = 0.5  # a note that has sounded for so long can be cut by a new one
 # costs of a choice. A leap costs the square of its octaves
 _NEW_VOICE_COST = 4.0
@@ -57,7 +58,12 @@ class Voice:
 
 
 def measure_polyphony(notes: Notes) -> float:
-    """Return the share of the time with notes in which two or more sound, 0 to 1; 0 if there are no notes."""
+    """Return the share of the time with notes in which two or more sound, 0 to 1; 0 if there are no notes.
+
+    Notes that can be harmonics of a note below do not count: the network hears them in tones whose second harmonic is
+    stronger than the first, such as those of an oboe.
+    """
+    notes = notes.select(np.flatnonzero(~_find_harmonics(notes)))
     time_s = np.concatenate([notes.start_s, notes.end_s])
     change = np.repeat([1, -1], len(notes))
     order = np.argsort(time_s, kind="stable")
@@ -65,6 +71,20 @@ def measure_polyphony(notes: Notes) -> float:
     length_s = np.diff(time_s[order])
     sounding_s = float(length_s[count >= 1].sum())
     return float(length_s[count >= 2].sum()) / sounding_s if sounding_s else 0.0
+
+
+def _find_harmonics(notes: Notes) -> BoolArray:
+    """Return which notes have, in their middle, a note below of which they can be the harmonic 2, 3, 4 or 5."""
+    middle_s = (notes.start_s + notes.end_s) / 2
+    found = np.zeros(len(notes), np.bool_)
+    for pitch in np.unique(notes.pitch):
+        below = np.flatnonzero(notes.pitch == pitch)
+        below = below[np.argsort(notes.start_s[below])]
+        for semitones in _HARMONICS:
+            above = np.flatnonzero(notes.pitch == pitch + semitones)
+            last = np.searchsorted(notes.start_s[below], middle_s[above], side="right") - 1
+            found[above] |= (last >= 0) & (notes.end_s[below][last] > middle_s[above])
+    return found
 
 
 def split_voices(

@@ -209,3 +209,9 @@ def test_notes_that_are_read_and_split_are_those_played(transcriber, count):
     arrays = [(np.array(r)[:, :2], librosa.midi_to_hz(np.array(r)[:, 2])) for r in (rows, found)]
     scores = mir_eval.transcription.precision_recall_f1_overlap(*arrays[0], *arrays[1], offset_ratio=None)
     assert scores[2] > 0.7
+
+
+@pytest.mark.parametrize(("interval", "polyphony"), [(12, 0.0), (19, 0.0), (24, 0.0), (28, 0.0), (7, 1.0), (16, 1.0)])
+def test_harmonics_are_no_polyphony(interval: int, polyphony: float) -> None:
+    notes = make((0, 1, 50), (1, 2, 52), (0.05, 0.95, 50 + interval), (1.02, 1.9, 52 + interval))
+    assert measure_polyphony(notes) == pytest.approx(polyphony, abs=0.15)
