@@ -170,8 +170,10 @@ def _transfer_part(row: Mapping[str, Any], root: str, device: str, folder: Path)
         copy_artifact(root, row["artifact"], source)
         arrangement = arrange_file(source, instrument)
         written = play_file(arrangement, instrument, out, seed=row["seed"])
+    except FileNotFoundError:
+        return _make_fault(row, f"{row['artifact']} is missing: separate the track again")
     except InputError as error:
-        return dict.fromkeys(PARTS.names) | {"part_id": row["part_id"], "fault": error.message}
+        return _make_fault(row, error.message)
     artifact = publish(out, f"{ARTIFACTS}/{written.samples_sha256}.flac", root)
     return {
         "part_id": row["part_id"],
@@ -184,3 +186,7 @@ def _transfer_part(row: Mapping[str, Any], root: str, device: str, folder: Path)
         "sounding": arrangement.sounding,
         "fault": None,
     }
+
+
+def _make_fault(row: Mapping[str, Any], fault: str) -> dict[str, Any]:
+    return dict.fromkeys(PARTS.names) | {"part_id": row["part_id"], "fault": fault}

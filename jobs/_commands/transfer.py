@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--instrument",
         required=True,
         metavar="NAME|FILE|FOLDER",
-        help="an instrument that reprise models lists, a file of reprise train-instrument, or a folder of Magenta's",
+        help="an instrument that reprise models lists, a file of reprise train-instrument, or the folder of one of Magenta's",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="FLAC file to write")
     add_models(parser)
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     except (SettingsError, UsageError) as error:
         print_error("transfer", str(error))
         return EXIT_USAGE
-    except RepriseError as error:
+    except (RepriseError, OSError) as error:
         print_error("transfer", str(error))
         return EXIT_FAILED
     except KeyboardInterrupt:

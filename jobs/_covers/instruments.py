@@ -85,7 +85,6 @@ def _read_folder(path: Path) -> InstrumentSource:
         )
     for name, model in published.items():
         if dict(model.files) == sha256:
-            signature = hashlib.sha256("".join(sha256.values()).encode()).hexdigest()
-            return InstrumentSource(name, str(path), model.licence, partial(load_magenta, name, files, signature))
+            return InstrumentSource(name, str(path), model.licence, partial(load_magenta, name, files))
     changed = next(file for file in FILES if sha256[file] not in {model.files[file] for model in published.values()})
     raise RepriseError(f"{path / changed} has changed: copy the folder again from where you got it")

@@ -68,8 +68,6 @@ class Instrument:
     ----------
     name
         Name, e.g. ``tenor_saxophone``.
-    sha256
-        SHA-256 of its file.
     range
         What it was trained with.
     scale
@@ -81,7 +79,6 @@ class Instrument:
     """
 
     name: str
-    sha256: str
     range: Range
     scale: LoudnessScale
     network: InstrumentNetwork
@@ -148,7 +145,7 @@ class InstrumentFile:
         if [one.shape for one in weights] != [one.shape for one in network.weights]:
             raise _fault("its arrays do not fit its network")
         network.weights = weights
-        return Instrument(self.name, self.sha256, self.range, DDSP, network)
+        return Instrument(self.name, self.range, DDSP, network)
 
 
 def pack_instrument(

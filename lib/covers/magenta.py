@@ -21,15 +21,10 @@ _REACH = 14
 """Semitones that an instrument is expected to play above and below its mean pitch, of which alone we know."""
 
 
-def load_magenta(name: str, files: Mapping[str, bytes], sha256: str) -> Instrument:
+def load_magenta(name: str, files: Mapping[str, bytes]) -> Instrument:
     """Load an instrument from the contents of `FILES`.
 
     Its gin file is code: only files with a known checksum may be given.
-
-    Parameters
-    ----------
-    sha256
-        SHA-256 that stands for the instrument.
     """
     import_ddsp()
     import ddsp.training
@@ -46,4 +41,4 @@ def load_magenta(name: str, files: Mapping[str, bytes], sha256: str) -> Instrume
     settings = json.loads(files[SETTINGS])
     low_hz, high_hz = (440 * 2 ** ((settings["mean_pitch"] + offset - 69) / 12) for offset in (-_REACH, _REACH))
     span = Range(low_hz, high_hz, settings["mean_loudness"], None, settings["mean_max_loudness"])
-    return Instrument(name, sha256, span, MAGENTA_2020, network, settings["post_gain"])
+    return Instrument(name, span, MAGENTA_2020, network, settings["post_gain"])

@@ -1,15 +1,14 @@
 """Performance of a melody: its pitch and loudness over time, from which an instrument plays it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from reprise.lib.arrays import BoolArray, Float32Array, Float64Array, release_pages
+from reprise.lib.arrays import BoolArray, Float32Array, Float64Array
+from reprise.lib.features.spectra import iterate_frames
 from reprise.lib.nets.instrument_network import FRAME_RATE, HOP
 from reprise.lib.nets.pitch_tracker import FRAME_S, SAMPLE_RATE, VOICED_CONFIDENCE, PitchTracker
 
-_BLOCK_FRAMES = 4096
 _FLOOR = 1e-20
 
 
@@ -99,7 +98,7 @@ def measure_loudness(samples: Float32Array, scale: LoudnessScale) -> Float32Arra
     loudness_db = np.empty(n, np.float32)
     weights = 10 ** (a_weighting_db(np.asarray(np.fft.rfftfreq(scale.n_fft, 1 / SAMPLE_RATE), np.float64)) / 10)
     window = np.hanning(scale.n_fft + 1)[:-1].astype(np.float32)
-    for start, frames in _iterate_frames(samples, scale.n_fft, n):
+    for start, frames in iterate_frames(samples, scale.n_fft, HOP, n):
         power = np.abs(np.fft.rfft(frames * window)) ** 2 * weights
         if scale.averages_decibels:
             decibels = 10 * np.log10(np.maximum(power, _FLOOR)) + scale.offset_db
@@ -108,17 +107,6 @@ def measure_loudness(samples: Float32Array, scale: LoudnessScale) -> Float32Arra
             loudness = 10 * np.log10(np.maximum(power.mean(axis=1), _FLOOR)) + scale.offset_db
         loudness_db[start : start + len(frames)] = np.maximum(loudness, scale.lowest_db)
     return loudness_db
-
-
-def _iterate_frames(samples: Float32Array, n_fft: int, n: int) -> Iterator[tuple[int, Float32Array]]:
-    """Yield the number of a frame, and it and following ones: (frames, n_fft), centred, with zeros beyond the ends."""
-    for start in range(0, n, _BLOCK_FRAMES):
-        stop = min(start + _BLOCK_FRAMES, n)
-        begin, end = start * HOP - n_fft // 2, (stop - 1) * HOP + n_fft // 2
-        inside = np.asarray(samples[max(begin, 0) : min(end, len(samples))])
-        padded = np.pad(inside, (max(-begin, 0), max(end - len(samples), 0)))
-        release_pages(samples)
-        yield start, np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::HOP]
 
 
 def a_weighting_db(frequency_hz: Float64Array) -> Float64Array:

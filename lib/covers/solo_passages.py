@@ -11,6 +11,7 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from reprise.lib.arrays import BoolArray, Float32Array, Float64Array, Int8Array, Int64Array, release_pages
 from reprise.lib.errors import RepriseError
+from reprise.lib.features.spectra import iterate_frames
 from reprise.lib.nets.instrument_network import FRAME_RATE, HOP
 from reprise.lib.nets.pitch_tracker import FRAME_S, SAMPLE_RATE, VOICED_CONFIDENCE, PitchTrack, PitchTracker
 from reprise.lib.text import format_time
@@ -249,13 +250,7 @@ def _iterate_power(samples: Float32Array, n_fft: int, count: int) -> Iterator[tu
     """Yield the number of a frame, and the power spectra of it and following ones, whose sums are mean squares."""
     window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
     scale = np.float32(2 / n_fft / np.square(window).sum())
-    for start in range(0, count, _BLOCK_FRAMES):
-        stop = min(start + _BLOCK_FRAMES, count)
-        begin, end = start * _STEP - n_fft // 2, (stop - 1) * _STEP + n_fft // 2
-        block = np.asarray(samples[max(begin, 0) : min(end, len(samples))])
-        block = np.pad(block, (max(-begin, 0), max(end - len(samples), 0)))
-        release_pages(samples)
-        frames = np.lib.stride_tricks.sliding_window_view(block, n_fft)[::_STEP]
+    for start, frames in iterate_frames(samples, n_fft, _STEP, count):
         yield start, scale * np.square(np.abs(np.fft.rfft(frames * window)))
 
 

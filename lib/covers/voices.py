@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.optimize import linear_sum_assignment
 
 from reprise.lib.arrays import BoolArray, Float32Array, Float64Array, Int64Array, release_pages
+from reprise.lib.covers.performance import a_weighting_db
 from reprise.lib.features.spectra import read_samples
 from reprise.lib.nets.instrument_network import FRAME_RATE
 from reprise.lib.nets.note_transcriber import Notes
@@ -184,7 +185,7 @@ def _compute_power(
     """Yield the first and the last frame of each block, exclusive, and its A-weighted power spectra (frames, bins)."""
     n_fft = 2 ** round(np.log2(_WINDOW_S * sample_rate))
     window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
-    weights = _weigh_frequencies(np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)).astype(np.float32)
+    weights = 10 ** (a_weighting_db(np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)) / 10).astype(np.float32)
     for first in range(0, frame_count, _BLOCK_FRAMES):
         last = min(first + _BLOCK_FRAMES, frame_count)
         centre = np.round(np.arange(first, last) * (sample_rate / FRAME_RATE)).astype(np.int64)
@@ -192,14 +193,6 @@ def _compute_power(
         release_pages(samples)
         spectra = scipy.fft.rfft(sliding_window_view(block, n_fft)[centre - centre[0]] * window, axis=1)
         yield first, last, (np.square(spectra.real) + np.square(spectra.imag)) * weights
-
-
-def _weigh_frequencies(hz: Float64Array) -> Float64Array:
-    """Return the factors of the power for the A-weighting of IEC 61672, 1 at 1 kHz."""
-    square = np.square(hz)
-    poles = (square + 20.6**2) * np.sqrt((square + 107.7**2) * (square + 737.9**2)) * (square + 12_194.0**2)
-    gain: Float64Array = np.square(1.2589 * 12_194.0**2 * square**2 / poles)
-    return gain
 
 
 @njit(cache=True, nogil=True)

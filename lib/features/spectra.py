@@ -1,5 +1,6 @@
 """Short-time Fourier transforms of blocks of a signal, and the filter banks for their spectra."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -8,13 +9,14 @@ import scipy.fft
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from reprise.lib.arrays import Complex64Array, Float32Array, Float64Array
+from reprise.lib.arrays import Complex64Array, Float32Array, Float64Array, release_pages
 from reprise.lib.audio import SAMPLE_RATE
 
 N_FFT = 2048
 HOP = 512
 N_BINS = N_FFT // 2 + 1
 N_MELS = 128
+_BLOCK_FRAMES = 1024
 _BATCH_FRAMES = 64  # a batch of frames stays in the CPU cache between windowing and transform
 
 
@@ -38,6 +40,18 @@ def read_samples(signal: NDArray[Any], first: int, last: int) -> Float32Array:
     if not np.isfinite(np.dot(samples, samples)):
         np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return samples
+
+
+def iterate_frames(signal: NDArray[Any], n_fft: int, hop: int, count: int) -> Iterator[tuple[int, Float32Array]]:
+    """Yield the number of a frame, and it and following ones: (frames, n_fft), in bounded memory.
+
+    Frame i is the ``n_fft`` samples around sample i · ``hop``. Samples outside the signal are zeros.
+    """
+    for first in range(0, count, _BLOCK_FRAMES):
+        last = min(first + _BLOCK_FRAMES, count)
+        samples = read_samples(signal, first * hop - n_fft // 2, (last - 1) * hop + n_fft // 2)
+        release_pages(signal)
+        yield first, np.lib.stride_tricks.sliding_window_view(samples, n_fft)[::hop]
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import numpy as np
 
 from reprise.lib.arrays import Float32Array, release_pages
 from reprise.lib.errors import RepriseError
+from reprise.lib.features.spectra import iterate_frames
 
 SAMPLE_RATE = 16_000
 FRAME_S = 0.016
@@ -15,7 +16,6 @@ VOICED_CONFIDENCE = 0.5
 """Confidence from which a frame is voiced, as swift-f0 defines it."""
 
 _BLOCK_SAMPLES = 1 << 19
-_BLOCK_FRAMES = 1024
 _FFT = 2048
 _HALF_LEVEL, _DOUBLE_LEVEL = 0.15, 0.03
 _LEAST_HZ = 90.0
@@ -98,16 +98,11 @@ def _correct_octaves(samples: Float32Array, f0_hz: Float32Array) -> Float32Array
     """
     shift = np.zeros(len(f0_hz), np.int8)
     hop, window = round(FRAME_S * SAMPLE_RATE), np.hanning(_FFT + 1)[:-1].astype(np.float32)
-    for start in range(0, len(f0_hz), _BLOCK_FRAMES):
-        stop = min(start + _BLOCK_FRAMES, len(f0_hz))
-        begin, end = start * hop - _FFT // 2, (stop - 1) * hop + _FFT // 2
-        inside = np.asarray(samples[max(begin, 0) : max(end, 0)])
-        padded = np.pad(inside, (max(-begin, 0), end - max(begin, 0) - len(inside)))
-        frames = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::hop]
+    for start, frames in iterate_frames(samples, _FFT, hop, len(f0_hz)):
+        stop = start + len(frames)
         level = np.abs(np.fft.rfft(frames * window))
         # a peak may lie between two bins
         level = np.maximum(level, np.maximum(np.roll(level, 1, axis=1), np.roll(level, -1, axis=1)))
-        release_pages(samples)
         half_hz = f0_hz[start:stop] / 2
         # levels at 1 to 12 times half of the pitch
         bins = np.round(half_hz[:, None] * np.arange(1, 13) * _FFT / SAMPLE_RATE).astype(np.int64)

@@ -153,7 +153,7 @@ def test_nothing_to_play(run: Transfer, tmp_path: Path, kind: str) -> None:
     ("content", "fault"),
     [
         (b"", "is an empty file"),
-        (b"This is a text, not music.\n" * 50, "not"),
+        (b"This is a text, not music.\n" * 50, "in.wav is not"),
         (None, "NaN"),
     ],
 )
@@ -166,6 +166,14 @@ def test_unreadable_files(run: Transfer, tmp_path: Path, content: bytes | None, 
     code, _, errors = run(source, tmp_path / "out.flac")
     assert code == 1
     assert fault in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made(run: Transfer, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "in.wav", play_melody(16_000), 16_000)
+    (tmp_path / "file").touch()
+    code, _, errors = run(tmp_path / "in.wav", tmp_path / "file" / "out.flac")
+    assert code == 1
     assert errors.count("\n") == 1
 
 

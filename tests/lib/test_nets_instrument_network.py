@@ -74,7 +74,7 @@ def play_plainly(folder: Path, f0_hz: Any, loudness_db: Any) -> Controls:
 @pytest.mark.parametrize("name", ["flute", "tenor_saxophone", "trumpet", "violin"])
 def test_magenta_equals_a_plain_loader(shared_data: Path, name: str) -> None:
     folder = shared_data / "ddsp" / name
-    instrument = load_magenta(name, {file: (folder / file).read_bytes() for file in FILES}, "0" * 64)
+    instrument = load_magenta(name, {file: (folder / file).read_bytes() for file in FILES})
     f0_hz, loudness_db = draw_performance(1250)
     loudness_db = loudness_db * 1.5
     # the loudness of the instrument has 120 dB
@@ -87,7 +87,7 @@ def test_magenta_equals_a_plain_loader(shared_data: Path, name: str) -> None:
 
 def test_magenta_windows_are_cross_faded(shared_data: Path) -> None:
     folder = shared_data / "ddsp" / "violin"
-    instrument = load_magenta("violin", {file: (folder / file).read_bytes() for file in FILES}, "0" * 64)
+    instrument = load_magenta("violin", {file: (folder / file).read_bytes() for file in FILES})
     # nine windows: more than one batch
     f0_hz, loudness_db = draw_performance(9000)
     played = join(instrument.network.play(f0_hz, loudness_db))

@@ -74,8 +74,9 @@ def test_the_same_seed_gives_the_same(root: Path) -> None:
 
 
 def test_a_bad_stem_is_one_row(root: Path) -> None:
-    rows = run(root, ("broken.flac", "cello"), ("tone.flac", "cello"))
+    rows = run(root, ("broken.flac", "cello"), ("tone.flac", "cello"), ("none.flac", "cello"))
     assert rows[0]["artifact"] is None
     assert rows[0]["fault"]
     assert "\n" not in rows[0]["fault"]
     assert rows[1]["fault"] is None
+    assert rows[2]["fault"] == "none.flac is missing: separate the track again"
