@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--instrument",
         required=True,
         metavar="NAME|FILE|FOLDER",
-        help="an instrument that reprise models lists, a file of reprise train-instrument, or the folder of one of Magenta's",
+        help="an instrument that reprise models lists, a file of train-instrument, or the folder of one of Magenta's",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="FLAC file to write")
     add_models(parser)
